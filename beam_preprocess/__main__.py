@@ -1,0 +1,105 @@
+"""Turns labelled audio into sharded TFRecords of log-mel spectrograms, as an Apache Beam job.
+
+python -m beam_preprocess --input=DIR|GLOB|tracks.csv --output=OUT [flags] [any flag of Beam, such as --runner=...]
+
+A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
+artist. The output is a dataset once it holds manifest.json; inputs that cannot be used are named in rejects.jsonl.
+An interrupted job goes on when the same command is run again.
+"""
+
+import dataclasses
+import logging
+
+from absl import flags
+
+from beam_preprocess import audio, log_mel
+from beam_preprocess.config import JobConfig, SplitConfig, default_name
+from beam_preprocess.log_mel import PRESETS, FrontEndConfig
+from tfrecords import command_line
+
+FLAGS = flags.FlagValues()
+
+
+def _define_flags() -> None:
+    values = {"flag_values": FLAGS}
+    flags.DEFINE_string("input", "", f"folder, glob or .csv of audio ({' '.join(audio.EXTENSIONS)})", **values)
+    flags.DEFINE_string("output", "", "directory of the dataset", **values)
+    flags.DEFINE_string("name", None, "name of the dataset; by default that of the input's folder", **values)
+    flags.DEFINE_string("preset", "cbmi2016", f"front end: {', '.join(PRESETS)}", **values)
+    flags.DEFINE_integer("sample_rate", None, "Hz; overrides the preset's, as the next seven do", **values)
+    flags.DEFINE_integer("frame_length", None, "samples in a frame", **values)
+    flags.DEFINE_integer("hop_length", None, "samples from one frame to the next", **values)
+    flags.DEFINE_string("window", None, f"one of {', '.join(log_mel.WINDOWS)}", **values)
+    flags.DEFINE_integer("n_mels", None, "mel bands", **values)
+    flags.DEFINE_float("fmin_hz", None, "lower edge of the lowest band", **values)
+    flags.DEFINE_float("fmax_hz", None, "upper edge of the highest band", **values)
+    flags.DEFINE_string("compression", None, "log10: log10(1 + 10000 x), or db: 10 log10(max(x, 1e-10))", **values)
+    flags.DEFINE_string("record_dtype", "float16", "of the records: float16 or float32", **values)
+    flags.DEFINE_integer("folds", 10, "deal the tracks into this many equal parts, fold_0 ...", **values)
+    flags.DEFINE_float("train_size", None, "instead of folds: share of train; the rest is valid and test", **values)
+    flags.DEFINE_float("valid_size", None, "with --train_size: share of valid; by default half of the rest", **values)
+    flags.DEFINE_string("split_lists", None, "instead of folds: folder or glob of train, valid, test .txt", **values)
+    flags.DEFINE_integer("seed", 0, "deals equal groups into other parts", **values)
+    flags.DEFINE_string("label_column", "genre", "of the CSV", **values)
+    flags.DEFINE_string("group_column", None, "of the CSV: never split; by default artist, if there is one", **values)
+    flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
+    flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
+    flags.DEFINE_float("max_duration_s", 3600.0, "reject longer audio", **values)
+    flags.DEFINE_float("max_reject_fraction", 0.1, "fail when more of the tracks cannot be used", **values)
+    flags.DEFINE_bool("overwrite", False, "start over where the output holds a dataset", **values)
+
+
+_define_flags()
+
+
+def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
+    """Runs the job that the flags describe."""
+    config = make_config(flag_values)
+    # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
+    logging.disable(logging.WARNING)
+    from beam_preprocess import job
+
+    logging.disable(logging.NOTSET)
+    job.run(config, beam_args=beam_args, overwrite=flag_values.overwrite)
+
+
+def make_config(flag_values: flags.FlagValues) -> JobConfig:
+    """The flags as a configuration.
+
+    Raises:
+      UserError: a value is out of range.
+    """
+    if flag_values.preset not in PRESETS:
+        raise command_line.UserError(f"--preset must be one of {', '.join(PRESETS)}, got {flag_values.preset!r}")
+    preset = PRESETS[flag_values.preset]
+    changes = {
+        field.name: getattr(flag_values, field.name)
+        for field in dataclasses.fields(FrontEndConfig)
+        if getattr(flag_values, field.name) is not None
+    }
+    if "sample_rate" in changes and "fmax_hz" not in changes:
+        changes["fmax_hz"] = min(preset.fmax_hz, changes["sample_rate"] / 2)
+    return JobConfig(
+        source=flag_values.input,
+        output=flag_values.output.rstrip("/") or flag_values.output,
+        name=flag_values.name if flag_values.name is not None else default_name(flag_values.input),
+        front_end=dataclasses.replace(preset, **changes),
+        dtype=flag_values.record_dtype,
+        split=SplitConfig(
+            folds=flag_values.folds,
+            train_size=flag_values.train_size,
+            valid_size=flag_values.valid_size,
+            split_lists=flag_values.split_lists,
+            seed=flag_values.seed,
+        ),
+        label_column=flag_values.label_column,
+        group_column=flag_values.group_column,
+        num_shards=flag_values.num_shards,
+        min_frames=flag_values.min_frames,
+        max_duration_s=flag_values.max_duration_s,
+        max_reject_fraction=flag_values.max_reject_fraction,
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__, pass_through=True)

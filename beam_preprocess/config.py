@@ -1,0 +1,93 @@
+"""What a job is asked to do, checked before anything is read."""
+
+import dataclasses
+import re
+
+from beam_preprocess.log_mel import FrontEndConfig
+from tfrecords.command_line import UserError
+from tfrecords.example import DTYPES
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """How tracks are dealt into parts: by folds, unless train_size or split_lists is given.
+
+    Attributes:
+      folds: number of equal parts, at least 2.
+      train_size: share of train, between 0 and 1; the rest goes to valid and test.
+      valid_size: share of valid; None: half of the rest.
+      split_lists: folder or glob of published lists of paths, one .txt per part.
+      seed: deals equal groups in another order.
+    """
+
+    folds: int = 10
+    train_size: float | None = None
+    valid_size: float | None = None
+    split_lists: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.train_size is not None and self.split_lists:
+            raise UserError("--train_size and --split_lists exclude each other")
+        if self.valid_size is not None and self.train_size is None:
+            raise UserError("--valid_size needs --train_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class JobConfig:
+    """A whole preprocessing job.
+
+    Attributes:
+      source: folder, glob or CSV of labelled audio.
+      output: directory of the dataset, on any file system that Beam knows.
+      name: of the dataset: lower-case letters, digits and underscores.
+      front_end: waveform -> spectrogram.
+      dtype: of the records, "float16" (rounds log10 values by up to 0.002, decibels by up to 0.03) or "float32".
+      split: how tracks are dealt into parts.
+      label_column: the CSV's column of labels.
+      group_column: the CSV's column of groups; None: "artist" if there is one.
+      num_shards: over all parts; None: by the number of tracks.
+      min_frames: shorter clips are rejected; 80 frames are one patch of the paper.
+      max_duration_s: longer audio is rejected.
+      max_reject_fraction: of the tracks; the job fails past it.
+    """
+
+    source: str
+    output: str
+    name: str
+    front_end: FrontEndConfig = dataclasses.field(default_factory=FrontEndConfig)
+    dtype: str = "float16"
+    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    label_column: str = "genre"
+    group_column: str | None = None
+    num_shards: int | None = None
+    min_frames: int = 80
+    max_duration_s: float = 3600.0
+    max_reject_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.source or not self.output:
+            raise UserError("--input=DIR|GLOB|tracks.csv and --output=DIR are needed (see --help)")
+        rules = (
+            ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
+            ("record_dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
+            ("num_shards", self.num_shards is None or self.num_shards >= 1, "at least 1"),
+            ("min_frames", self.min_frames >= 1, "at least 1"),
+            ("max_duration_s", self.max_duration_s > 0, "above 0"),
+            ("max_reject_fraction", 0 <= self.max_reject_fraction <= 1, "from 0 to 1"),
+        )
+        for name, holds, rule in rules:
+            if not holds:
+                value = self.dtype if name == "record_dtype" else getattr(self, name)
+                raise UserError(f"--{name} must be {rule}, got {value!r}")
+
+
+def default_name(source: str) -> str:
+    """A dataset's name from its input: that of the folder, or of the one that the CSV or glob lies in."""
+    path = source.rstrip("/")
+    while path and (path.lower().endswith(".csv") or any(character in path for character in "*?[")):
+        path = path.rpartition("/")[0]
+    slug = re.sub(r"[^a-z0-9]+", "_", path.rpartition("/")[2].lower()).strip("_")
+    return slug if _NAME.fullmatch(slug) else "dataset"

@@ -1,0 +1,73 @@
+"""Progress of a job on this machine: tracks done of total, rejects, speed; one line on a terminal, a few in a log."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+from beam_preprocess.plan import Plan
+from beam_preprocess.result import ShardResult
+from beam_preprocess.write_shard import sidecar
+
+_POLL_S = 0.5
+_LOG_EVERY_S = 10.0
+
+
+class Progress:
+    """Watches the results of finished shards appear, in a thread, while the block runs.
+
+    It looks at files, so it works for threads, processes and engines alike, as long as the output is on this machine.
+    """
+
+    def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None) -> None:
+        self._waiting = {output / sidecar(shard.file) for shard in plan.shards}
+        self._total = plan.num_tracks
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
+        self._tracks = self._rejects = 0
+        self._audio_s = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Progress":
+        self._began = time.monotonic()
+        self._look()
+        self._kept_audio_s = self._audio_s
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def _watch(self) -> None:
+        written = time.monotonic()
+        while not self._stop.wait(_POLL_S):
+            self._look()
+            if self._terminal:
+                self._stream.write(f"\r\x1b[K{self.line()}")
+                self._stream.flush()
+            elif time.monotonic() - written > _LOG_EVERY_S:
+                written = time.monotonic()
+                print(self.line(), file=self._stream, flush=True)
+
+    def _look(self) -> None:
+        for path in list(self._waiting):
+            try:
+                result = ShardResult.from_json(path.read_text("utf-8"))
+            except (OSError, KeyError, TypeError, ValueError):
+                continue
+            self._waiting.discard(path)
+            self._tracks += sum(result.tracks.values())
+            self._rejects += len(result.rejects)
+            self._audio_s += result.audio_s
+
+    def line(self) -> str:
+        """What is done so far."""
+        done = self._tracks + self._rejects
+        speed = (self._audio_s - self._kept_audio_s) / max(1e-3, time.monotonic() - self._began)
+        return f"{done} of {self._total} tracks, {self._rejects} rejected, {speed:,.0f} times real time"

@@ -1,0 +1,81 @@
+"""What a worker reports of one shard: all that the manifest needs, mergeable, and kept beside an unfinished job."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfrecords.manifest import Shard
+from tfrecords.statistics import BandStatistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """One line of rejects.jsonl.
+
+    Attributes:
+      track_id: of the input that could not be used.
+      uri: where it lies.
+      reason: one of beam_preprocess.audio.REASONS.
+      detail: what was found.
+    """
+
+    track_id: str
+    uri: str
+    reason: str
+    detail: str
+
+    def to_json(self) -> str:
+        """One line of ASCII."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """One shard that was written.
+
+    Attributes:
+      part: the part it belongs to.
+      fingerprint: of the plan it was written by.
+      shard: the file.
+      tracks: tracks per label name.
+      record_frames: frames of a record -> records.
+      statistics: per band, before rounding.
+      rejects: inputs that could not be used.
+      audio_s: seconds of audio in the records.
+    """
+
+    part: str
+    fingerprint: str
+    shard: Shard
+    tracks: Mapping[str, int]
+    record_frames: Mapping[int, int]
+    statistics: BandStatistics
+    rejects: tuple[Rejected, ...]
+    audio_s: float
+
+    def to_json(self) -> str:
+        """One line of ASCII."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        data["shard"] = dataclasses.asdict(self.shard)
+        data["statistics"] = self.statistics.to_json()
+        data["rejects"] = [dataclasses.asdict(reject) for reject in self.rejects]
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ShardResult":
+        """Inverse of `to_json`.
+
+        Raises:
+          ValueError, KeyError, TypeError: the text is something else.
+        """
+        data: dict[str, Any] = json.loads(text)
+        return cls(
+            **data
+            | {
+                "shard": Shard(**data["shard"]),
+                "record_frames": {int(frames): count for frames, count in data["record_frames"].items()},
+                "statistics": BandStatistics.from_json(data["statistics"]),
+                "rejects": tuple(Rejected(**reject) for reject in data["rejects"]),
+            }
+        )

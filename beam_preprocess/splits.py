@@ -1,0 +1,162 @@
+"""Deals tracks into parts: folds, fractions or published lists. A group is never torn, labels are balanced."""
+
+import glob
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from beam_preprocess.tracks import Track
+from tfrecords.command_line import UserError
+
+
+def fold_weights(folds: int) -> dict[str, float]:
+    """Equal weights for fold_0, fold_1, ...
+
+    Raises:
+      UserError: fewer than 2 folds.
+    """
+    if folds < 2:
+        raise UserError(f"--folds must be at least 2, got {folds}")
+    return {f"fold_{fold}": 1 / folds for fold in range(folds)}
+
+
+def size_weights(train_size: float, valid_size: float | None) -> dict[str, float]:
+    """Weights of train, valid and test; valid takes half of the rest unless told.
+
+    Raises:
+      UserError: a share is not above 0, or they leave nothing for test.
+    """
+    if not 0 < train_size < 1:
+        raise UserError(f"--train_size must be between 0 and 1, got {train_size}")
+    rest = 1 - train_size
+    valid = rest / 2 if valid_size is None else valid_size
+    if not 0 < valid < rest:
+        raise UserError(f"--valid_size must be between 0 and {rest:g} (what --train_size leaves), got {valid}")
+    return {"train": train_size, "valid": valid, "test": rest - valid}
+
+
+def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) -> list[str]:
+    """A part for each track, by weight: no group torn, each label spread as evenly as its groups allow.
+
+    Groups go, largest first, to the part that is emptiest in their labels, relative to its weight. Ties are broken by
+    total size, then by the parts' order; equal groups come in the order of a hash of (seed, group), so the result
+    depends on nothing but the tracks, the weights and the seed.
+
+    Args:
+      tracks: at least one.
+      weights: part name -> share of the tracks; sums to 1.
+      seed: deals equal groups in another order.
+
+    Returns:
+      Part names, one per track.
+
+    Raises:
+      UserError: fewer groups than parts.
+    """
+    labels = {label: index for index, label in enumerate(sorted({track.label for track in tracks}))}
+    members: dict[str, Counter[int]] = defaultdict(Counter)
+    for track in tracks:
+        members[track.group][labels[track.label]] += 1
+    if len(members) < len(weights):
+        raise UserError(
+            f"{len(members)} groups cannot be dealt into {len(weights)} parts without tearing one; "
+            f"take at most --folds={len(members)}, or more tracks by other artists"
+        )
+    names = list(weights)
+    share = np.array([weights[name] for name in names])
+    label_totals = np.bincount([labels[track.label] for track in tracks])
+    filled = np.zeros((len(labels), len(names)))
+    sizes = np.zeros(len(names))
+    part_of = {}
+    for group in sorted(members, key=lambda name: (-members[name].total(), stable_hash(seed, name))):
+        own = np.array(list(members[group]))
+        counts = np.array(list(members[group].values()))
+        # The emptiest part in this group's labels, each label weighed by how much of it the group brings.
+        need = counts / label_totals[own]
+        fill = need @ (filled[own] / label_totals[own, np.newaxis]) / share
+        part = np.lexsort((sizes / share, fill.round(12)))[0]
+        filled[own, part] += counts
+        sizes[part] += counts.sum()
+        part_of[group] = names[part]
+    return [part_of[track.group] for track in tracks]
+
+
+def stable_hash(seed: int, text: str) -> bytes:
+    """16 bytes that depend on seed and text only, on every machine and in every run."""
+    return hashlib.blake2b(f"{seed}:{text}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]]) -> list[str | None]:
+    """A part for each track, or None for a track in no list.
+
+    A line names a track by its path without regard to the extension (GTZAN's lists say .wav, its archive holds .au).
+
+    Args:
+      tracks: at least one.
+      lists: part name -> paths.
+
+    Raises:
+      UserError: a path is in two lists, or no listed path is among the tracks.
+    """
+    part_of: dict[str, str] = {}
+    for part, paths in lists.items():
+        for path in paths:
+            other = part_of.setdefault(_stem(path), part)
+            if other != part:
+                raise UserError(f"--split_lists: {path} is in both {other} and {part}")
+    parts = [part_of.get(_stem(track.track_id)) for track in tracks]
+    for part in lists:
+        if part not in parts:
+            raise UserError(
+                f"--split_lists: no track of the list {part} is in the input "
+                f"(it names {lists[part][0]}, the input has {tracks[0].track_id})"
+            )
+    return parts
+
+
+def read_lists(location: str) -> dict[str, list[str]]:
+    """The lists of a folder or glob: train.txt, valid_filtered.txt, ... -> part ("train", "valid") -> paths.
+
+    Raises:
+      UserError: no list there, two for one part, or one that cannot be read or is empty.
+    """
+    pattern = location if any(character in location for character in "*?[") else f"{location.rstrip('/')}/*.txt"
+    lists: dict[str, list[str]] = {}
+    for name in sorted(glob.glob(pattern), key=_list_order):  # noqa: PTH207
+        path = Path(name)
+        part = path.stem.partition("_")[0]
+        if part in lists:
+            raise UserError(
+                f"--split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
+            )
+        try:
+            lists[part] = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--split_lists: {path} cannot be read: {error}") from None
+        if not lists[part]:
+            raise UserError(f"--split_lists: {path} is empty")
+    if not lists:
+        raise UserError(f"--split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt")
+    return lists
+
+
+def _list_order(name: str) -> tuple[int, str]:
+    stem = Path(name).stem
+    ranks = [rank for rank, part in enumerate(("train", "valid", "test")) if stem.startswith(part)]
+    return (ranks[0] if ranks else 3, stem)
+
+
+def _stem(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:
+    """Groups with tracks in more than one part, sorted."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for track, part in zip(tracks, parts, strict=True):
+        if part is not None:
+            seen[track.group].add(part)
+    return sorted(group for group, found in seen.items() if len(found) > 1)

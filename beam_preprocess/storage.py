@@ -1,0 +1,70 @@
+"""Files on any file system that Beam knows, written whole or not at all."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from tfrecords.manifest import PARTIAL_DIR
+
+_RAW = CompressionTypes.UNCOMPRESSED
+
+
+def partial_dir(output: str) -> str:
+    """Where the files of an unfinished job are."""
+    return FileSystems.join(output, PARTIAL_DIR)
+
+
+def open_file(uri: str) -> BinaryIO:
+    """Opens a file for reading, without regard to what its extension says of compression."""
+    return FileSystems.open(uri, compression_type=_RAW)
+
+
+@contextlib.contextmanager
+def replacing(output: str, name: str) -> Iterator[BinaryIO]:
+    """Opens output/name for writing: it appears, or is replaced, when the block ends without an error."""
+    directory = partial_dir(output)
+    temporary = FileSystems.join(directory, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}.tmp")
+    file = FileSystems.create(temporary, compression_type=_RAW)
+    try:
+        with file:
+            yield file
+    except BaseException:
+        with contextlib.suppress(BeamIOError):
+            FileSystems.delete([temporary])
+        raise
+    FileSystems.rename([temporary], [FileSystems.join(output, name)])
+
+
+def write_text(output: str, name: str, text: str) -> None:
+    """Writes output/name, UTF-8."""
+    with replacing(output, name) as file:
+        file.write(text.encode("utf-8"))
+
+
+def read_text(uri: str) -> str | None:
+    """The file's text, or None where there is no such file."""
+    if not FileSystems.exists(uri):
+        return None
+    with open_file(uri) as file:
+        return file.read().decode("utf-8")
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a file on this machine; None for one elsewhere."""
+    return Path(uri) if FileSystems.get_scheme(uri) is None else None
+
+
+def make_directories(uri: str) -> None:
+    """Makes a directory and its parents; one that is there already is fine."""
+    with contextlib.suppress(BeamIOError, FileExistsError):
+        FileSystems.mkdirs(uri)
+
+
+def delete(uris: list[str]) -> None:
+    """Deletes files and directories, those that are there."""
+    FileSystems.delete([uri for uri in uris if FileSystems.exists(uri)])

@@ -1,0 +1,161 @@
+"""Lists labelled audio: a folder, a glob, or a CSV."""
+
+import csv
+import dataclasses
+import glob
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from beam_preprocess.audio import EXTENSIONS
+from tfrecords.command_line import UserError
+
+_MAGIC = "*?["
+_PATH_COLUMN = "path"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Track:
+    """One audio file with one label.
+
+    Attributes:
+      track_id: path below the input, with forward slashes; unique.
+      uri: where to read it.
+      label: label name.
+      group: what no split tears apart; the track_id where none was given.
+      size: bytes, or None where it is not known (missing, or on a remote file system and listed in a CSV).
+    """
+
+    track_id: str
+    uri: str
+    label: str
+    group: str
+    size: int | None
+
+
+def list_tracks(source: str, *, label_column: str = "genre", group_column: str | None = None) -> list[Track]:
+    """All tracks of a source, sorted by track_id.
+
+    Args:
+      source: a folder (read with all its subfolders), a glob, or a .csv file whose column "path" is relative to it.
+        A file's label is the name of the folder it lies in, or the CSV's label column.
+      label_column: the CSV's column of labels.
+      group_column: the CSV's column of groups. None: "artist" if the CSV has it, else every track on its own.
+
+    Raises:
+      UserError: nothing there, no audio in it, a column is missing, a row is incomplete, a path is listed twice.
+    """
+    if source.lower().endswith(".csv"):
+        tracks = _from_csv(source, label_column, group_column)
+    elif any(character in source for character in _MAGIC) and not os.path.isdir(source):  # noqa: PTH112
+        root = source[: min(source.index(character) for character in _MAGIC if character in source)]
+        tracks = _labelled_by_folder(_match(source), root.rpartition("/")[0])
+        what = f"{source}: matches no audio file"
+        _require(tracks, what)
+    else:
+        tracks = _labelled_by_folder(_walk(source), source.rstrip("/"))
+        _require(tracks, f"{source}: no audio file in this folder")
+    return sorted(tracks, key=lambda track: track.track_id)
+
+
+def _require(tracks: list[Track], what: str) -> None:
+    if not tracks:
+        raise UserError(f"{what} (looked for {' '.join(EXTENSIONS)}); one folder per label is expected")
+
+
+def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str) -> list[Track]:
+    tracks = []
+    for uri, size in files:
+        path = PurePosixPath(uri)
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
+            track_id = uri[len(root) + 1 :] if root else uri.lstrip("/")
+            label = path.parent.name or PurePosixPath(os.path.abspath(uri)).parent.name  # noqa: PTH100
+            tracks.append(Track(track_id, _absolute(uri), label, track_id, size))
+    return tracks
+
+
+def _walk(folder: str) -> Iterator[tuple[str, int]]:
+    folder = folder.rstrip("/") or "/"
+    if FileSystems.get_scheme(folder) is not None:
+        yield from _match(f"{folder}/**")
+        return
+    if not os.path.isdir(folder):  # noqa: PTH112
+        what = "is a file; give the folder it lies in, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
+        raise UserError(f"{folder}: {what}")
+    seen = set()
+    # os.walk rather than a glob: a folder's name may hold glob characters, and linked folders count (once).
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(directory)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in files:
+            path = os.path.join(directory, name)  # noqa: PTH118
+            yield path, _size(path) or 0
+
+
+def _match(pattern: str) -> Iterator[tuple[str, int]]:
+    if FileSystems.get_scheme(pattern) is None:
+        for path in glob.glob(pattern, recursive=True):  # noqa: PTH207
+            if os.path.isfile(path):  # noqa: PTH113
+                yield path, _size(path) or 0
+        return
+    try:
+        for match in FileSystems.match([pattern]):
+            for metadata in match.metadata_list:
+                yield metadata.path, metadata.size_in_bytes
+    except (BeamIOError, ValueError) as error:
+        raise UserError(f"{pattern}: cannot be listed: {error}") from None
+
+
+def _from_csv(source: str, label_column: str, group_column: str | None) -> list[Track]:
+    rows = csv.DictReader(io.StringIO(_read_text(source), newline=""))
+    columns = rows.fieldnames or []
+    if group_column is None and "artist" in columns:
+        group_column = "artist"
+    for column in (_PATH_COLUMN, label_column, *([group_column] if group_column else [])):
+        if column not in columns:
+            raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")
+    folder = FileSystems.split(source)[0]
+    line_of: dict[str, int] = {}
+    tracks = []
+    for row in rows:
+        track_id, label = (row[_PATH_COLUMN] or "").strip(), (row[label_column] or "").strip()
+        if not track_id or not label:
+            raise UserError(f"{source}: line {rows.line_num}: {_PATH_COLUMN} or {label_column} is empty")
+        if track_id in line_of:
+            raise UserError(f"{source}: line {rows.line_num}: {track_id} is on line {line_of[track_id]} already")
+        line_of[track_id] = rows.line_num
+        uri = _absolute(FileSystems.join(folder, track_id) if folder else track_id)
+        group = (row[group_column] or "").strip() if group_column else ""
+        tracks.append(Track(track_id, uri, label, group or track_id, _size(uri)))
+    if not tracks:
+        raise UserError(f"{source}: lists no track")
+    return tracks
+
+
+def _read_text(source: str) -> str:
+    try:
+        with FileSystems.open(source, compression_type="uncompressed") as file:
+            return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except (OSError, BeamIOError, ValueError) as error:
+        raise UserError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _absolute(uri: str) -> str:
+    return os.path.abspath(uri) if FileSystems.get_scheme(uri) is None else uri  # noqa: PTH100
+
+
+def _size(uri: str) -> int | None:
+    try:
+        return os.stat(uri).st_size if FileSystems.get_scheme(uri) is None else None  # noqa: PTH116
+    except OSError:
+        return None

@@ -1,0 +1,68 @@
+"""What every command line of the project shares: its own absl flags, one clear line per mistake, exit status 2."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+
+class UserError(ValueError):
+    """A mistake that a person can make and mend: the message says what is wrong, where, and what to do."""
+
+
+def run(
+    main: Callable[[flags.FlagValues, list[str]], int | None],
+    flag_values: flags.FlagValues,
+    *,
+    usage: str,
+    pass_through: bool = False,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parses the command line, calls `main(flag_values, positional)` and exits with its status.
+
+    Args:
+      main: returns the exit status (None: 0). A `UserError` it raises is printed as one line, status 2.
+      flag_values: this command's flags, apart from absl's global ones so that commands can import each other.
+      usage: printed above the flags for --help.
+      pass_through: leave flags that are not ours among the positional arguments instead of refusing them.
+      argv: the command line with the program's name first; `sys.argv` by default.
+    """
+    # TensorFlow's C++ start-up chatter would bury what the command says; a value set by the user wins.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    argv = list(sys.argv if argv is None else argv)
+    if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
+        print(f"{usage.strip()}\n\n{_flags_help(flag_values)}")
+        sys.exit(0)
+    try:
+        flag_values.set_gnu_getopt(True)
+        positional = flag_values(argv, known_only=pass_through)[1:]
+        status = main(flag_values, positional)
+    except (UserError, flags.Error) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing more to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status or 0)
+
+
+def _flags_help(flag_values: flags.FlagValues) -> str:
+    lines = []
+    for name in flag_values:
+        flag = flag_values[name]
+        default = "" if flag.default is None else f" (default: {flag.default_as_str or flag.default})"
+        lines.append(f"  --{name}\n      {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def no_arguments(positional: Sequence[str]) -> None:
+    """Raises UserError when words are left on the command line of a command that takes flags only."""
+    if positional:
+        raise UserError(f"unexpected argument {positional[0]!r}; flags are written --name=value (see --help)")

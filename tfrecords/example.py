@@ -1,0 +1,154 @@
+"""The schema: one record is a tf.train.Example. No feature is named anywhere else.
+
+The messages are built in a descriptor pool of their own, so that writing needs protobuf but not TensorFlow, and a
+process which imports TensorFlow later does not meet tf.train.Example twice.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+
+TRACK_ID = "track_id"
+GROUP = "group"
+LABEL = "label"
+SEGMENT = "segment"
+FRAMES = "frames"
+LOG_MEL = "log_mel"
+
+# feature -> what it holds; the manifest repeats it for whoever meets the shards without this code.
+FEATURES = {
+    TRACK_ID: "bytes: the file's path below the input, UTF-8",
+    GROUP: "bytes: what no split tears apart (the artist), UTF-8; the track_id where none was given",
+    LABEL: "int64: index into labels",
+    SEGMENT: "int64: position of this record in its track, from 0",
+    FRAMES: "int64: number of frames in log_mel",
+    LOG_MEL: "bytes: [frames, mel_bands], C order, little-endian, of the manifest's dtype",
+}
+
+# dtype name in the manifest -> how the bytes are laid out.
+DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One clip, or one segment of a long one.
+
+    Attributes:
+      track_id: path of the audio file below the input.
+      group: what a split must not tear apart.
+      label: index into the manifest's labels.
+      segment: position of this record in its track, from 0.
+      log_mel: [frames, mel_bands], float16 or float32.
+    """
+
+    track_id: str
+    group: str
+    label: int
+    segment: int
+    log_mel: np.ndarray
+
+
+def _example_class() -> Any:
+    """tf.train.Example as TensorFlow's example.proto and feature.proto define it, in a private pool."""
+    field = descriptor_pb2.FieldDescriptorProto
+    proto = descriptor_pb2.FileDescriptorProto(name="tensorflow/core/example/example.proto", package="tensorflow")
+    proto.syntax = "proto3"
+    for name, kind in (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    ):
+        value = proto.message_type.add(name=name).field.add(
+            name="value", number=1, type=kind, label=field.LABEL_REPEATED
+        )
+        value.options.packed = kind != field.TYPE_BYTES
+        if kind == field.TYPE_BYTES:
+            value.ClearField("options")
+    feature = proto.message_type.add(name="Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, name in enumerate(("bytes_list", "float_list", "int64_list"), start=1):
+        kind = name.title().replace("_", "")
+        _add_message_field(feature, name, number, f".tensorflow.{kind}").oneof_index = 0
+    features = proto.message_type.add(name="Features")
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    _add_message_field(entry, "value", 2, ".tensorflow.Feature")
+    _add_message_field(features, "feature", 1, ".tensorflow.Features.FeatureEntry").label = field.LABEL_REPEATED
+    _add_message_field(proto.message_type.add(name="Example"), "features", 1, ".tensorflow.Features")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(proto)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+def _add_message_field(parent: Any, name: str, number: int, type_name: str) -> Any:
+    field = descriptor_pb2.FieldDescriptorProto
+    return parent.field.add(
+        name=name, number=number, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name=type_name
+    )
+
+
+_Example = _example_class()
+
+
+def encode(record: Record) -> bytes:
+    """Serializes a record; the same record always gives the same bytes (map keys are sorted).
+
+    Raises:
+      ValueError: log_mel is not [frames, mel_bands] of a dtype in DTYPES.
+    """
+    log_mel = record.log_mel
+    if log_mel.ndim != 2 or log_mel.dtype.name not in DTYPES:
+        raise ValueError(
+            f"log_mel must be [frames, mel_bands] of {' or '.join(DTYPES)}, got {log_mel.dtype} {log_mel.shape}"
+        )
+    example = _Example()
+    feature = example.features.feature
+    feature[TRACK_ID].bytes_list.value.append(_to_bytes(record.track_id))
+    feature[GROUP].bytes_list.value.append(_to_bytes(record.group))
+    feature[LABEL].int64_list.value.append(record.label)
+    feature[SEGMENT].int64_list.value.append(record.segment)
+    feature[FRAMES].int64_list.value.append(len(log_mel))
+    little_endian = log_mel.astype(DTYPES[log_mel.dtype.name], copy=False)
+    feature[LOG_MEL].bytes_list.value.append(little_endian.tobytes())
+    return example.SerializeToString(deterministic=True)
+
+
+def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
+    """The record that `encode` serialized.
+
+    Raises:
+      ValueError: the bytes are no Example, a feature is missing, or the sizes disagree.
+    """
+    try:
+        feature = _Example.FromString(serialized).features.feature
+    except message.DecodeError as error:
+        raise ValueError(f"not a tf.train.Example: {error}") from error
+    values = {}
+    for name, meaning in FEATURES.items():
+        kind = "bytes_list" if meaning.startswith("bytes") else "int64_list"
+        found = getattr(feature[name], kind).value if name in feature else ()
+        if len(found) != 1:
+            raise ValueError(f"feature {name!r} must hold one value, got {len(found)}")
+        values[name] = found[0]
+    expected = values[FRAMES] * mel_bands * DTYPES[dtype].itemsize
+    if values[FRAMES] < 1 or len(values[LOG_MEL]) != expected:
+        raise ValueError(f"log_mel of {values[FRAMES]} frames must hold {expected} bytes, got {len(values[LOG_MEL])}")
+    return Record(
+        track_id=_to_text(values[TRACK_ID]),
+        group=_to_text(values[GROUP]),
+        label=values[LABEL],
+        segment=values[SEGMENT],
+        log_mel=np.frombuffer(values[LOG_MEL], DTYPES[dtype]).reshape(-1, mel_bands),
+    )
+
+
+def _to_bytes(text: str) -> bytes:
+    # File names on Linux are bytes; surrogateescape carries the ones that are no UTF-8.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _to_text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

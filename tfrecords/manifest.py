@@ -1,0 +1,228 @@
+"""manifest.json: the file that makes a directory a dataset, written last."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrecords.command_line import UserError
+from tfrecords.example import DTYPES, FEATURES
+from tfrecords.statistics import BandStatistics
+
+FILE_NAME = "manifest.json"
+# Holds what an unfinished job needs to go on; gone once the manifest is written.
+PARTIAL_DIR = ".partial"
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file.
+
+    Attributes:
+      file: its name in the dataset's directory.
+      records: number of records.
+      frames: number of spectrogram frames over all records.
+      bytes: size of the file.
+      sha256: hexadecimal checksum of the file.
+    """
+
+    file: str
+    records: int
+    frames: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A physical set of shards; splits are unions of parts.
+
+    Attributes:
+      shards: in order.
+      tracks: tracks per label name; a label that the part lacks counts 0.
+      record_frames: frames of a record -> how many records have as many. Gives the number of patches of any size.
+      statistics: per band, before rounding to the record's dtype.
+    """
+
+    shards: tuple[Shard, ...]
+    tracks: Mapping[str, int]
+    record_frames: Mapping[int, int]
+    statistics: BandStatistics
+
+    @property
+    def records(self) -> int:
+        """Number of records in the part."""
+        return sum(shard.records for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a dataset is; the same input and configuration always give the same manifest.
+
+    Attributes:
+      name: of the dataset, and the start of its shards' names.
+      labels: label names; a record's label is an index into them.
+      front_end: the front end's configuration, as beam_preprocess.log_mel.FrontEndConfig has it.
+      dtype: of log_mel in the records, "float16" or "float32".
+      parts: part name -> part.
+      split: how tracks were dealt into parts (method, seed, group column).
+      rejects: reason -> number of inputs that could not be used; rejects.jsonl names them.
+      fingerprint: of the configuration and the track list.
+      versions: of the libraries that decide the bytes.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    front_end: Mapping[str, Any]
+    dtype: str
+    parts: Mapping[str, Part]
+    split: Mapping[str, Any]
+    rejects: Mapping[str, int]
+    fingerprint: str
+    versions: Mapping[str, str]
+
+    @property
+    def mel_bands(self) -> int:
+        """Number of mel bands of every record."""
+        return int(self.front_end["n_mels"])
+
+    @property
+    def frames_per_s(self) -> float:
+        """Spectrogram frames per second of audio."""
+        return self.front_end["sample_rate"] / self.front_end["hop_length"]
+
+    def select(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """The parts named, in the manifest's order; all of them for ("all",).
+
+        Raises:
+          UserError: a part is not in the dataset, or none is named.
+        """
+        wanted = set(parts)
+        if wanted == {"all"}:
+            wanted = set(self.parts)
+        if unknown := sorted(wanted - set(self.parts)):
+            raise UserError(f"the dataset has no part {unknown[0]!r}; it has {', '.join(self.parts)}")
+        if not wanted:
+            raise UserError(f"no part was named; the dataset has {', '.join(self.parts)}")
+        return tuple(part for part in self.parts if part in wanted)
+
+    def statistics(self, parts: Iterable[str]) -> BandStatistics:
+        """Statistics over the union of parts: those of the training parts normalise everything."""
+        return BandStatistics.merged((self.parts[part].statistics for part in self.select(parts)), self.mel_bands)
+
+    def tracks(self, parts: Iterable[str]) -> dict[str, int]:
+        """Tracks per label name over the union of parts."""
+        total = Counter(dict.fromkeys(self.labels, 0))
+        for part in self.select(parts):
+            total.update(self.parts[part].tracks)
+        return dict(total)
+
+    def num_patches(self, parts: Iterable[str], *, patch_frames: int, patch_hop: int) -> int:
+        """Number of patches that the union of parts is cut into; shorter rests are left out."""
+        return sum(
+            count * max(0, (frames - patch_frames) // patch_hop + 1)
+            for part in self.select(parts)
+            for frames, count in self.parts[part].record_frames.items()
+        )
+
+    def check_files(self, data_dir: str | Path, parts: Iterable[str]) -> list[str]:
+        """Paths of the parts' shards, after a look at their sizes.
+
+        Raises:
+          UserError: a shard is missing or has another size.
+        """
+        paths = []
+        for part in self.select(parts):
+            for shard in self.parts[part].shards:
+                path = Path(data_dir) / shard.file
+                size = path.stat().st_size if path.is_file() else None
+                if size != shard.bytes:
+                    found = "missing" if size is None else f"{size} bytes"
+                    raise UserError(f"{path} should hold {shard.bytes} bytes but is {found}; write the dataset again")
+                paths.append(str(path))
+        return paths
+
+    def to_json(self) -> str:
+        """The file's text: sorted by nothing but the order given, so equal datasets have equal files."""
+        data: dict[str, Any] = {"format_version": FORMAT_VERSION}
+        for field in dataclasses.fields(self):
+            data[field.name] = getattr(self, field.name)
+        data["features"] = FEATURES
+        data["parts"] = {name: _part_to_json(part) for name, part in self.parts.items()}
+        return json.dumps(data, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Manifest":
+        """Inverse of `to_json`; `where` is the file's name in errors.
+
+        Raises:
+          UserError: the text is no manifest, or one of a format that this version does not read.
+        """
+        try:
+            data = json.loads(text)
+            version = data["format_version"]
+            if version != FORMAT_VERSION:
+                raise UserError(
+                    f"{where}: format version {version} is not {FORMAT_VERSION}, the one that this program reads; "
+                    "write the dataset again"
+                )
+            values = {field.name: data[field.name] for field in dataclasses.fields(cls)}
+            if values["dtype"] not in DTYPES:
+                raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {values['dtype']!r}")
+            values["labels"] = tuple(values["labels"])
+            values["parts"] = {name: _part_from_json(part) for name, part in values["parts"].items()}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"{where}: not a manifest ({type(error).__name__}: {error}); write the dataset again"
+            ) from None
+
+    @classmethod
+    def load(cls, data_dir: str | Path) -> "Manifest":
+        """Reads the manifest of a dataset's directory.
+
+        Raises:
+          UserError: there is no manifest, or it is damaged.
+        """
+        path = Path(data_dir) / FILE_NAME
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: not a manifest (not UTF-8 text); write the dataset again") from None
+        except OSError:
+            raise UserError(_missing(Path(data_dir))) from None
+        return cls.from_json(text, str(path))
+
+
+def _missing(data_dir: Path) -> str:
+    if not data_dir.is_dir():
+        return (
+            f"{data_dir}: no such directory; write a dataset there with python -m beam_preprocess --output={data_dir}"
+        )
+    if (data_dir / PARTIAL_DIR).is_dir():
+        return f"{data_dir}: an unfinished dataset; run the command that began it again, it keeps what is done"
+    return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with python -m beam_preprocess --output=..."
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    return {
+        "tracks": dict(part.tracks),
+        "record_frames": {str(frames): part.record_frames[frames] for frames in sorted(part.record_frames)},
+        "statistics": part.statistics.to_json(),
+        "shards": [dataclasses.asdict(shard) for shard in part.shards],
+    }
+
+
+def _part_from_json(data: Mapping[str, Any]) -> Part:
+    shards: Sequence[Mapping[str, Any]] = data["shards"]
+    return Part(
+        shards=tuple(Shard(**shard) for shard in shards),
+        tracks=dict(data["tracks"]),
+        record_frames={int(frames): int(count) for frames, count in data["record_frames"].items()},
+        statistics=BandStatistics.from_json(data["statistics"]),
+    )

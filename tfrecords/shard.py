@@ -1,0 +1,97 @@
+"""The TFRecord container: what one shard file is made of, written and read without TensorFlow.
+
+A record is: length (uint64, little-endian), masked CRC32C of the length (uint32), the data, masked CRC32C of the data
+(TensorFlow, tensorflow/core/lib/io/record_writer.h).
+"""
+
+import dataclasses
+import hashlib
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import google_crc32c
+
+from tfrecords.command_line import UserError
+
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = _LENGTH.size + _CRC.size
+# A length that passed its checksum is still not to be believed into allocating the machine's memory.
+_MAX_RECORD_BYTES = 1 << 31
+
+
+class ShardError(UserError):
+    """A shard does not hold what it should; the message names the file and the offset in bytes."""
+
+
+def shard_file(name: str, part: str, index: int, count: int) -> str:
+    """File name of one shard: gtzan-fold_0.tfrecord-00000-of-00004."""
+    return f"{name}-{part}.tfrecord-{index:05d}-of-{count:05d}"
+
+
+def masked_crc32c(data: bytes) -> int:
+    """CRC32C rotated right by 15 bits plus a constant, as TFRecord stores it."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+@dataclasses.dataclass
+class RecordWriter:
+    """Writes records to a binary file and keeps count of what it wrote.
+
+    Attributes:
+      file: open for writing; the caller closes it.
+      records: records written so far.
+      size: bytes written so far.
+    """
+
+    file: BinaryIO
+    records: int = 0
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Appends one record."""
+        length = _LENGTH.pack(len(data))
+        header = length + _CRC.pack(masked_crc32c(length))
+        for piece in (header, data, _CRC.pack(masked_crc32c(data))):
+            self.file.write(piece)
+            self._sha256.update(piece)
+            self.size += len(piece)
+        self.records += 1
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of everything written so far."""
+        return self._sha256.hexdigest()
+
+
+def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yields the records of a shard.
+
+    Args:
+      file: open for reading, at the start of a shard.
+      name: what errors call the file.
+
+    Raises:
+      ShardError: the file ends inside a record, or a checksum does not match.
+    """
+    offset = 0
+    while header := file.read(_HEADER_BYTES):
+        if len(header) < _HEADER_BYTES:
+            raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record's header")
+        (length,) = _LENGTH.unpack_from(header)
+        (crc,) = _CRC.unpack_from(header, _LENGTH.size)
+        if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
+            raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
+        data = file.read(length)
+        footer = file.read(_CRC.size)
+        if len(data) < length or len(footer) < _CRC.size:
+            raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record of {length} bytes")
+        if _CRC.unpack(footer)[0] != masked_crc32c(data):
+            raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's data does not match")
+        yield data
+        offset += _HEADER_BYTES + length + _CRC.size

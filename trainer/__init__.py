@@ -1,0 +1,1 @@
+"""Shards -> trained model, evaluation, report. Keras and tf.data; never Beam."""

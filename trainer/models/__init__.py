@@ -1,0 +1,35 @@
+"""The models, one file each, by the names that --model takes."""
+
+from collections.abc import Callable
+
+import keras
+
+from tfrecords.command_line import UserError
+from trainer.models import black_box, time
+
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "black_box": black_box.build,
+    "time": time.build,
+}
+
+
+def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **options: int) -> keras.Model:
+    """A model that is not yet trained nor compiled.
+
+    Args:
+      name: one of MODELS.
+      num_classes: number of labels, at least 2.
+      input_shape: (patch_frames, mel_bands, 1).
+      **options: the model's own, such as filter sizes; see its file.
+
+    Returns:
+      Patches [batch, patch_frames, mel_bands, 1] float32, normalised -> probabilities [batch, num_classes].
+
+    Raises:
+      UserError: no such model, or its filters are larger than the input.
+    """
+    if name not in MODELS:
+        raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+    if num_classes < 2:
+        raise UserError(f"num_classes must be at least 2, got {num_classes}")
+    return MODELS[name](num_classes=num_classes, input_shape=input_shape, **options)

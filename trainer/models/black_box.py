@@ -1,0 +1,46 @@
+"""black_box: filters of any shape, the ordinary choice that the musically motivated models are held against."""
+
+import keras
+
+from trainer.models.fitting import check_fits
+
+
+def build(
+    *,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    filters: int = 32,
+    filter_bands: int = 12,
+    filter_frames: int = 8,
+    pool_bands: int = 4,
+    units: int = 200,
+) -> keras.Model:
+    """Pons, Lidy and Serra (2016): conv 32@12x8 (bands x frames), max-pool 4x1, dense 200, softmax.
+
+    For patches [80, 40, 1]: convolution [73, 29, 32], pooling [73, 7, 32], dense [200], softmax [num_classes];
+    3,275,714 parameters with 10 classes.
+
+    Args:
+      num_classes: number of labels.
+      input_shape: (patch_frames, mel_bands, 1).
+      filters: number of filters.
+      filter_bands: height of a filter.
+      filter_frames: length of a filter.
+      pool_bands: neighbouring bands of which the strongest stays.
+      units: of the dense layer.
+    """
+    check_fits((filter_frames, filter_bands + pool_bands - 1), input_shape)
+    return keras.Sequential(
+        [
+            keras.Input(input_shape, name="log_mel"),
+            keras.layers.Conv2D(filters, (filter_frames, filter_bands), activation="relu", name="convolution"),
+            keras.layers.MaxPooling2D((1, pool_bands), name="pooling"),
+            keras.layers.Flatten(name="flatten"),
+            keras.layers.Dropout(0.5, name="dropout"),
+            keras.layers.Dense(units, activation="relu", name="dense"),
+            keras.layers.Dropout(0.5, name="dense_dropout"),
+            # Probabilities stay float32 under mixed precision.
+            keras.layers.Dense(num_classes, activation="softmax", dtype="float32", name="genre"),
+        ],
+        name="black_box",
+    )

@@ -1,0 +1,55 @@
+"""Which parts train, which choose the model, and which are kept for the reported score."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class PartChoice:
+    """Three unions of parts that share none.
+
+    Attributes:
+      train: for the weights and the normalisation.
+      valid: for stopping and choosing among epochs.
+      test: for the reported score only.
+    """
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold: int | None = None) -> PartChoice:
+    """Parts by name (train, valid, test), or of folds: the last tests and the one before it validates unless told.
+
+    Raises:
+      UserError: fewer than three parts, a fold that is not there, the same fold twice.
+    """
+    names = tuple(manifest.parts)
+    if {"train", "valid", "test"} <= set(names):
+        if test_fold is not None or valid_fold is not None:
+            raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
+        return PartChoice(("train",), ("valid",), ("test",))
+    if len(names) < 3:
+        raise UserError(f"training needs three parts (train, valid, test); the dataset has {', '.join(names)}")
+    test = len(names) - 1 if test_fold is None else test_fold
+    valid = (test - 1) % len(names) if valid_fold is None else valid_fold
+    for flag, fold in (("test_fold", test), ("valid_fold", valid)):
+        if not 0 <= fold < len(names):
+            raise UserError(f"--{flag} must be from 0 to {len(names) - 1}, got {fold}")
+    if test == valid:
+        raise UserError(f"--test_fold and --valid_fold must differ, both are {test}")
+    train = tuple(name for index, name in enumerate(names) if index not in (test, valid))
+    return PartChoice(train, (names[valid],), (names[test],))
+
+
+def check_patches(manifest: Manifest, parts: Sequence[str], role: str, *, patch_frames: int) -> None:
+    """Raises UserError when parts hold no patch to do their role with."""
+    if not manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_frames):
+        raise UserError(
+            f"{', '.join(parts)} should be for {role} but hold no record of {patch_frames} frames; "
+            "take fewer --folds, or more tracks"
+        )

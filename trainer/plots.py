@@ -1,0 +1,177 @@
+"""Pictures of a trained model as PNG bytes: its confusion matrix and its learning curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+
+_NAME_CHARACTERS = 24
+_BLUES_ON_LIGHT = ("#b5d4f1", "#5b9bd8", "#1f5fae", "#0b2f66")
+_BLUES_ON_DARK = ("#143c70", "#2a6cb5", "#64a5e3", "#cbe2f8")
+# Okabe and Ito's colours, which stay apart for colour-blind readers; the lighter pair on dark paper.
+_LINES_ON_LIGHT = {"training": "#0072b2", "validation": "#d55e00"}
+_LINES_ON_DARK = {"training": "#56b4e9", "validation": "#e69f00"}
+_CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
+
+
+def confusion_matrix(
+    confusion: np.ndarray | Sequence[Sequence[int]], label_names: Sequence[str], *, style: Style = LIGHT
+) -> bytes:
+    """Draws a confusion matrix: numbers of tracks in the cells, coloured by their share of the true label's tracks.
+
+    Args:
+      confusion: [labels true, labels predicted] counts.
+      label_names: [labels]; long ones are shortened.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+
+    Raises:
+      ValueError: the matrix is not square, or not as wide as there are names.
+    """
+    counts = np.asarray(confusion, np.int64)
+    size = len(label_names)
+    if not size or counts.shape != (size, size):
+        raise ValueError(f"confusion must be [labels, labels] for {size} >= 1 label_names; got shape {counts.shape}")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    cell_in = min(1.1, max(0.33, 5.6 / size))
+    figure = new_figure((size * cell_in, size * cell_in), style)
+    axes = figure.add_axes((0, 0, 1, 1))
+    image = axes.imshow(shares, _blues(style), vmin=0, vmax=1)
+    _name_axes(axes, [shorten(name, _NAME_CHARACTERS) for name in label_names], cell_in, style)
+    _write_counts(axes, counts, shares, style)
+    side_in = size * cell_in
+    bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.15 / side_in, 0, 0.13 / side_in, 1)))
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
+    bar.set_label("share of the true genre's tracks", fontsize=9, color=style.ink)
+    style_axes(bar.ax, style)
+    bar.outline.set_visible(False)
+    return png(figure)
+
+
+def _blues(style: Style) -> LinearSegmentedColormap:
+    # One hue, from the paper to its opposite: more always stands out more, on light paper and on dark.
+    steps = _BLUES_ON_LIGHT if _is_light(style.paper) else _BLUES_ON_DARK
+    return LinearSegmentedColormap.from_list("shares", [style.paper, *steps])
+
+
+def _is_light(colour: str | Sequence[float]) -> bool:
+    if isinstance(colour, str):
+        colour = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    return float(np.dot(colour[:3], (0.299, 0.587, 0.114))) > 0.5
+
+
+def _name_axes(axes: Axes, names: Sequence[str], cell_in: float, style: Style) -> None:
+    size, fontsize = len(names), 10 if len(names) <= 15 else 8.5
+    slanted = max(map(len, names)) * fontsize * 0.0085 > cell_in
+    turn: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    style_axes(axes, style)
+    axes.set_xticks(range(size), names, fontsize=fontsize, parse_math=False, **turn)
+    axes.set_yticks(range(size), names, fontsize=fontsize, parse_math=False)
+    axes.tick_params(length=0, pad=5)
+    axes.set_xlabel("predicted genre", fontsize=10, color=style.ink, labelpad=8)
+    axes.set_ylabel("true genre", fontsize=10, color=style.ink, labelpad=8)
+    edges = np.arange(size + 1) - 0.5
+    axes.hlines(edges, -0.5, size - 0.5, color=style.faint, linewidth=0.5, clip_on=False)
+    axes.vlines(edges, -0.5, size - 0.5, color=style.faint, linewidth=0.5, clip_on=False)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, style: Style) -> None:
+    colours = _blues(style)
+    fontsize = (10 if len(counts) <= 15 else 8) * min(1, 4 / len(str(counts.max())))
+    for true, predicted in np.argwhere(counts):
+        ink = "#10161f" if _is_light(colours(shares[true, predicted])) else "#ffffff"
+        weight = "bold" if true == predicted else "normal"
+        cell: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": fontsize,
+            "color": ink,
+            "fontweight": weight,
+        }
+        axes.text(predicted, true, str(counts[true, predicted]), **cell)
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], *, style: Style = LIGHT) -> bytes:
+    """Draws loss and accuracy over the epochs, training against validation; `best_epoch` is marked in both.
+
+    Args:
+      history: one value per epoch for any of loss, val_loss, accuracy, val_accuracy (shares of 1); the rest is ignored.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+
+    Raises:
+      ValueError: the history has none of these, or not the same number of epochs for each.
+    """
+    curves = {name: np.asarray(history[name], np.float64) for name in _CURVES if len(history.get(name, ()))}
+    lengths = {name: len(values) for name, values in curves.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"history must hold as many epochs (>= 1) of each of {', '.join(_CURVES)}; got {lengths}")
+    epochs, best = max(lengths.values()), best_epoch(history)
+    figure = new_figure((11, 3.1), style, layout=ConstrainedLayoutEngine(wspace=0.06))
+    legend: dict[str, Any] = {}
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        style_axes(axes, style)
+        _draw_curve(axes, curves.get(metric), "training", style)
+        _draw_curve(axes, curves.get(f"val_{metric}"), "validation", style)
+        if best is not None:
+            _mark_epoch(axes, best, curves.get(f"val_{metric}"), style)
+        _finish_curves(axes, metric, epochs, style)
+        lines, names = axes.get_legend_handles_labels()
+        legend.update(zip(names, lines, strict=True))
+    where: dict[str, Any] = {"loc": "outside upper left", "ncols": len(legend), "frameon": False}
+    figure.legend(legend.values(), legend.keys(), fontsize=9, labelcolor=style.ink, **where)
+    return png(figure)
+
+
+def best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
+    """The epoch, counted from 1, of the highest val_accuracy, or where there is none of the lowest val_loss.
+
+    The first of equals; values that are not finite do not count; None where nothing is left.
+    """
+    for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
+        values = sign * np.asarray(history.get(name, ()), np.float64)
+        values = np.where(np.isfinite(values), values, -np.inf)
+        if values.size and values.max() > -np.inf:
+            return int(values.argmax()) + 1
+    return None
+
+
+def _draw_curve(axes: Axes, values: np.ndarray | None, name: str, style: Style) -> None:
+    if values is None:
+        return
+    marker = "o" if len(values) <= 12 else None
+    colour = _line_colours(style)[name]
+    axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name)
+
+
+def _line_colours(style: Style) -> dict[str, str]:
+    return _LINES_ON_LIGHT if _is_light(style.paper) else _LINES_ON_DARK
+
+
+def _mark_epoch(axes: Axes, epoch: int, values: np.ndarray | None, style: Style) -> None:
+    axes.axvline(epoch, color=style.ink, linewidth=0.9, linestyle=(0, (3, 3)), label=f"best epoch: {epoch}", zorder=1)
+    if values is not None and np.isfinite(values[epoch - 1]):
+        ring: dict[str, Any] = {"markerfacecolor": style.paper, "markeredgecolor": _line_colours(style)["validation"]}
+        axes.plot([epoch], [values[epoch - 1]], "o", markersize=7, markeredgewidth=1.8, zorder=5, **ring)
+
+
+def _finish_curves(axes: Axes, metric: str, epochs: int, style: Style) -> None:
+    axes.set_title(metric, fontsize=10.5, color=style.ink, loc="left", fontweight="bold")
+    axes.set_xlabel("epoch", fontsize=9, color=style.ink)
+    axes.set_xlim(0.5, epochs + max(0.5, 0.02 * epochs))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
+    axes.grid(axis="y", color=style.faint, linewidth=0.6, alpha=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")

@@ -1,8 +1,10 @@
 """What every command line of the project shares: its own absl flags, one clear line per mistake, exit status 2."""
 
+import importlib
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -51,6 +53,26 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(status or 0)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked.
+
+    What it wrote is shown after all when the import fails.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _flags_help(flag_values: flags.FlagValues) -> str:

@@ -64,6 +64,7 @@ def evaluate(
     same = manifest.fingerprint == job.fingerprint
     chosen = _choose_parts(job, manifest, same, parts)
 
+    command_line.import_tensorflow()
     from tfrecords.show import samples
     from trainer.metrics import summarize
     from trainer.predictions import load_model, predict

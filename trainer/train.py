@@ -96,6 +96,7 @@ def train(job: TrainingJob, job_dir: Path) -> None:
     Raises:
       UserError: the loss is no longer a number, the model's filters do not fit the patches.
     """
+    command_line.import_tensorflow()
     import keras
 
     from tfrecords.dataset import load
@@ -129,6 +130,7 @@ def train(job: TrainingJob, job_dir: Path) -> None:
         training,
         steps_per_epoch=steps,
         epochs=job.epochs,
+        shuffle=False,  # The data set shuffles itself.
         validation_data=validation,
         verbose=0,
         callbacks=[

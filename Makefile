@@ -1,0 +1,70 @@
+# The two commands:  make demo   and   make test
+# Each sets up all it needs in $(VENV), from Python 3.11 or 3.12 and make alone.
+
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
+	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
+
+# make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [FOLDS=5] [FRESH=1]
+AUDIO ?=
+LABEL ?=
+GROUP ?=
+MODEL ?= black_box
+FOLDS ?= 5
+FRESH ?=
+NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
+DEMO := demo/$(NAME)
+MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
+
+.PHONY: help demo test test-slow lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
+	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
+	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
+	@echo "          MODEL=black_box|time   FOLDS=5   FRESH=1 to start over where a demo of other data was kept"
+	@echo "make test                  the tests"
+	@echo "make test-slow             the tests that take minutes"
+	@echo "make lint                  style and types"
+	@echo "make clean                 removes the environment and the demos"
+
+$(VENV)/installed: setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found; install one, or name it: make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/installed
+ifeq ($(AUDIO),)
+	$(RUN) -m beam_preprocess.synthesize --output=$(DEMO)/audio
+endif
+	$(RUN) -m beam_preprocess --input='$(MUSIC)' --output=$(DEMO)/tfrecords --folds=$(FOLDS) \
+		$(if $(LABEL),--label_column='$(LABEL)') $(if $(GROUP),--group_column='$(GROUP)') $(if $(FRESH),--overwrite)
+	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/job --model=$(MODEL) --overwrite
+	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/job
+	@echo
+	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(if $(AUDIO), AUDIO='$(AUDIO)')"
+	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
+	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"
+	@echo "A list of tracks:    make demo AUDIO=tracks.csv LABEL=genre GROUP=artist"
+
+test: $(VENV)/installed-test
+	$(RUN) -m pytest -m 'not slow'
+
+test-slow: $(VENV)/installed-test
+	$(RUN) -m pytest -m slow
+
+lint: $(VENV)/installed-test
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) demo *.egg-info

@@ -35,7 +35,7 @@ setuptools.setup(
         "threadpoolctl",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "ruff"],
+        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
         "gcp": ["apache-beam[gcp]>=2.76"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

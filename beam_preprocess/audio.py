@@ -19,7 +19,10 @@ _SHOULD_BE = re.compile(r"(?:data|data size|ssnd)\s*:\s*(\d+) \(should be (\d+)\
 _UNKNOWN_LENGTHS = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 # An Ogg page (RFC 3533) is at most this long; the last one carries the end-of-stream flag in its sixth byte.
 _MAX_OGG_PAGE_BYTES = 65_307
+_OGG_HEADER_BYTES = 27
 _OGG_END_OF_STREAM = 0x04
+# Sum of squares of a waveform past which a spectrogram's power would overflow float32; of sound it is below 1e18.
+_MAX_ENERGY = 1e30
 
 
 class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not a fault of the program
@@ -39,6 +42,7 @@ class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not 
 REASONS = ("unreadable", "undecodable", "truncated", "unsupported_rate", "not_finite", "empty", "too_short", "too_long")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # Samples that overflow are rejected below.
 def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float) -> np.ndarray:
     """Reads an audio file of any format, rate and channel count that libsndfile knows.
 
@@ -71,9 +75,9 @@ def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s
         raise Reject("unreadable", error.strerror or str(error)) from error
     if not len(waveform):
         raise Reject("empty", "no samples")
-    # A sum is finite only if every sample is; it needs no array of flags.
-    if not np.isfinite(np.dot(waveform, waveform)) and not np.isfinite(waveform).all():
-        raise Reject("not_finite", "NaN or infinite samples")
+    # One sum tells of every sample; it needs no array of flags, and NaN fails the comparison too.
+    if not np.dot(waveform, waveform) <= _MAX_ENERGY:
+        raise Reject("not_finite", "NaN, infinite or absurdly large samples")
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate)
     if len(waveform) < min_samples:
@@ -113,10 +117,15 @@ def _check_complete(sound: soundfile.SoundFile, samples: int) -> None:
 
 
 def _check_last_page(file: BinaryIO) -> None:
-    """Raises Reject when an Ogg stream stops before the page that ends it: its header states no length."""
+    """Raises Reject when an Ogg stream stops before the end of its last page: its header states no length."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - _MAX_OGG_PAGE_BYTES))
     tail = file.read()
     page = tail.rfind(b"OggS")
-    if page < 0 or len(tail) < page + 6 or not tail[page + 5] & _OGG_END_OF_STREAM:
+    header = tail[page : page + _OGG_HEADER_BYTES]
+    if page < 0 or len(header) < _OGG_HEADER_BYTES or not header[5] & _OGG_END_OF_STREAM:
         raise Reject("truncated", "the Ogg stream has no last page")
+    # The header's last byte counts the segments, whose sizes follow, one byte each.
+    sizes = tail[page + _OGG_HEADER_BYTES :][: header[-1]]
+    if len(sizes) < header[-1] or len(tail) < page + _OGG_HEADER_BYTES + len(sizes) + sum(sizes):
+        raise Reject("truncated", "the Ogg stream's last page is not whole")

@@ -71,6 +71,8 @@ class JobConfig:
         if not self.source or not self.output:
             raise UserError("--input=DIR|GLOB|tracks.csv and --output=DIR are needed (see --help)")
         rules = (
+            # Beam's file systems take these for a pattern: deleting "set[1]" would delete "set1".
+            ("output", not any(character in self.output for character in "*?["), "a path without * ? ["),
             ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
             ("record_dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("num_shards", self.num_shards is None or self.num_shards >= 1, "at least 1"),

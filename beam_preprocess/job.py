@@ -117,7 +117,7 @@ def _claim_output(config: JobConfig, plan: Plan, overwrite: bool) -> Manifest | 
     output = config.output
     job_uri = FileSystems.join(storage.partial_dir(output), _JOB_FILE)
     try:
-        existing = _load_manifest(output)
+        existing = _existing(output, overwrite)
         unfinished = json.loads(storage.read_text(job_uri) or "null")
         if overwrite:
             _clear(output, existing, unfinished)
@@ -136,6 +136,16 @@ def _claim_output(config: JobConfig, plan: Plan, overwrite: bool) -> Manifest | 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--output={output} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     return None
+
+
+def _existing(output: str, overwrite: bool) -> Manifest | None:
+    try:
+        return _load_manifest(output)
+    except UserError:
+        # A damaged manifest must not bar the way to writing it again.
+        if overwrite:
+            return None
+        raise
 
 
 def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None) -> None:

@@ -90,7 +90,8 @@ class FrontEnd:
 
     def __init__(self, config: FrontEndConfig) -> None:
         # Costs seconds to import, and only where filters are built: workers get them ready-made.
-        import librosa.filters
+        import librosa
+        from librosa.filters import mel as mel_filters
 
         self.config = config
         if config.window == "blackman_harris_62db":
@@ -107,7 +108,7 @@ class FrontEnd:
                 f"n_mels={config.n_mels}: band {int(np.argmin(held))} is narrower than the transform's resolution of "
                 f"{bins_hz[1]:.1f} Hz; take fewer bands or a longer --frame_length"
             )
-        filters = librosa.filters.mel(
+        filters = mel_filters(
             sr=config.sample_rate,
             n_fft=config.frame_length,
             n_mels=config.n_mels,

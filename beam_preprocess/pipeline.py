@@ -46,8 +46,13 @@ def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
     """Beam's options, with every core in use where the user does not say otherwise.
 
     Raises:
-      UserError: a flag is neither ours nor Beam's (other engines have flags of their own, so there it may pass).
+      UserError: a word is no flag, or a flag is neither ours nor Beam's (other engines have flags of their own, so
+        there it may pass).
     """
+    for before, word in zip(("", *beam_args), beam_args, strict=False):
+        # Beam takes "--flag value" for "--flag=value", and drops other words without a sound.
+        if not word.startswith("-") and (not before.startswith("--") or "=" in before):
+            raise UserError(f"unexpected argument {word!r}; flags are written --name=value (see --help)")
     options = PipelineOptions(list(beam_args))
     if options.view_as(StandardOptions).runner is None:
         logging.disable(logging.WARNING)

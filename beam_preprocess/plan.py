@@ -95,9 +95,9 @@ def make_plan(
     members: dict[str, list[Track]] = defaultdict(list)
     for part in sorted({part for part in parts if part is not None}, key=_part_order):
         members[part] = []
-    for track, part in zip(tracks, parts, strict=True):
-        if part is not None:
-            members[part].append(track)
+    for track, assigned in zip(tracks, parts, strict=True):
+        if assigned is not None:
+            members[assigned].append(track)
     total = sum(map(len, members.values()))
     labels = tuple(sorted({track.label for chosen in members.values() for track in chosen}))
     base = _digest([FORMAT_VERSION, config.name, dataclasses.astuple(config.front_end), config.dtype, labels])

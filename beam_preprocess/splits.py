@@ -41,9 +41,10 @@ def size_weights(train_size: float, valid_size: float | None) -> dict[str, float
 def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) -> list[str]:
     """A part for each track, by weight: no group torn, each label spread as evenly as its groups allow.
 
-    Groups go, largest first, to the part that is emptiest in their labels, relative to its weight. Ties are broken by
-    total size, then by the parts' order; equal groups come in the order of a hash of (seed, group), so the result
-    depends on nothing but the tracks, the weights and the seed.
+    Groups go, largest first, to the part that is emptiest in their labels, relative to its weight, with half of the
+    group counted in: without that, a part with a small weight takes a group as soon as it has none (Webster's method of
+    apportionment). Ties are broken by total size, then by the parts' order; equal groups come in the order of a hash of
+    (seed, group), so the result depends on nothing but the tracks, the weights and the seed. No part stays empty.
 
     Args:
       tracks: at least one.
@@ -63,21 +64,23 @@ def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) 
     if len(members) < len(weights):
         raise UserError(
             f"{len(members)} groups cannot be dealt into {len(weights)} parts without tearing one; "
-            f"take at most --folds={len(members)}, or more tracks by other artists"
+            f"take at most {len(members)} parts, or more tracks by other artists"
         )
     names = list(weights)
     share = np.array([weights[name] for name in names])
     label_totals = np.bincount([labels[track.label] for track in tracks])
     filled = np.zeros((len(labels), len(names)))
     sizes = np.zeros(len(names))
-    part_of = {}
+    part_of: dict[str, str] = {}
     for group in sorted(members, key=lambda name: (-members[name].total(), stable_hash(seed, name))):
         own = np.array(list(members[group]))
         counts = np.array(list(members[group].values()))
         # The emptiest part in this group's labels, each label weighed by how much of it the group brings.
         need = counts / label_totals[own]
-        fill = need @ (filled[own] / label_totals[own, np.newaxis]) / share
-        part = np.lexsort((sizes / share, fill.round(12)))[0]
+        fill = need @ ((filled[own] + counts[:, np.newaxis] / 2) / label_totals[own, np.newaxis]) / share
+        # The last groups are kept for the parts that have none.
+        barred = (sizes > 0) & (len(members) - len(part_of) <= np.count_nonzero(sizes == 0))
+        part = np.lexsort((sizes / share, fill.round(12), barred))[0]
         filled[own, part] += counts
         sizes[part] += counts.sum()
         part_of[group] = names[part]
@@ -123,17 +126,19 @@ def read_lists(location: str) -> dict[str, list[str]]:
     Raises:
       UserError: no list there, two for one part, or one that cannot be read or is empty.
     """
-    pattern = location if any(character in location for character in "*?[") else f"{location.rstrip('/')}/*.txt"
+    pattern = f"{glob.escape(location.rstrip('/'))}/*.txt" if Path(location).is_dir() else location
     lists: dict[str, list[str]] = {}
     for name in sorted(glob.glob(pattern), key=_list_order):  # noqa: PTH207
         path = Path(name)
         part = path.stem.partition("_")[0]
+        if not (part.isascii() and part.isalnum()):
+            raise UserError(f"--split_lists: {path} names no part; expected train.txt, valid.txt, test.txt")
         if part in lists:
             raise UserError(
                 f"--split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
             )
         try:
-            lists[part] = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+            lists[part] = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--split_lists: {path} cannot be read: {error}") from None
         if not lists[part]:

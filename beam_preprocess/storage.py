@@ -61,7 +61,7 @@ def local_path(uri: str) -> Path | None:
 
 def make_directories(uri: str) -> None:
     """Makes a directory and its parents; one that is there already is fine."""
-    with contextlib.suppress(BeamIOError, FileExistsError):
+    if not FileSystems.exists(uri):
         FileSystems.mkdirs(uri)
 
 

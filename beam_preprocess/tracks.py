@@ -50,12 +50,14 @@ def list_tracks(source: str, *, label_column: str = "genre", group_column: str |
       UserError: nothing there, no audio in it, a column is missing, a row is incomplete, a path is listed twice.
     """
     if source.lower().endswith(".csv"):
-        tracks = _from_csv(source, label_column, group_column)
+        try:
+            tracks = _from_csv(source, label_column, group_column)
+        except csv.Error as error:
+            raise UserError(f"{source}: not a CSV: {error}") from None
     elif any(character in source for character in _MAGIC) and not os.path.isdir(source):  # noqa: PTH112
         root = source[: min(source.index(character) for character in _MAGIC if character in source)]
-        tracks = _labelled_by_folder(_match(source), root.rpartition("/")[0])
-        what = f"{source}: matches no audio file"
-        _require(tracks, what)
+        tracks = _labelled_by_folder(_match(source), root.rpartition("/")[0].rstrip("/"))
+        _require(tracks, f"{source}: matches no audio file")
     else:
         tracks = _labelled_by_folder(_walk(source), source.rstrip("/"))
         _require(tracks, f"{source}: no audio file in this folder")
@@ -89,7 +91,7 @@ def _walk(folder: str) -> Iterator[tuple[str, int]]:
     seen = set()
     # os.walk rather than a glob: a folder's name may hold glob characters, and linked folders count (once).
     for directory, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(directory)
         if real in seen:
             folders.clear()
@@ -102,7 +104,8 @@ def _walk(folder: str) -> Iterator[tuple[str, int]]:
 
 def _match(pattern: str) -> Iterator[tuple[str, int]]:
     if FileSystems.get_scheme(pattern) is None:
-        for path in glob.glob(pattern, recursive=True):  # noqa: PTH207
+        # A set: a pattern with ** twice finds a file more than once.
+        for path in set(glob.glob(pattern, recursive=True)):  # noqa: PTH207
             if os.path.isfile(path):  # noqa: PTH113
                 yield path, _size(path) or 0
         return
@@ -129,10 +132,12 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
         track_id, label = (row[_PATH_COLUMN] or "").strip(), (row[label_column] or "").strip()
         if not track_id or not label:
             raise UserError(f"{source}: line {rows.line_num}: {_PATH_COLUMN} or {label_column} is empty")
-        if track_id in line_of:
-            raise UserError(f"{source}: line {rows.line_num}: {track_id} is on line {line_of[track_id]} already")
-        line_of[track_id] = rows.line_num
-        uri = _absolute(FileSystems.join(folder, track_id) if folder else track_id)
+        remote = FileSystems.get_scheme(track_id) is not None
+        uri = _absolute(track_id if remote or not folder else FileSystems.join(folder, track_id))
+        # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could land in two parts.
+        if uri in line_of:
+            raise UserError(f"{source}: line {rows.line_num}: {track_id} is on line {line_of[uri]} already")
+        line_of[uri] = rows.line_num
         group = (row[group_column] or "").strip() if group_column else ""
         tracks.append(Track(track_id, uri, label, group or track_id, _size(uri)))
     if not tracks:

@@ -115,13 +115,18 @@ def sidecar(file: str) -> str:
 
 
 def kept_result(output: str, plan: ShardPlan) -> ShardResult | None:
-    """The result of a shard that an earlier run finished by the same plan, if its file is still whole."""
+    """The result of a shard that an earlier run finished by the same plan, if its file is still whole.
+
+    A shard that lacks unreadable files is done again: they may be readable by now.
+    """
     text = storage.read_text(FileSystems.join(output, sidecar(plan.file)))
     try:
         result = ShardResult.from_json(text or "")
     except (KeyError, TypeError, ValueError):
         return None
     path = FileSystems.join(output, plan.file)
+    if any(reject.reason == "unreadable" for reject in result.rejects):
+        return None
     if result.fingerprint != plan.fingerprint or not FileSystems.exists(path):
         return None
     (match,) = FileSystems.match([path])

@@ -1,9 +1,12 @@
-"""How long the preprocessing job takes, against a plain librosa loop that writes float_list Examples.
+"""How long the preprocessing job takes, against what people would use instead.
+
+The peers: a plain librosa loop that writes float_list Examples, and the usual Beam job (a spectrogram an element,
+Reshuffle, WriteToTFRecord, a process per core).
 
 python -m benchmarks.preprocess [--clips=1000] [--seconds=30] [--rounds=3] [--work_dir=DIR]
 
-Both read the same synthesised 16-bit WAV clips from a warm cache, each in a process of its own, in turn. The job's
-time is that of its whole process, imports and all. The loop's is given with its imports and without.
+All read the same synthesised 16-bit WAV clips from a warm cache, in processes of their own, in turn. A time is that
+of the whole process, imports and all; the loop's is given without its imports too.
 """
 
 import os
@@ -17,6 +20,8 @@ from absl import flags
 
 from beam_preprocess import synthesize
 from tfrecords import command_line
+
+JOB = "beam_preprocess"
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("clips", 1000, "clips to preprocess, a multiple of 10", lower_bound=10, flag_values=FLAGS)
@@ -46,22 +51,26 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     per_genre = flag_values.clips // len(synthesize.GENRES)
     synthesize.synthesize_dataset(clips, tracks_per_genre=per_genre, seconds=flag_values.seconds)
     warm(clips)
-    loop_s, loop_process_s, job_s = [], [], []
-    for index in range(flag_values.rounds):
-        output = f"--output={work_dir / 'tfrecords'}"
-        job_s.append(run_timed("-m", "beam_preprocess", f"--input={clips}", output, "--overwrite")[0])
-        process_s, printed = run_timed("-m", "benchmarks.librosa_loop", str(clips), str(work_dir / "loop.tfrecord"))
-        loop_process_s.append(process_s)
-        loop_s.append(float(printed))
-        print(f"round {index + 1}: job {job_s[-1]:.1f} s; loop {loop_s[-1]:.1f} s, with imports {process_s:.1f} s")
-    job, loop, loop_process = (statistics.median(times) for times in (job_s, loop_s, loop_process_s))
+    rounds = [round_times(clips, work_dir) for _ in range(flag_values.rounds)]
+    median = {name: statistics.median(times[name] for times in rounds) for name in rounds[0]}
     print(
         f"{per_genre * len(synthesize.GENRES)} clips of {flag_values.seconds:g} s on {os.cpu_count()} cores, "
-        f"median of {flag_values.rounds}:\n"
-        f"  whole job                 {job:7.1f} s\n"
-        f"  librosa loop              {loop:7.1f} s  job / loop = {job / loop:.2f}\n"
-        f"  librosa loop, whole       {loop_process:7.1f} s  job / loop = {job / loop_process:.2f}"
+        f"median of {flag_values.rounds} rounds"
     )
+    for name, seconds in median.items():
+        print(f"  {name:<32}{seconds:7.1f} s   job / this = {median[JOB] / seconds:.2f}")
+
+
+def round_times(clips: Path, work_dir: Path) -> dict[str, float]:
+    """Seconds of the job and of each peer, one after the other."""
+    output = f"--output={work_dir / 'tfrecords'}"
+    times = {JOB: run_timed("-m", "beam_preprocess", f"--input={clips}", output, "--overwrite")[0]}
+    loop_file = str(work_dir / "loop.tfrecord")
+    times["librosa loop"], printed = run_timed("-m", "benchmarks.librosa_loop", str(clips), loop_file)
+    times["librosa loop without imports"] = float(printed)
+    times["usual Beam job"], _ = run_timed("-m", "benchmarks.usual_beam_job", str(clips), str(work_dir / "usual"))
+    print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()), flush=True)
+    return times
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ def _verify(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -
 
 def _show(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> int:
     items = show.samples(manifest, data_dir, parts=flag_values.parts, count=flag_values.tracks)
+    if not items:
+        raise UserError(f"{data_dir}: no tracks in {', '.join(flag_values.parts)}, so nothing to show")
     try:
         Path(flag_values.png).write_bytes(spectrogram_grid(items))
     except OSError as error:

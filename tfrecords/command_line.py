@@ -1,6 +1,7 @@
 """What every command line of the project shares: its own absl flags, one clear line per mistake, exit status 2."""
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -33,6 +34,9 @@ def run(
     """
     # TensorFlow's C++ start-up chatter would bury what the command says; a value set by the user wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # File names are foreign text: what the terminal cannot show is escaped, and no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     argv = list(sys.argv if argv is None else argv)
     if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
@@ -42,6 +46,7 @@ def run(
         flag_values.set_gnu_getopt(True)
         positional = flag_values(argv, known_only=pass_through)[1:]
         status = main(flag_values, positional)
+        sys.stdout.flush()
     except (UserError, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -65,7 +70,8 @@ def import_tensorflow() -> None:
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            importlib.import_module("tensorflow")
+            # The first look for devices has its say too.
+            importlib.import_module("tensorflow").config.list_physical_devices()
         except BaseException:
             held.seek(0)
             os.write(terminal, held.read())

@@ -4,7 +4,8 @@ Everything random is a function of (seed, epoch, index), with stateless ops, so 
 without replaying the ones before it.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -96,6 +97,17 @@ def load(
     # Sharding between hosts is by hand; left on, it would silently drop data.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+@contextlib.contextmanager
+def reading(data_dir: str | Path) -> Iterator[None]:
+    """Around whatever takes batches from `load`: a corrupt shard, found only when it is read, becomes a UserError."""
+    try:
+        yield
+    except tf.errors.DataLossError:
+        raise UserError(
+            f"{data_dir}: a shard is corrupt; python -m tfrecords verify {data_dir} names it; write the dataset again"
+        ) from None
 
 
 def _chunk_records(manifest: Manifest, parts: Iterable[str], shuffle_bytes: int) -> int:

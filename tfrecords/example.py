@@ -5,6 +5,7 @@ process which imports TensorFlow later does not meet tf.train.Example twice.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ FEATURES = {
 }
 
 # dtype name in the manifest -> how the bytes are laid out.
-DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +98,12 @@ def encode(record: Record) -> bytes:
     """Serializes a record; the same record always gives the same bytes (map keys are sorted).
 
     Raises:
-      ValueError: log_mel is not [frames, mel_bands] of a dtype in DTYPES.
+      ValueError: log_mel is not [frames >= 1, mel_bands] of a dtype in DTYPES.
     """
     log_mel = record.log_mel
-    if log_mel.ndim != 2 or log_mel.dtype.name not in DTYPES:
+    if log_mel.ndim != 2 or not len(log_mel) or log_mel.dtype.name not in DTYPES:
         raise ValueError(
-            f"log_mel must be [frames, mel_bands] of {' or '.join(DTYPES)}, got {log_mel.dtype} {log_mel.shape}"
+            f"log_mel must be [frames >= 1, mel_bands] of {' or '.join(DTYPES)}, got {log_mel.dtype} {log_mel.shape}"
         )
     example = _Example()
     feature = example.features.feature
@@ -126,10 +127,10 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
         feature = _Example.FromString(serialized).features.feature
     except message.DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
-    values = {}
+    values: dict[str, Any] = {}
     for name, meaning in FEATURES.items():
         kind = "bytes_list" if meaning.startswith("bytes") else "int64_list"
-        found = getattr(feature[name], kind).value if name in feature else ()
+        found: Sequence[Any] = getattr(feature[name], kind).value if name in feature else ()
         if len(found) != 1:
             raise ValueError(f"feature {name!r} must hold one value, got {len(found)}")
         values[name] = found[0]

@@ -100,7 +100,7 @@ class Manifest:
         Raises:
           UserError: a part is not in the dataset, or none is named.
         """
-        wanted = set(parts)
+        wanted = {parts} if isinstance(parts, str) else set(parts)
         if wanted == {"all"}:
             wanted = set(self.parts)
         if unknown := sorted(wanted - set(self.parts)):
@@ -174,32 +174,44 @@ class Manifest:
                 raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {values['dtype']!r}")
             values["labels"] = tuple(values["labels"])
             values["parts"] = {name: _part_from_json(part) for name, part in values["parts"].items()}
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+            manifest = cls(**values)
+            manifest._check_bands()
+            return manifest
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(
                 f"{where}: not a manifest ({type(error).__name__}: {error}); write the dataset again"
             ) from None
 
+    def _check_bands(self) -> None:
+        for name, part in self.parts.items():
+            bands = len(part.statistics.mean)
+            if bands != self.mel_bands:
+                raise ValueError(f"the statistics of {name} have {bands} bands, not {self.mel_bands}")
+
     @classmethod
     def load(cls, data_dir: str | Path) -> "Manifest":
         """Reads the manifest of a dataset's directory.
 
         Raises:
-          UserError: there is no manifest, or it is damaged.
+          UserError: there is no manifest, it cannot be read, or it is damaged.
         """
         path = Path(data_dir) / FILE_NAME
         try:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a manifest (not UTF-8 text); write the dataset again") from None
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(_missing(Path(data_dir))) from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         return cls.from_json(text, str(path))
 
 
 def _missing(data_dir: Path) -> str:
+    if data_dir.is_file():
+        return f"{data_dir}: a file, not the directory of a dataset"
     if not data_dir.is_dir():
         return (
             f"{data_dir}: no such directory; write a dataset there with python -m beam_preprocess --output={data_dir}"

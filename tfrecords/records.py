@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords.example import Record, decode
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import Manifest, Shard
 from tfrecords.shard import ShardError, read_records
 
 
@@ -12,13 +12,27 @@ def iterate(manifest: Manifest, data_dir: str | Path, part: str) -> Iterator[Rec
     """Yields the records of one part, in order.
 
     Raises:
-      ShardError: a shard is torn or corrupt, or a record does not parse; the message names file and offset or record.
+      ShardError: as `iterate_shard`.
     """
     for shard in manifest.parts[part].shards:
-        path = Path(data_dir) / shard.file
-        with path.open("rb") as file:
-            for index, serialized in enumerate(read_records(file, str(path))):
-                try:
-                    yield decode(serialized, mel_bands=manifest.mel_bands, dtype=manifest.dtype)
-                except ValueError as error:
-                    raise ShardError(f"{path}: record {index}: {error}") from None
+        yield from iterate_shard(manifest, data_dir, shard)
+
+
+def iterate_shard(manifest: Manifest, data_dir: str | Path, shard: Shard) -> Iterator[Record]:
+    """Yields the records of one shard, in order.
+
+    Raises:
+      ShardError: the shard is missing, torn or corrupt, or a record does not parse; the message names file and offset
+        or record.
+    """
+    path = Path(data_dir) / shard.file
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
+        for index, serialized in enumerate(read_records(file, str(path))):
+            try:
+                yield decode(serialized, mel_bands=manifest.mel_bands, dtype=manifest.dtype)
+            except ValueError as error:
+                raise ShardError(f"{path}: record {index}: {error}") from None

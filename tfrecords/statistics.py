@@ -69,5 +69,12 @@ class BandStatistics:
 
     @classmethod
     def from_json(cls, data: dict) -> "BandStatistics":
-        """Inverse of `to_json`."""
-        return cls(int(data["count"]), np.asarray(data["mean"], np.float64), np.asarray(data["m2"], np.float64))
+        """Inverse of `to_json`.
+
+        Raises:
+          ValueError: mean and m2 are not lists of one length.
+        """
+        mean, m2 = (np.asarray(data[name], np.float64) for name in ("mean", "m2"))
+        if mean.ndim != 1 or mean.shape != m2.shape:
+            raise ValueError(f"mean and m2 must be [mel_bands] both, got shapes {mean.shape} and {m2.shape}")
+        return cls(int(data["count"]), mean, m2)

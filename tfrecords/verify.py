@@ -1,4 +1,4 @@
-"""Checks a dataset against its manifest: sizes, checksums, counts, and that every record parses."""
+"""Checks a dataset against its manifest: sizes, checksums, counts, statistics, and that every record parses."""
 
 import hashlib
 from collections import Counter
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrecords.example import DTYPES, Record
 from tfrecords.manifest import Manifest, Part
-from tfrecords.records import iterate
+from tfrecords.records import iterate_shard
 from tfrecords.shard import ShardError, read_records
+from tfrecords.statistics import BandStatistics
 
 
 def problems(manifest: Manifest, data_dir: str | Path) -> Iterator[str]:
@@ -21,7 +23,7 @@ def problems(manifest: Manifest, data_dir: str | Path) -> Iterator[str]:
         if damaged:
             continue
         try:
-            yield from _content_problems(manifest, data_dir, name, part_of_group)
+            yield from _content_problems(manifest, Path(data_dir), name, part_of_group)
         except ShardError as error:
             yield str(error)
 
@@ -51,33 +53,55 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _content_problems(
-    manifest: Manifest, data_dir: str | Path, part: str, part_of_group: dict[str, str]
-) -> Iterator[str]:
-    counts: Counter[str] = Counter()
+def _content_problems(manifest: Manifest, data_dir: Path, part: str, part_of_group: dict[str, str]) -> Iterator[str]:
+    expected = manifest.parts[part]
     tracks: Counter[str] = Counter(dict.fromkeys(manifest.labels, 0))
     record_frames: Counter[int] = Counter()
-    torn_groups_allowed = not manifest.split.get("group_safe", True)
-    for record in iterate(manifest, data_dir, part):
-        counts.update(records=1, frames=len(record.log_mel))
-        record_frames[len(record.log_mel)] += 1
-        if not 0 <= record.label < len(manifest.labels):
-            yield f"{part}: {record.track_id}: label {record.label} is none of the {len(manifest.labels)} labels"
-            continue
-        if record.segment == 0:
-            tracks[manifest.labels[record.label]] += 1
-        if not np.isfinite(record.log_mel).all():
-            yield f"{part}: {record.track_id}: holds values that are not finite"
-        other = part_of_group.setdefault(record.group, part)
-        if other != part and not torn_groups_allowed:
-            yield f"{part}: {record.track_id}: its group {record.group!r} is in {other} too"
-    expected = manifest.parts[part]
-    for what, found, stated in (
-        ("records", counts["records"], expected.records),
-        ("frames", counts["frames"], sum(shard.frames for shard in expected.shards)),
+    statistics = BandStatistics.empty(manifest.mel_bands)
+    for shard in expected.shards:
+        path, records, frames = data_dir / shard.file, 0, 0
+        for record in iterate_shard(manifest, data_dir, shard):
+            records += 1
+            frames += len(record.log_mel)
+            record_frames[len(record.log_mel)] += 1
+            with np.errstate(invalid="ignore"):  # What is not finite gets a line of its own.
+                statistics = statistics.merge(BandStatistics.of(record.log_mel))
+            if record.segment == 0 and 0 <= record.label < len(manifest.labels):
+                tracks[manifest.labels[record.label]] += 1
+            for problem in _record_problems(manifest, record, part, part_of_group.setdefault(record.group, part)):
+                yield f"{path}: {record.track_id}: {problem}"
+        if (records, frames) != (shard.records, shard.frames):
+            stated = f"{shard.records} records of {shard.frames} frames"
+            yield f"{path}: found {records} records of {frames} frames, the manifest says {stated}"
+    for what, found, listed in (
         ("tracks per label", dict(tracks), dict(expected.tracks)),
         ("record lengths", dict(record_frames), dict(expected.record_frames)),
-        ("frames in the statistics", expected.statistics.count, counts["frames"]),
     ):
-        if found != stated:
-            yield f"{part}: {what}: found {found}, the manifest says {stated}"
+        if found != listed:
+            yield f"{part}: {what}: found {found}, the manifest says {listed}"
+    if not _alike(statistics, expected.statistics, manifest.dtype):
+        yield f"{part}: its records do not have the mean and variance that the manifest says"
+
+
+def _record_problems(manifest: Manifest, record: Record, part: str, part_of_group: str) -> Iterator[str]:
+    if not 0 <= record.label < len(manifest.labels):
+        yield f"label {record.label} is none of the {len(manifest.labels)} labels"
+    if not np.isfinite(record.log_mel).all():
+        yield "holds values that are not finite"
+    if part != part_of_group and manifest.split.get("group_safe", True):
+        yield f"its group {record.group!r} is in {part_of_group} too"
+
+
+def _alike(found: BandStatistics, stated: BandStatistics, dtype: str) -> bool:
+    """Whether statistics of rounded records can be those of what was rounded.
+
+    Rounding moves a value x by at most eps / 2 |x|, so mean and standard deviation by eps / 2 times the root mean
+    square of x at most; twice that leaves room for sums in another order.
+    """
+    limits = np.finfo(DTYPES[dtype])
+    root_mean_square = np.sqrt(stated.mean**2 + stated.variance)
+    tolerance = float(limits.eps) * root_mean_square + float(limits.smallest_subnormal)
+    return found.count == stated.count and all(
+        bool(np.all(np.abs(one - other) <= tolerance))
+        for one, other in ((found.mean, stated.mean), (np.sqrt(found.variance), np.sqrt(stated.variance)))
+    )

@@ -23,22 +23,28 @@ class BestCheckpoint(keras.callbacks.Callback):
         if loss < self._best:
             self._best, self.best_epoch = loss, epoch + 1
             temporary = self._path.with_name(f".tmp-{self._path.name}")
-            self.model.save(temporary)
-            temporary.replace(self._path)
+            try:
+                self.model.save(temporary)
+                temporary.replace(self._path)
+            except OSError as error:
+                raise UserError(f"{self._path} cannot be written: {error.strerror or error}") from None
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with one clear line when the loss is no longer a number."""
+    """Ends training with one clear line when a loss is no longer a number."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Raises UserError if the loss is not finite."""
-        loss = (logs or {})["loss"]
-        if not math.isfinite(loss):
-            raise UserError(f"the training loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
+        """Raises UserError if the loss of training or of validation is not finite."""
+        for name, meaning in (("loss", "training"), ("val_loss", "validation")):
+            loss = (logs or {})[name]
+            if not math.isfinite(loss):
+                raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
 
 
 class EpochLine(keras.callbacks.Callback):
-    """One line per epoch, on a terminal and in a log alike."""
+    """One line per epoch, for a log."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__()

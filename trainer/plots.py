@@ -135,11 +135,12 @@ def learning_curves(history: Mapping[str, Sequence[float]], *, style: Style = LI
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
-    """The epoch, counted from 1, of the highest val_accuracy, or where there is none of the lowest val_loss.
+    """The epoch, counted from 1, of the lowest val_loss, or where there is none of the highest val_accuracy.
 
-    The first of equals; values that are not finite do not count; None where nothing is left.
+    The lowest val_loss is what training keeps the model of. The first of equals; values that are not finite do not
+    count; None where nothing is left.
     """
-    for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
+    for name, sign in (("val_loss", -1), ("val_accuracy", 1)):
         values = sign * np.asarray(history.get(name, ()), np.float64)
         values = np.where(np.isfinite(values), values, -np.inf)
         if values.size and values.max() > -np.inf:

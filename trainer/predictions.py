@@ -1,5 +1,6 @@
 """Runs a trained model over parts of a dataset."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 
 from tfrecords.command_line import UserError
-from tfrecords.dataset import load
+from tfrecords.dataset import load, reading
 from trainer import training_job
 from trainer.metrics import Predictions
 from trainer.training_job import TrainingJob
@@ -24,7 +25,7 @@ def load_model(job_dir: Path) -> keras.Model:
         raise UserError(f"{path}: no model yet; training has not finished its first epoch")
     try:
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be loaded ({str(error).splitlines()[0]}); train again") from None
 
 
@@ -41,11 +42,13 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         patch_frames=job.patch_frames,
         statistics=job.statistics,
     )
-    probabilities, labels, track_ids = [], [], []
-    for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
-        probabilities.append(keras.ops.convert_to_numpy(model.predict_on_batch(patches)))
-        labels.append(batch_labels)
-        track_ids.extend(name.decode("utf-8", "surrogateescape") for name in batch_track_ids)
+    probabilities, labels = [], []
+    track_ids: list[str] = []
+    with reading(data_dir):
+        for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
+            probabilities.append(keras.ops.convert_to_numpy(model.predict_on_batch(patches)))
+            labels.append(batch_labels)
+            track_ids.extend(name.decode("utf-8", "surrogateescape") for name in batch_track_ids)
     return Predictions(
         probabilities=np.concatenate(probabilities).astype(np.float32),
         labels=np.concatenate(labels),

@@ -10,6 +10,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -42,7 +43,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     job_dir = Path(flag_values.job_dir)
     job = make_job(flag_values)
-    _claim(job_dir, flag_values.overwrite)
+    _check_free(job_dir, flag_values.overwrite)
     train(job, job_dir)
 
 
@@ -76,30 +77,35 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     return job
 
 
-def _claim(job_dir: Path, overwrite: bool) -> None:
-    """Makes the job directory, emptied of an earlier job's files if that is wanted."""
-    if (job_dir / training_job.CONFIG_FILE).exists():
-        if not overwrite:
-            raise UserError(f"{job_dir} already holds a job; choose another --job_dir, or --overwrite it")
-        for name in (training_job.CONFIG_FILE, training_job.CHECKPOINT_FILE, training_job.HISTORY_FILE):
-            (job_dir / name).unlink(missing_ok=True)
-        shutil.rmtree(job_dir / training_job.LOGS_DIR, ignore_errors=True)
+def _check_free(job_dir: Path, overwrite: bool) -> None:
+    if (job_dir / training_job.CONFIG_FILE).exists() and not overwrite:
+        raise UserError(f"{job_dir} already holds a job; choose another --job_dir, or --overwrite it")
     try:
         job_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--job_dir={job_dir} cannot be made: {error.strerror}") from None
 
 
+def _start_over(job: TrainingJob, job_dir: Path) -> None:
+    """Leaves the job's configuration in its directory, and nothing of an earlier job."""
+    for name in (training_job.CONFIG_FILE, training_job.CHECKPOINT_FILE, training_job.HISTORY_FILE):
+        (job_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(job_dir / training_job.LOGS_DIR, ignore_errors=True)
+    job.save(job_dir)
+
+
 def train(job: TrainingJob, job_dir: Path) -> None:
     """Trains a job's model; the best epoch's weights are in job_dir/best.keras afterwards.
 
+    An earlier job in job_dir is gone once this one's model and data are known to be good.
+
     Raises:
-      UserError: the loss is no longer a number, the model's filters do not fit the patches.
+      UserError: the loss is no longer a number, the model's filters do not fit the patches, a shard is corrupt.
     """
     command_line.import_tensorflow()
     import keras
 
-    from tfrecords.dataset import load
+    from tfrecords.dataset import load, reading
     from trainer import models
     from trainer.callbacks import BestCheckpoint, EpochLine, StopOnNaN
 
@@ -116,33 +122,40 @@ def train(job: TrainingJob, job_dir: Path) -> None:
         # On a CPU, XLA runs the long filters of `time` at half the speed.
         jit_compile=False,
     )
-    common = {"batch_size": job.batch_size, "patch_frames": job.patch_frames, "statistics": job.statistics}
+    common: dict[str, Any] = {
+        "batch_size": job.batch_size,
+        "patch_frames": job.patch_frames,
+        "statistics": job.statistics,
+    }
     training = load(job.data_dir, parts=job.parts.train, training=True, seed=job.seed, epochs=None, **common)
     validation = load(job.data_dir, parts=job.parts.valid, **common).map(lambda patch, label, track_id: (patch, label))
-    job.save(job_dir)
+    _start_over(job, job_dir)
     print(
         f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
         f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}",
         flush=True,
     )
     best = BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE)
-    model.fit(
-        training,
-        steps_per_epoch=steps,
-        epochs=job.epochs,
-        shuffle=False,  # The data set shuffles itself.
-        validation_data=validation,
-        verbose=0,
-        callbacks=[
-            StopOnNaN(),
-            best,
-            EpochLine(job.epochs),
-            keras.callbacks.CSVLogger(job_dir / training_job.HISTORY_FILE),
-            keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
-            keras.callbacks.EarlyStopping("val_loss", patience=job.patience),
-        ],
-    )
-    print(f"best epoch {best.best_epoch}; its model is {job_dir / training_job.CHECKPOINT_FILE}", file=sys.stderr)
+    with reading(job.data_dir):
+        model.fit(
+            training,
+            steps_per_epoch=steps,
+            epochs=job.epochs,
+            shuffle=False,  # The data set shuffles itself.
+            validation_data=validation,
+            # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
+            verbose=1 if sys.stdout.isatty() else 0,
+            callbacks=[
+                StopOnNaN(),
+                best,
+                *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+                keras.callbacks.CSVLogger(job_dir / training_job.HISTORY_FILE),
+                keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
+                keras.callbacks.EarlyStopping("val_loss", patience=job.patience),
+            ],
+        )
+    checkpoint = job_dir / training_job.CHECKPOINT_FILE
+    print(f"best epoch {best.best_epoch}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class TrainingJob:
       learning_rate: at the start.
       epochs: at most.
       patience: epochs without a better validation loss before training stops.
-      seed: of weights, dropout and order.
+      seed: of weights, dropout and order; from 0 to 2^32 - 1.
       versions: of the libraries.
     """
 
@@ -61,6 +61,8 @@ class TrainingJob:
                 raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}")
         if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 <= self.seed < 1 << 32:
+            raise UserError(f"--seed must be from 0 to {(1 << 32) - 1}, got {self.seed}")
 
     def save(self, job_dir: Path) -> None:
         """Writes config.json, whole or not at all."""
@@ -86,22 +88,39 @@ class TrainingJob:
             raise UserError(
                 f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."
             ) from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not a training job's configuration ({error}); train again") from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name, then renames it."""
+    """Writes a file under a temporary name, then renames it.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_history(job_dir: Path) -> dict[str, list[float]]:
-    """Metric name -> value per epoch, as training logged them; empty when it has not finished an epoch."""
+    """Metric name -> value per epoch, as training logged them; empty when it has not finished an epoch.
+
+    Raises:
+      UserError: the file is damaged.
+    """
     path = job_dir / HISTORY_FILE
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    try:
+        # A line without an end is one that was still being written when training was stopped.
+        whole = path.read_bytes().decode("utf-8").rpartition("\n")[0]
+        rows = list(csv.DictReader(whole.splitlines(), strict=True))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    except (TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not the history of a training ({error}); train again") from None

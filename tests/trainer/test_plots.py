@@ -78,10 +78,11 @@ def test_learning_curves_refuse_what_they_cannot_draw():
 @pytest.mark.parametrize(
     ("curves", "best"),
     [
-        ({"val_accuracy": [0.1, 0.4, 0.4], "val_loss": [1, 2, 0]}, 2),
+        ({"val_accuracy": [0.1, 0.4, 0.4], "val_loss": [1, 2, 0]}, 3),
+        ({"val_accuracy": [0.1, 0.4, 0.4]}, 2),
         ({"val_loss": [3.0, 1.0, 2.0]}, 2),
         ({"val_accuracy": [float("nan"), 0.2]}, 2),
-        ({"val_accuracy": [float("nan")], "val_loss": [1.0]}, 1),
+        ({"val_loss": [float("nan"), float("nan")], "val_accuracy": [0.1, 0.2]}, 2),
         ({"val_loss": [float("inf")]}, None),
         ({"loss": [1.0]}, None),
     ],

@@ -13,6 +13,7 @@ def check_fits(window: tuple[int, int], input_shape: tuple[int, int, int]) -> No
     Raises:
       UserError: they do not.
     """
-    for size, limit, axis in zip(window, input_shape, ("frames", "mel bands"), strict=False):
+    remedies = (("frames", "--patch_frames for training"), ("mel bands", "--n_mels for preprocessing"))
+    for size, limit, (axis, flag) in zip(window, input_shape, remedies, strict=False):
         if size > limit:
-            raise UserError(f"the model's filters need {size} {axis}, the patches have {limit}; take longer patches")
+            raise UserError(f"the model's filters need {size} {axis}, the patches have {limit}; take a larger {flag}")

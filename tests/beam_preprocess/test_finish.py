@@ -1,0 +1,131 @@
+import json
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from beam_preprocess import finish
+from beam_preprocess.finish import Dataset, WriteManifest, check_rejects
+from beam_preprocess.plan import make_plan
+from beam_preprocess.result import Rejected, ShardResult
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest, Shard
+from tfrecords.statistics import BandStatistics
+
+
+@pytest.fixture
+def dataset(tmp_path, make_tracks, job_config):
+    tracks = make_tracks([(f"{label}/{index}.wav", label) for label in ("jazz", "rock") for index in range(10)])
+    (tmp_path / "out" / ".partial").mkdir(parents=True)
+    config = job_config("/in", tmp_path / "out")
+    plan = make_plan(config, tracks, ["fold_0", "fold_1"] * 10, {"method": "folds", "group_safe": True})
+    return Dataset.of(config, plan)
+
+
+def values(seed):
+    return np.random.default_rng(seed).normal(size=(10, 40))
+
+
+def result(index, part, tracks, rejects=()):
+    return ShardResult(
+        part=part,
+        fingerprint="f",
+        shard=Shard(f"music-{part}.tfrecord-0000{index}-of-00002", 5, 10, 1000 + index, "0" * 64),
+        tracks=tracks,
+        record_frames={2: 5},
+        statistics=BandStatistics.of(values(index)),
+        rejects=tuple(Rejected(name, f"/in/{name}", reason, "detail") for name, reason in rejects),
+        audio_s=1.25,
+    )
+
+
+RESULTS = [
+    result(0, "fold_0", {"rock": 3, "jazz": 2}),
+    result(1, "fold_0", {"rock": 5}, [("z.wav", "empty")]),
+    result(0, "fold_1", {"jazz": 5}, [("a.wav", "truncated")]),
+    result(1, "fold_1", {"jazz": 4}, []),
+]
+
+
+def test_the_manifest_sums_the_shards_of_each_part(dataset):
+    (path,) = WriteManifest(dataset).process(RESULTS)
+    manifest = Manifest.from_json(Path(path).read_text("utf-8"), path)
+    assert manifest.tracks(["all"]) == {"jazz": 11, "rock": 8}
+    assert manifest.parts["fold_1"].tracks == {"jazz": 9, "rock": 0}
+    assert manifest.parts["fold_0"].record_frames == {2: 10}
+    assert [shard.bytes for shard in manifest.parts["fold_0"].shards] == [1000, 1001]
+    assert manifest.rejects == {"empty": 1, "truncated": 1}
+    both = np.concatenate([values(0), values(1)])
+    np.testing.assert_allclose(manifest.parts["fold_0"].statistics.mean, both.mean(axis=0))
+    np.testing.assert_allclose(manifest.parts["fold_0"].statistics.variance, both.var(axis=0))
+    assert manifest.front_end["n_mels"] == 40
+    assert manifest.split == {"method": "folds", "group_safe": True}
+    assert manifest.fingerprint == dataset.fingerprint
+
+
+def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp_path):
+    written = []
+    for order in (RESULTS, RESULTS[::-1], RESULTS[2:] + RESULTS[:2]):
+        WriteManifest(dataset).process(order)
+        written.append(contents(tmp_path / "out"))
+        (tmp_path / "out" / ".partial").mkdir()
+    assert written[0] == written[1] == written[2]
+    assert set(written[0]) == {"manifest.json", "rejects.jsonl"}
+
+
+def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
+    WriteManifest(dataset).process(RESULTS)
+    assert read_rejects(tmp_path / "out") == [
+        {"track_id": "a.wav", "uri": "/in/a.wav", "reason": "truncated", "detail": "detail"},
+        {"track_id": "z.wav", "uri": "/in/z.wav", "reason": "empty", "detail": "detail"},
+    ]
+
+
+def test_metrics(dataset, tmp_path):
+    WriteManifest(dataset).process(RESULTS)
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found == {"input": "/in", "tracks": 19, "rejects": 2, "audio_s": 5.0, "bytes": 4002, "shards": 4}
+
+
+def test_what_an_unfinished_job_needs_goes_last(dataset, tmp_path):
+    (tmp_path / "out" / ".partial" / "job.json").write_text("{}")
+    WriteManifest(dataset).process(RESULTS)
+    assert not (tmp_path / "out" / ".partial").exists()
+
+
+def test_too_many_rejects_leave_no_manifest_but_their_names(dataset, tmp_path, read_rejects):
+    bad = [*RESULTS, result(2, "fold_1", {}, [("b.wav", "empty")])]
+    with pytest.raises(UserError, match="3 of 22 tracks cannot be used"):
+        WriteManifest(dataset).process(bad)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert (tmp_path / "out" / ".partial").exists()
+    assert len(read_rejects(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(("rejects", "total", "allowed"), [(0, 10, 0.0), (1, 10, 0.1), (9, 10, 1.0), (3, 10, 0.3)])
+def test_as_many_rejects_as_allowed(job_config, rejects, total, allowed):
+    check_rejects(job_config("in", "out", max_reject_fraction=allowed), Counter(empty=rejects), total)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "total", "allowed", "message"),
+    [
+        ({"empty": 1}, 10, 0.0, "1 of 10 tracks cannot be used (1 empty) and --max_reject_fraction is 0;"),
+        ({"too_short": 1, "empty": 1}, 10, 0.19, "(1 empty, 1 too_short) and --max_reject_fraction is 0.19;"),
+        ({"empty": 10}, 10, 1.0, "10 of 10 tracks cannot be used (10 empty) and none is left;"),
+    ],
+)
+def test_too_many_rejects(job_config, reasons, total, allowed, message):
+    with pytest.raises(UserError) as caught:
+        check_rejects(job_config("in", "out", max_reject_fraction=allowed), Counter(reasons), total)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith("out/rejects.jsonl names each")
+
+
+def test_versions_are_those_installed():
+    found = finish.versions()
+    assert found["numpy"] == np.__version__
+    assert found["librosa"] == metadata.version("librosa")
+    assert found["libsndfile"].count(".") >= 1

@@ -1,0 +1,157 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beam_preprocess import __main__ as main_module
+from beam_preprocess.log_mel import PRESETS
+from tfrecords import command_line
+from tfrecords.manifest import Manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    """The command in a process of its own, as a person starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "beam_preprocess", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def fresh_flags():
+    """The command's flags with all values back at their defaults."""
+    flag_values = main_module.FLAGS
+    for name in flag_values:
+        flag_values[name].unparse()
+    return flag_values
+
+
+def config_of(*arguments):
+    """The configuration that a command line gives, through the real parser."""
+    found = []
+    flag_values = fresh_flags()
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(
+            lambda values, _: found.append(main_module.make_config(values)),
+            flag_values,
+            usage="",
+            pass_through=True,
+            argv=["beam_preprocess", *arguments],
+        )
+    assert stop.value.code == 0
+    return found[0]
+
+
+def test_help_lists_the_flags():
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m beam_preprocess --input=DIR|GLOB|tracks.csv --output=OUT" in done.stdout
+    for flag in ("input", "output", "folds", "split_lists", "preset", "max_reject_fraction", "overwrite"):
+        assert f"\n  --{flag}\n" in done.stdout
+
+
+def test_a_dataset_and_another_one_in_its_place(clips, tmp_path):
+    done = run(f"--input={clips}", f"--output={tmp_path}/out/", "--folds=2", "--direct_num_workers", "1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
+    assert not re.search("warning", done.stderr, re.IGNORECASE)
+    assert Manifest.load(tmp_path / "out").name == "music"
+    fails(run(f"--input={clips}", f"--output={tmp_path}/out", "--folds=3"), "already holds another dataset")
+
+
+def fails(done, message):
+    """Status 2 and one line that says why."""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_more_folds_than_groups(clips, tmp_path):
+    fails(run(f"--input={clips}", f"--output={tmp_path}/out", "--folds=13"), "12 groups cannot be dealt into 13 parts")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_flag(clips, tmp_path):
+    done = run(f"--input={clips}", f"--output={tmp_path}/out", "--fold=5")
+    fails(done, "unknown flag --fold ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--input=DIR|GLOB|tracks.csv and --output=DIR are needed"),
+        (["--input={music}"], "--input=DIR|GLOB|tracks.csv and --output=DIR are needed"),
+        (["--input={tmp}/missing", "--output={out}"], "no such folder"),
+        (["--input={tmp}/empty", "--output={out}"], "no audio file in this folder"),
+        (["--input={music}/jazz", "--output={out}", "--folds=2"], "only one label, 'jazz'"),
+        (["--input={music}", "--output={out}", "--folds=x"], "--folds"),
+        (["--input={music}", "--output={out}", "--folds=1"], "--folds must be at least 2, got 1"),
+        (["--input={music}", "--output={out}", "--preset=foo"], "--preset must be one of cbmi2016, librosa, got 'foo'"),
+        (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
+        (["--input={music}", "--output={out}", "--n_mels=400"], "n_mels=400: band "),
+        (["--input={music}", "--output={out}", "--train_size=2"], "--train_size must be between 0 and 1, got 2.0"),
+        (["--input={music}", "--output={out}", "--split_lists={tmp}"], "no .txt file there"),
+        (["--input={music}", "--output={out}", "music"], "unexpected argument 'music'"),
+        (["--input"], "--input"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_2(clips, tmp_path, capfd, arguments, message):
+    # In this process: what a process of its own adds is the start, which the tests above pay for.
+    (tmp_path / "empty").mkdir()
+    places = {"music": clips, "tmp": tmp_path, "out": tmp_path / "out"}
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(
+            main_module.main,
+            fresh_flags(),
+            usage="",
+            pass_through=True,
+            argv=["beam_preprocess", *(argument.format(**places) for argument in arguments)],
+        )
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stop.value.code == 2
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_become_the_configuration():
+    config = config_of(
+        "--input=/data/My Music/", "--output=/out/", "--preset=librosa", "--hop_length=256", "--record_dtype=float32",
+        "--train_size=0.7", "--valid_size=0.1", "--seed=3", "--label_column=style", "--group_column=band",
+        "--num_shards=7", "--min_frames=10", "--max_duration_s=5", "--max_reject_fraction=0.5",
+    )  # fmt: skip
+    assert (config.source, config.output, config.name) == ("/data/My Music/", "/out", "my_music")
+    assert config.front_end.hop_length == 256
+    assert config.front_end.n_mels == PRESETS["librosa"].n_mels
+    assert config.dtype == "float32"
+    assert (config.split.train_size, config.split.valid_size, config.split.seed) == (0.7, 0.1, 3)
+    assert (config.label_column, config.group_column, config.num_shards) == ("style", "band", 7)
+    assert (config.min_frames, config.max_duration_s, config.max_reject_fraction) == (10, 5.0, 0.5)
+
+
+def test_every_field_of_the_front_end_is_a_flag():
+    changes = {
+        "sample_rate": 16000, "frame_length": 512, "hop_length": 160, "window": "hann",
+        "n_mels": 30, "fmin_hz": 60.0, "fmax_hz": 7600.0, "compression": "db",
+    }  # fmt: skip
+    config = config_of("--input=in", "--output=out", *(f"--{name}={value}" for name, value in changes.items()))
+    assert vars(config.front_end) == changes
+
+
+def test_a_lower_sample_rate_lowers_the_highest_band():
+    assert config_of("--input=in", "--output=out", "--sample_rate=16000").front_end.fmax_hz == 8000
+    assert config_of("--input=in", "--output=out", "--sample_rate=44100").front_end.fmax_hz == 11025
+
+
+def test_the_root_folder_can_be_named_as_output():
+    assert config_of("--input=in", "--output=/").output == "/"

@@ -1,0 +1,238 @@
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_preprocess import splits
+from beam_preprocess.tracks import Track
+from tfrecords.command_line import UserError
+
+
+def track(number, label, group=None):
+    track_id = f"{label}/{number}.wav"
+    return Track(track_id, f"/in/{track_id}", label, group or track_id, 10)
+
+
+@st.composite
+def grouped_tracks(draw):
+    """Tracks of up to four labels in groups of any size; a group may have several labels."""
+    rows = draw(
+        st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 12)), min_size=2, max_size=60),
+    )
+    return [track(number, label, f"artist {group}") for number, (label, group) in enumerate(rows)]
+
+
+@st.composite
+def any_weights(draw):
+    if draw(st.booleans()):
+        return splits.fold_weights(draw(st.integers(2, 10)))
+    return splits.size_weights(draw(st.sampled_from([0.05, 0.5, 0.8, 0.9, 0.98])), None)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3), data=st.data())
+def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matter(tracks, weights, seed, data):
+    groups = {track.group for track in tracks}
+    if len(groups) < len(weights):
+        with pytest.raises(UserError, match=f"{len(groups)} groups cannot be dealt into {len(weights)} parts"):
+            splits.assign(tracks, weights, seed=seed)
+        return
+    parts = splits.assign(tracks, weights, seed=seed)
+    assert splits.torn_groups(tracks, parts) == []
+    assert set(parts) == set(weights)
+    order = data.draw(st.permutations(range(len(tracks))))
+    again = splits.assign([tracks[index] for index in order], weights, seed=seed)
+    assert again == [parts[index] for index in order]
+
+
+@settings(max_examples=100, deadline=None)
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=6), folds=st.integers(2, 10), seed=st.integers(0, 3))
+def test_tracks_on_their_own_are_spread_evenly_over_folds(counts, folds, seed):
+    tracks = [track(number, f"label{label}") for label, count in enumerate(counts) for number in range(count)]
+    if len(tracks) < folds:
+        return
+    parts = splits.assign(tracks, splits.fold_weights(folds), seed=seed)
+    per_label = defaultdict(Counter)
+    for one, part in zip(tracks, parts, strict=True):
+        per_label[one.label][part] += 1
+    for label, found in per_label.items():
+        in_each = [found[f"fold_{fold}"] for fold in range(folds)]
+        assert max(in_each) - min(in_each) <= 1, label
+    sizes = Counter(parts)
+    assert max(sizes.values()) - min(sizes.values()) <= len(counts)
+
+
+@pytest.mark.parametrize(("train_size", "per_label"), [(0.8, 10), (0.8, 25), (0.6, 10), (0.5, 40), (0.9, 100)])
+def test_sizes_are_kept_per_label(train_size, per_label):
+    tracks = [track(number, label) for label in "abcdefghij" for number in range(per_label)]
+    weights = splits.size_weights(train_size, None)
+    parts = splits.assign(tracks, weights, seed=0)
+    for label in "abcdefghij":
+        found = Counter(part for one, part in zip(tracks, parts, strict=True) if one.label == label)
+        for part, weight in weights.items():
+            assert abs(found[part] - weight * per_label) <= 1
+
+
+def test_sizes_are_kept_over_all_where_a_label_has_few_tracks():
+    tracks = [track(number, label) for label in "abcdefghij" for number in range(5)]
+    sizes = Counter(splits.assign(tracks, splits.size_weights(0.8, None), seed=0))
+    assert (sizes["train"], sizes["valid"], sizes["test"]) == (40, 5, 5)
+
+
+def test_sizes_are_kept_with_groups_of_unequal_size():
+    # Artists of 12, 11, ... 1 tracks per label: none of the large ones may go to the small parts.
+    tracks = [
+        track(f"{artist}_{number}", label, f"{label} artist {artist}")
+        for label in "abc"
+        for artist in range(1, 13)
+        for number in range(artist)
+    ]
+    weights = splits.size_weights(0.8, None)
+    sizes = Counter(splits.assign(tracks, weights, seed=0))
+    for part, weight in weights.items():
+        assert sizes[part] == pytest.approx(weight * len(tracks), abs=5)
+
+
+def test_large_groups_are_dealt_first():
+    # One artist has half of the label: the folds can be even only if the others make up for it.
+    tracks = [track(number, "a", "big") for number in range(10)] + [track(number, "a") for number in range(10, 20)]
+    parts = splits.assign(tracks, splits.fold_weights(2), seed=0)
+    assert Counter(parts) == {"fold_0": 10, "fold_1": 10}
+
+
+def test_the_seed_deals_equal_groups_in_another_way():
+    tracks = [track(number, label) for label in "abc" for number in range(20)]
+    results = [splits.assign(tracks, splits.fold_weights(5), seed=seed) for seed in (0, 0, 1, 2)]
+    assert results[0] == results[1]
+    assert results[0] != results[2] != results[3]
+
+
+@pytest.mark.parametrize("folds", [1, 0, -3])
+def test_at_least_two_folds(folds):
+    with pytest.raises(UserError, match=f"--folds must be at least 2, got {folds}"):
+        splits.fold_weights(folds)
+
+
+@pytest.mark.parametrize("train_size", [0, 1, -0.1, 1.5, float("nan")])
+def test_train_size_out_of_range(train_size):
+    with pytest.raises(UserError, match="--train_size must be between 0 and 1"):
+        splits.size_weights(train_size, None)
+
+
+@pytest.mark.parametrize("valid_size", [0, 0.5, 0.7, -0.1, float("nan")])
+def test_valid_size_out_of_range(valid_size):
+    with pytest.raises(UserError, match=r"--valid_size must be between 0 and 0\.5"):
+        splits.size_weights(0.5, valid_size)
+
+
+def test_weights():
+    assert splits.size_weights(0.6, None) == pytest.approx({"train": 0.6, "valid": 0.2, "test": 0.2})
+    assert splits.size_weights(0.6, 0.3) == pytest.approx({"train": 0.6, "valid": 0.3, "test": 0.1})
+    assert list(splits.size_weights(0.6, 0.3)) == ["train", "valid", "test"]
+    assert splits.fold_weights(4) == dict.fromkeys(("fold_0", "fold_1", "fold_2", "fold_3"), 0.25)
+
+
+LISTED = [track(number, label) for label in ("blues", "rock") for number in range(3)]
+
+
+def test_lists_name_tracks_whatever_their_extension():
+    lists = {"train": ["blues/0.au", "rock/0.wav", "rock/1"], "test": ["blues/1.mp3", "blues/9.wav"]}
+    assert splits.assign_by_lists(LISTED, lists) == ["train", "test", None, "train", "train", None]
+
+
+def test_a_track_in_two_lists():
+    with pytest.raises(UserError, match=r"blues/0\.au is in both train and test"):
+        splits.assign_by_lists(LISTED, {"train": ["blues/0.wav"], "test": ["rock/1.wav", "blues/0.au"]})
+
+
+def test_a_track_twice_in_one_list():
+    parts = splits.assign_by_lists(LISTED, {"train": ["blues/0.wav", "blues/0.wav"]})
+    assert parts == ["train", *[None] * 5]
+
+
+def test_a_list_of_another_set():
+    lists = {"train": ["blues/0.wav"], "test": ["jazz/7.wav"]}
+    with pytest.raises(UserError, match=r"no track of the list test is in the input .*jazz/7\.wav.*blues/0\.wav"):
+        splits.assign_by_lists(LISTED, lists)
+
+
+@pytest.fixture
+def list_folder(tmp_path):
+    folder = tmp_path / "lists [2016]"
+    folder.mkdir()
+    (folder / "test_filtered.txt").write_text("blues/2.wav\n")
+    (folder / "train_filtered.txt").write_text("\ufeffblues/0.wav\r\n\n  rock/0.wav  \n", "utf-8")
+    (folder / "valid_filtered.txt").write_text("blues/1.wav")
+    (folder / "notes.md").write_text("not a list")
+    return folder
+
+
+def test_a_folder_of_lists(list_folder):
+    expected = {"train": ["blues/0.wav", "rock/0.wav"], "valid": ["blues/1.wav"], "test": ["blues/2.wav"]}
+    found = splits.read_lists(str(list_folder))
+    assert found == expected
+    assert list(found) == ["train", "valid", "test"]
+    assert splits.read_lists(f"{list_folder}/") == expected
+
+
+def test_two_lists_for_a_part_are_chosen_by_glob(list_folder):
+    renamed = list_folder.rename(list_folder.parent / "lists")
+    (renamed / "train_stratified.txt").write_text("rock/2.wav\n")
+    with pytest.raises(UserError, match="two lists for train; choose with a glob"):
+        splits.read_lists(str(renamed))
+    assert splits.read_lists(f"{renamed}/*_filtered.txt")["train"] == ["blues/0.wav", "rock/0.wav"]
+    assert splits.read_lists(f"{renamed}/*_stratified.txt") == {"train": ["rock/2.wav"]}
+
+
+@pytest.mark.parametrize("location", ["missing", "missing/*.txt", ""])
+def test_no_lists(tmp_path, location):
+    with pytest.raises(UserError, match=r"no \.txt file there"):
+        splits.read_lists(str(tmp_path / location))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_an_empty_list(tmp_path, content):
+    (tmp_path / "train.txt").write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.txt is empty"):
+        splits.read_lists(str(tmp_path))
+
+
+def test_a_list_that_is_no_text(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"blues/\xff\xfe.wav\n")
+    with pytest.raises(UserError, match=r"train\.txt cannot be read"):
+        splits.read_lists(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["train [1].txt", "_train.txt", "a-b.txt"])
+def test_a_list_whose_name_cannot_name_files(tmp_path, name):
+    (tmp_path / name).write_text("blues/0.wav\n")
+    with pytest.raises(UserError, match="names no part"):
+        splits.read_lists(str(tmp_path))
+
+
+def test_torn_groups():
+    tracks = [track(0, "a", "x"), track(1, "a", "x"), track(2, "b", "y"), track(3, "b", "y"), track(4, "b", "w")]
+    assert splits.torn_groups(tracks, ["train", "test", "train", None, "test"]) == ["x"]
+    assert splits.torn_groups(tracks, ["train", "test", "train", "test", "test"]) == ["x", "y"]
+    assert splits.torn_groups(tracks, ["train", "train", None, None, "test"]) == []
+
+
+def test_the_hash_is_the_same_in_every_process():
+    program = "from beam_preprocess.splits import stable_hash; print(stable_hash(3, 'Beyoncé \\udcff').hex())"
+    found = {
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert found == {splits.stable_hash(3, "Beyoncé \udcff").hex()}
+    assert splits.stable_hash(0, "a").hex() == "1d30fb1f16737ef4cbf440c065736e99"
+    assert splits.stable_hash(1, "a") != splits.stable_hash(0, "a") != splits.stable_hash(0, "b")

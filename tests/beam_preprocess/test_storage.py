@@ -1,0 +1,85 @@
+import pytest
+
+from beam_preprocess import storage
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def output(tmp_path):
+    storage.make_directories(storage.partial_dir(str(tmp_path / "out")))
+    return tmp_path / "out"
+
+
+def test_a_file_appears_when_it_is_whole(output):
+    with storage.replacing(str(output), "shard") as file:
+        file.write(b"first ")
+        assert not (output / "shard").exists()
+        file.write(b"second")
+    assert names(output) == ["shard"]
+    assert (output / "shard").read_bytes() == b"first second"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_old_file_stays_when_the_block_raises(output, error):
+    (output / "shard").write_bytes(b"old")
+    with pytest.raises(error), storage.replacing(str(output), "shard") as file:
+        file.write(b"new")
+        raise error
+    assert names(output) == ["shard"]
+    assert (output / "shard").read_bytes() == b"old"
+
+
+def test_the_old_file_is_replaced(output):
+    for text in ("old, and longer", "new"):
+        storage.write_text(str(output), "manifest.json", text)
+    assert (output / "manifest.json").read_text() == "new"
+    assert names(output) == ["manifest.json"]
+
+
+def test_two_writers_of_one_file_do_not_mix(output):
+    with storage.replacing(str(output), "shard") as one, storage.replacing(str(output), "shard") as other:
+        one.write(b"one")
+        other.write(b"other")
+    assert (output / "shard").read_bytes() == b"one"
+    assert names(output) == ["shard"]
+
+
+def test_text_is_utf8(output):
+    storage.write_text(str(output), "text", "Á\n日本")
+    assert (output / "text").read_bytes() == "Á\n日本".encode()
+    assert storage.read_text(str(output / "text")) == "Á\n日本"
+
+
+def test_no_file_has_no_text(output):
+    assert storage.read_text(str(output / "missing")) is None
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.bz2", "a.wav"])
+def test_files_are_not_decompressed_by_their_names(output, name):
+    storage.write_text(str(output), name, "plain")
+    with storage.open_file(str(output / name)) as file:
+        assert file.read() == b"plain"
+    assert (output / name).read_bytes() == b"plain"
+
+
+def test_make_directories_twice(tmp_path):
+    for _ in range(2):
+        storage.make_directories(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_delete_what_is_there(output):
+    storage.write_text(str(output), "a", "")
+    storage.write_text(str(output), "b", "")
+    (output / ".partial" / "deep").mkdir()
+    storage.delete([str(output / name) for name in ("a", "missing", ".partial")])
+    assert sorted(path.name for path in output.iterdir()) == ["b"]
+    storage.delete([])
+
+
+def test_local_path(tmp_path):
+    assert storage.local_path(str(tmp_path)) == tmp_path
+    assert storage.local_path("gs://bucket/out") is None

@@ -1,0 +1,111 @@
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tfrecords.example import DTYPES, Record, encode
+from tfrecords.manifest import FILE_NAME, Manifest, Part, Shard
+from tfrecords.shard import RecordWriter, shard_file
+from tfrecords.statistics import BandStatistics
+
+FRONT_END = {"sample_rate": 22050, "frame_length": 1024, "hop_length": 512}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset on disk and what was put into it: `records` part -> records in order, `exact` before rounding."""
+
+    path: object
+    manifest: Manifest
+    records: dict[str, list[Record]]
+    exact: dict[str, np.ndarray]
+
+    def shards(self, *parts):
+        return [self.path / shard.file for part in parts for shard in self.manifest.parts[part].shards]
+
+
+def write_dataset(
+    path,
+    *,
+    parts=("train", "valid", "test"),
+    labels=("blues", "jazz", "rock"),
+    tracks_per_label=2,
+    frames=(100, 250),
+    segments=1,
+    mel_bands=40,
+    dtype="float16",
+    shards_per_part=2,
+    seed=0,
+    fingerprint="f" * 64,
+    front_end=(),
+):
+    """Writes a dataset of noise in which each label is loud in bands of its own, so that a model can learn it.
+
+    `frames`: lengths of records are drawn from this range, both ends included.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    written, records, exact = {}, {}, {}
+    for part in parts:
+        tracks = [(label, track) for track in range(tracks_per_label) for label in range(len(labels))]
+        spectrograms, own = [], [[] for _ in range(shards_per_part)]
+        for number, (label, track) in enumerate(tracks):
+            track_id = f"{labels[label]}/{part} {track} é.wav"
+            for segment in range(segments):
+                log_mel = rng.uniform(0, 3, (rng.integers(frames[0], frames[1] + 1), mel_bands)).astype(np.float32)
+                log_mel[:, label * mel_bands // len(labels) : (label + 1) * mel_bands // len(labels)] += 2
+                spectrograms.append(log_mel)
+                record = Record(track_id, f"artist of {track_id}", label, segment, log_mel.astype(DTYPES[dtype]))
+                own[number * shards_per_part // len(tracks)].append(record)
+        shards = [
+            _write_shard(path / shard_file("tiny", part, index, shards_per_part), own[index])
+            for index in range(shards_per_part)
+        ]
+        records[part] = [record for shard in own for record in shard]
+        exact[part] = np.concatenate([np.zeros((0, mel_bands), np.float32), *spectrograms])
+        written[part] = Part(
+            shards=tuple(shards),
+            tracks=dict.fromkeys(labels, tracks_per_label),
+            record_frames=dict(Counter(len(record.log_mel) for record in records[part])),
+            statistics=BandStatistics.merged(map(BandStatistics.of, spectrograms), mel_bands),
+        )
+    manifest = Manifest(
+        name="tiny",
+        labels=tuple(labels),
+        front_end=FRONT_END | {"n_mels": mel_bands} | dict(front_end),
+        dtype=dtype,
+        parts=written,
+        split={"method": "given", "group_safe": True},
+        rejects={"too_short": 2},
+        fingerprint=fingerprint,
+        versions={"numpy": "2"},
+    )
+    (path / FILE_NAME).write_text(manifest.to_json(), "utf-8")
+    return Dataset(path, manifest, records, exact)
+
+
+def _write_shard(path, records):
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in records:
+            writer.write(encode(record))
+    frames = sum(len(record.log_mel) for record in records)
+    return Shard(path.name, writer.records, frames, writer.size, writer.sha256)
+
+
+@pytest.fixture(scope="session", name="write_dataset")
+def write_dataset_fixture():
+    return write_dataset
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Train, valid and test, two shards each; not to be changed by a test."""
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "dataset")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A dataset of three folds that a test may damage."""
+    return write_dataset(tmp_path / "own", parts=("fold_0", "fold_1", "fold_2"), frames=(5, 9), mel_bands=4)

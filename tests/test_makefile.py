@@ -1,0 +1,39 @@
+"""The Makefile's targets give the commands that they should, without running them."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def dry_run(*words):
+    done = subprocess.run(["make", "--dry-run", "--always-make", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.replace("\\\n", "")
+
+
+def test_demo_without_audio_synthesises_it():
+    commands = dry_run("demo")
+    assert "beam_preprocess.synthesize --output=demo/synthetic/audio" in commands
+    assert "--input='demo/synthetic/audio'" in commands
+    assert "--job_dir=demo/synthetic/job" in commands
+
+
+def test_demo_of_a_list_passes_its_columns_and_keeps_apart_from_other_demos():
+    commands = dry_run("demo", "AUDIO=../my music/tracks.csv", "LABEL=style", "GROUP=band")
+    assert "synthesize" not in commands
+    assert "--input='../my music/tracks.csv'" in commands
+    assert "--label_column='style' --group_column='band'" in commands
+    assert "--output=demo/my_music_tracks_csv/tfrecords" in commands
+
+
+def test_test_installs_the_test_tools_first():
+    commands = dry_run("test")
+    assert commands.index("-m venv") < commands.index("[test]") < commands.index("-m pytest")
+
+
+def test_a_machine_without_python_gets_one_clear_line():
+    words = ["make", "demo", "VENV=/nonexistent/venv", "PYTHON="]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no Python 3.11 or 3.12" in done.stderr

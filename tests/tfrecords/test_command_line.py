@@ -1,0 +1,149 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_flags():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("count", 3, "how many", flag_values=values)
+    flags.DEFINE_string("name", None, "what it is called", flag_values=values)
+    return values
+
+
+def run(main, *arguments, **options):
+    """Exit status of a command."""
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(main, make_flags(), usage="A command.", argv=["program", *arguments], **options)
+    return stop.value.code
+
+
+def run_program(code, **options):
+    options = {"capture_output": True, "text": True, "check": False} | options
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, **options)
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_the_status_is_what_main_returns(returned, status):
+    assert run(lambda values, positional: returned) == status
+
+
+def test_flags_and_positional_arguments_in_any_order():
+    seen = []
+    run(lambda values, positional: seen.append((values.count, positional)), "one", "--count=5", "two")
+    run(lambda values, positional: seen.append((values.count, positional)))
+    assert seen == [(5, ["one", "two"]), (3, [])]
+
+
+def test_unknown_flags_pass_through_where_that_is_wanted():
+    seen = []
+    assert run(lambda *call: seen.append(call[1]), "--runner=X", "a", "--count=1", pass_through=True) == 0
+    assert sorted(seen[0]) == ["--runner=X", "a"]
+
+
+@pytest.mark.parametrize("argument", ["--cout=5", "--count=many", "--count"])
+def test_a_mistaken_flag_is_one_line_and_status_2(capsys, argument):
+    assert run(lambda *call: None, argument) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ") and len(said.err.splitlines()) == 1
+
+
+def test_a_user_error_is_one_line_and_status_2(capsys):
+    def main(values, positional):
+        raise UserError("no such directory: x")
+
+    assert run(main) == 2
+    assert capsys.readouterr().err == "error: no such directory: x\n"
+
+
+def test_a_fault_of_the_program_is_not_hidden():
+    def main(values, positional):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        command_line.run(main, make_flags(), usage="", argv=["program"])
+
+
+def test_interruption(capsys):
+    def main(values, positional):
+        raise KeyboardInterrupt
+
+    assert run(main) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "--helpfull"])
+def test_help_names_the_flags_and_their_defaults(capsys, argument):
+    assert run(lambda *call: 1, "--count=many", argument) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("A command.\n")
+    for words in ("--count\n      how many (default: ", "--name\n      what it is called\n"):
+        assert words in said + "\n"
+
+
+def test_left_over_words_are_refused():
+    command_line.no_arguments([])
+    with pytest.raises(UserError, match="unexpected argument 'epochs'"):
+        command_line.no_arguments(["epochs", "5"])
+
+
+PROGRAM = """
+import sys
+from absl import flags
+from tfrecords import command_line
+command_line.run(lambda *call: {body}, flags.FlagValues(), usage="", argv=["program"])
+"""
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped():
+    done = run_program(PROGRAM.format(body=r"print('Bj\u00f6rk \u266b \udcff')"), env=os.environ | {"PYTHONUTF8": "1"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Björk ♫ \\udcff\n", "")
+    done = run_program(
+        PROGRAM.format(body=r"print('Bj\u00f6rk \u266b')"), env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stdout) == (0, "Bj\\xf6rk \\u266b\n")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_goes_away_is_no_error(lines):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run_program(
+            PROGRAM.format(body=f"print('line\\n' * {lines})"),
+            capture_output=False,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_tensorflow_is_imported_without_its_chatter():
+    code = "from tfrecords.command_line import import_tensorflow; import sys, os; import_tensorflow(); "
+    done = run_program(code + "os.write(2, b'heard\\n'); print('tensorflow' in sys.modules)", env=quiet())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "heard\n")
+
+
+def test_what_a_failing_import_wrote_is_shown(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os; os.write(2, b'libfoo.so is missing\\n'); raise ImportError('no')"
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfrecords import command_line as c; "
+    done = run_program(code + "c.import_tensorflow()")
+    assert done.returncode == 1
+    assert done.stderr.startswith("libfoo.so is missing\n") and done.stderr.endswith("ImportError: no\n")
+
+
+def quiet():
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -1,0 +1,180 @@
+import dataclasses
+import json
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from tfrecords.command_line import UserError
+from tfrecords.manifest import FILE_NAME, PARTIAL_DIR, Manifest
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, write_dataset):
+    path = tmp_path_factory.mktemp("folds")
+    return write_dataset(path, parts=("fold_10", "fold_2", "fold_0"), frames=(3, 40), mel_bands=4, segments=2)
+
+
+def fails(data_dir):
+    """The one line of the UserError that loading ends in."""
+    with pytest.raises(UserError) as error:
+        Manifest.load(data_dir)
+    (line,) = str(error.value).splitlines()
+    return line
+
+
+def with_text(tmp_path, text):
+    path = tmp_path / FILE_NAME
+    path.write_text(text) if isinstance(text, str) else path.write_bytes(text)
+    return path
+
+
+def test_a_manifest_is_read_as_it_was_written(folds):
+    text = (folds.path / FILE_NAME).read_text("utf-8")
+    assert Manifest.from_json(text, "here").to_json() == text
+    found = Manifest.load(str(folds.path))
+    for field in dataclasses.fields(Manifest):
+        if field.name != "parts":
+            assert getattr(found, field.name) == getattr(folds.manifest, field.name)
+    assert list(found.parts) == ["fold_10", "fold_2", "fold_0"]
+    for name, part in found.parts.items():
+        written = folds.manifest.parts[name]
+        assert (part.shards, part.tracks, part.record_frames) == (written.shards, written.tracks, written.record_frames)
+        np.testing.assert_array_equal(part.statistics.mean, written.statistics.mean)
+        np.testing.assert_array_equal(part.statistics.m2, written.statistics.m2)
+
+
+def test_file_names_of_any_bytes_survive(folds):
+    manifest = dataclasses.replace(folds.manifest, labels=("Björk ♫", "\udcff", 'a"\n'))
+    assert Manifest.from_json(manifest.to_json(), "").labels == manifest.labels
+    manifest.to_json().encode("ascii")
+
+
+def test_what_the_configuration_says(folds):
+    assert folds.manifest.mel_bands == 4
+    assert folds.manifest.frames_per_s == pytest.approx(43.066, abs=1e-3)
+
+
+def test_parts_are_selected_in_the_manifests_order(folds):
+    select = folds.manifest.select
+    assert select(["all"]) == ("fold_10", "fold_2", "fold_0")
+    assert select(["fold_0", "fold_10", "fold_0"]) == ("fold_10", "fold_0")
+    assert select(iter(["fold_2"])) == select("fold_2") == ("fold_2",)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"), [(["fold_0", "test"], "no part 'test'; it has fold_10"), ([], "no part")]
+)
+def test_parts_that_are_not_there_are_an_error(folds, parts, message):
+    for method in (folds.manifest.select, folds.manifest.statistics, folds.manifest.tracks):
+        with pytest.raises(UserError, match=message):
+            method(parts)
+
+
+@pytest.mark.parametrize("parts", [["all"], ["fold_2"], ["fold_0", "fold_10"]])
+@pytest.mark.parametrize(("patch_frames", "patch_hop"), [(1, 1), (7, 7), (7, 3), (3, 10), (40, 1), (41, 1)])
+def test_the_number_of_patches_equals_counting_them(folds, parts, patch_frames, patch_hop):
+    counted = 0
+    for part in folds.manifest.select(parts):
+        for record in folds.records[part]:
+            start = 0
+            while start + patch_frames <= len(record.log_mel):
+                counted += 1
+                start += patch_hop
+    assert folds.manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_hop) == counted
+
+
+def test_statistics_and_tracks_of_a_union(folds):
+    statistics = folds.manifest.statistics(["fold_0", "fold_2"])
+    everything = np.concatenate([folds.exact["fold_0"], folds.exact["fold_2"]]).astype(np.float64)
+    assert statistics.count == len(everything)
+    np.testing.assert_allclose(statistics.mean, everything.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.std, everything.std(axis=0), rtol=1e-12)
+    assert folds.manifest.tracks(["fold_0", "fold_2"]) == {"blues": 4, "jazz": 4, "rock": 4}
+
+
+def test_files_are_checked_by_size(own):
+    paths = own.manifest.check_files(own.path, ["fold_2", "fold_0"])
+    assert paths == [str(path) for path in own.shards("fold_0", "fold_2")]
+    damaged, missing = own.shards("fold_1")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    missing.unlink()
+    own.manifest.check_files(own.path, ["fold_0", "fold_2"])
+    with pytest.raises(UserError, match=rf"^{damaged} should hold (\d+) bytes but is \d+ bytes"):
+        own.manifest.check_files(own.path, ["all"])
+    damaged.unlink()
+    damaged.mkdir()
+    with pytest.raises(UserError, match=f"^{damaged} should hold .* but is missing"):
+        own.manifest.check_files(own.path, ["fold_1"])
+
+
+def test_loading_what_is_not_there(tmp_path, own):
+    assert fails(tmp_path / "nowhere").startswith(f"{tmp_path}/nowhere: no such directory")
+    assert fails(tmp_path).startswith(f"{tmp_path}: no manifest.json, so this is no dataset")
+    file = own.path / FILE_NAME
+    assert fails(file).startswith(f"{file}: a file, not the directory")
+    assert fails(file / "below").startswith(f"{file}/below: no such directory")
+    (tmp_path / PARTIAL_DIR).mkdir()
+    assert fails(tmp_path).startswith(f"{tmp_path}: an unfinished dataset; run the command that began it again")
+    (tmp_path / FILE_NAME).mkdir()
+    assert fails(tmp_path) == f"{tmp_path / FILE_NAME} cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage", "{", "\ufeff{}", "null", "3", "[]", '"text"', "{}", '{"format_version": 1}', b"\xff\xfe{}"]
+)
+def test_what_is_no_manifest(tmp_path, text):
+    path = with_text(tmp_path, text)
+    assert fails(tmp_path).startswith(f"{path}: not a manifest (")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format_version(tmp_path, own, version):
+    data = json.loads(own.manifest.to_json()) | {"format_version": version}
+    path = with_text(tmp_path, json.dumps(data))
+    assert fails(tmp_path).startswith(f"{path}: format version {version} is not 1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": "float64"},
+        {"dtype": None},
+        {"dtype": ["float16"]},
+        {"labels": 3},
+        {"parts": []},
+        {"parts": {"train": None}},
+        {"parts": {"train": {"shards": []}}},
+        {"front_end": {}},
+        {"front_end": []},
+        {"front_end": {"n_mels": "many"}},
+        {"front_end": {"n_mels": 5}},
+    ],
+)
+def test_a_manifest_of_another_shape(tmp_path, own, change):
+    path = with_text(tmp_path, json.dumps(json.loads(own.manifest.to_json()) | change))
+    assert fails(tmp_path).startswith(f"{path}: not a manifest (")
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(deadline=None, max_examples=100, suppress_health_check=list(hypothesis.HealthCheck))
+def test_one_value_replaced_anywhere_gives_a_manifest_or_one_line(own, data):
+    content = json.loads(own.manifest.to_json())
+    spot = content
+    while True:
+        keys = range(len(spot)) if isinstance(spot, list) else list(spot)
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(spot[key], dict | list) and spot[key] and data.draw(st.booleans()):
+            spot = spot[key]
+            continue
+        if data.draw(st.booleans()):
+            del spot[key]
+        else:
+            spot[key] = data.draw(st.sampled_from([None, -1, 1.5, "text", [], {}, [[1]], {"a": 1}]))
+        break
+    try:
+        Manifest.from_json(json.dumps(content), "here")
+    except UserError as error:
+        assert str(error).startswith("here: ")
+        assert len(str(error).splitlines()) == 1

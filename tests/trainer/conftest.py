@@ -1,0 +1,28 @@
+import copy
+
+import pytest
+
+from trainer import train
+from trainer.train import make_job
+
+
+def job_of(data_dir, *arguments):
+    """A job as the command line makes it: the small model, two epochs, unless told otherwise."""
+    values = copy.deepcopy(train.FLAGS)
+    small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01"]
+    values(["train", f"--data_dir={data_dir}", *small, *arguments])
+    return make_job(values)
+
+
+@pytest.fixture(scope="session", name="job_of")
+def job_of_fixture():
+    return job_of
+
+
+@pytest.fixture(scope="session")
+def trained(tiny, tmp_path_factory):
+    """Directory of a job trained on the tiny dataset; not to be changed by a test."""
+    job_dir = tmp_path_factory.mktemp("trained") / "job"
+    job_dir.mkdir()
+    train.train(job_of(tiny.path), job_dir)
+    return job_dir

@@ -1,0 +1,75 @@
+import contextlib
+import math
+import resource
+
+import keras
+import numpy as np
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.callbacks import BestCheckpoint, EpochLine, StopOnNaN
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(200, name="dense")])
+
+
+def set_bias(model, value):
+    model.get_layer("dense").bias.assign(np.full(200, value, np.float32))
+
+
+def saved_bias(path):
+    return float(keras.models.load_model(path).get_layer("dense").bias[0])
+
+
+@contextlib.contextmanager
+def no_file_above(size):
+    """As on a full disk, writing fails with an OSError after so many bytes of a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_the_checkpoint_is_that_of_the_lowest_validation_loss(model, tmp_path):
+    callback = BestCheckpoint(tmp_path / "best.keras")
+    callback.set_model(model)
+    kept = []
+    for epoch, loss in enumerate((2.0, 1.0, 1.0, 1.5, math.nan, 0.5, 0.6)):
+        set_bias(model, epoch + 1)
+        callback.on_epoch_end(epoch, {"loss": 0.0, "val_loss": loss})
+        kept.append((callback.best_epoch, saved_bias(tmp_path / "best.keras")))
+    assert kept == [(1, 1), (2, 2), (2, 2), (2, 2), (2, 2), (6, 6), (6, 6)]
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint_and_no_rest(model, tmp_path):
+    callback = BestCheckpoint(tmp_path / "best.keras")
+    callback.set_model(model)
+    set_bias(model, 1)
+    callback.on_epoch_end(0, {"val_loss": 2.0})
+    set_bias(model, 2)
+    with no_file_above(2000), pytest.raises(UserError, match=r"best\.keras cannot be written: File too large"):
+        callback.on_epoch_end(1, {"val_loss": 1.0})
+    assert saved_bias(tmp_path / "best.keras") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_training_with_one_line(value):
+    callback = StopOnNaN()
+    callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+    with pytest.raises(UserError, match=f"^the training loss is {value} after epoch 3; lower --learning_rate$"):
+        callback.on_epoch_end(2, {"loss": value, "val_loss": 1.0})
+    with pytest.raises(UserError, match=f"^the validation loss is {value} after epoch 1; lower --learning_rate$"):
+        callback.on_epoch_end(0, {"loss": 1.0, "val_loss": value})
+
+
+def test_one_line_per_epoch(capsys):
+    logs = {"loss": 1.23456, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
+    EpochLine(7).on_epoch_end(0, logs)
+    said = "epoch 1 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250\n"
+    assert capsys.readouterr().out == said

@@ -1,0 +1,78 @@
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.parts import PartChoice, check_patches, choose_parts
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, write_dataset):
+    """Twelve folds, so that order by name is not order by number."""
+    names = [f"fold_{number}" for number in range(12)]
+    path = tmp_path_factory.mktemp("folds")
+    return write_dataset(path, parts=names, frames=(5, 9), mel_bands=2, tracks_per_label=1).manifest
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, write_dataset):
+    return write_dataset(tmp_path_factory.mktemp("two"), parts=("train", "test"), frames=(5, 9), mel_bands=2).manifest
+
+
+def without(*numbers):
+    return tuple(f"fold_{number}" for number in range(12) if number not in numbers)
+
+
+@pytest.mark.parametrize(
+    ("flags", "valid", "test"),
+    [
+        ({}, 10, 11),
+        ({"test_fold": 2}, 1, 2),
+        ({"test_fold": 0}, 11, 0),
+        ({"valid_fold": 0}, 0, 11),
+        ({"test_fold": 0, "valid_fold": 5}, 5, 0),
+        ({"test_fold": 11, "valid_fold": 10}, 10, 11),
+    ],
+)
+def test_folds(folds, flags, valid, test):
+    chosen = choose_parts(folds, **flags)
+    assert chosen == PartChoice(without(valid, test), (f"fold_{valid}",), (f"fold_{test}",))
+    assert len(chosen.train) == 10
+
+
+def test_every_fold_tests_once_and_validates_once(folds):
+    choices = [choose_parts(folds, test_fold=number) for number in range(12)]
+    assert {choice.test for choice in choices} == {choice.valid for choice in choices}
+    assert len({choice.test for choice in choices}) == 12
+
+
+def test_parts_by_name_whatever_their_order(tmp_path, write_dataset):
+    manifest = write_dataset(tmp_path / "d", parts=("test", "train", "valid"), frames=(5, 9), mel_bands=2).manifest
+    assert choose_parts(manifest) == PartChoice(("train",), ("valid",), ("test",))
+    for flags in ({"test_fold": 0}, {"valid_fold": 0}):
+        with pytest.raises(UserError, match="need a dataset of folds"):
+            choose_parts(manifest, **flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"test_fold": 12}, "--test_fold must be from 0 to 11, got 12"),
+        ({"test_fold": -1}, "--test_fold must be from 0 to 11, got -1"),
+        ({"valid_fold": 12}, "--valid_fold must be from 0 to 11, got 12"),
+        ({"valid_fold": 11}, "must differ, both are 11"),
+        ({"test_fold": 0, "valid_fold": 0}, "must differ, both are 0"),
+    ],
+)
+def test_folds_that_cannot_be(folds, flags, message):
+    with pytest.raises(UserError, match=message):
+        choose_parts(folds, **flags)
+
+
+def test_two_parts_are_too_few(two):
+    with pytest.raises(UserError, match=r"needs three parts .* has train, test"):
+        choose_parts(two)
+
+
+def test_parts_without_a_patch_are_refused(two):
+    check_patches(two, ["test"], "training", patch_frames=5)
+    with pytest.raises(UserError, match="train, test should be for training but hold no record of 10 frames"):
+        check_patches(two, ["train", "test"], "training", patch_frames=10)

@@ -1,0 +1,117 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.training_job import CONFIG_FILE, HISTORY_FILE, TrainingJob, read_history, write_text
+
+
+def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
+    job = job_of(tiny.path, "--seed=4294967295", "--learning_rate=0.1")
+    job.save(tmp_path)
+    found = TrainingJob.load(tmp_path)
+    for field in dataclasses.fields(TrainingJob):
+        if field.name != "statistics":
+            assert getattr(found, field.name) == getattr(job, field.name), field.name
+    assert found.statistics.count == job.statistics.count
+    np.testing.assert_array_equal(found.statistics.mean, job.statistics.mean)
+    np.testing.assert_array_equal(found.statistics.m2, job.statistics.m2)
+    assert [path.name for path in tmp_path.iterdir()] == [CONFIG_FILE]
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--patch_frames=0", "--patch_frames must be at least 1, got 0"),
+        ("--batch_size=-1", "--batch_size must be at least 1, got -1"),
+        ("--epochs=0", "--epochs must be at least 1, got 0"),
+        ("--patience=0", "--patience must be at least 1, got 0"),
+        ("--learning_rate=0", "--learning_rate must be above 0, got 0"),
+        ("--learning_rate=-1", "--learning_rate must be above 0, got -1"),
+        ("--learning_rate=nan", "--learning_rate must be above 0, got nan"),
+        ("--learning_rate=inf", "--learning_rate must be above 0, got inf"),
+        ("--seed=-1", "--seed must be from 0 to 4294967295, got -1"),
+        ("--seed=4294967296", "--seed must be from 0 to 4294967295, got 4294967296"),
+    ],
+)
+def test_values_out_of_range(job_of, tiny, flag, message):
+    with pytest.raises(UserError, match=message):
+        job_of(tiny.path, flag)
+
+
+def test_a_directory_without_a_job(tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path}: no config.json, so no trained model"):
+        TrainingJob.load(tmp_path)
+    with pytest.raises(UserError, match=r"no config\.json"):
+        TrainingJob.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "garbage",
+        "[]",
+        "null",
+        "{}",
+        b"\xff{}",
+        {"parts": []},
+        {"parts": {"train": ["a"]}},
+        {"labels": 3},
+        {"statistics": {}},
+        {"statistics": []},
+        {"epochs": 0},
+        {"epochs": "many"},
+        {"learning_rate": None},
+        {"unknown": 1},
+    ],
+)
+def test_a_damaged_configuration(job_of, tiny, tmp_path, change):
+    job_of(tiny.path).save(tmp_path)
+    path = tmp_path / CONFIG_FILE
+    if isinstance(change, dict):
+        change = json.dumps(json.loads(path.read_text()) | change)
+    path.write_bytes(change if isinstance(change, bytes) else change.encode())
+    with pytest.raises(UserError) as error:
+        TrainingJob.load(tmp_path)
+    assert str(error.value).startswith(f"{path}: not a training job's configuration (")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_history(tmp_path):
+    assert read_history(tmp_path) == {}
+    path = tmp_path / HISTORY_FILE
+    path.write_text("")
+    assert read_history(tmp_path) == {}
+    path.write_text("epoch,loss,val_loss\n0,1.5,nan\n1,0.25,2.0\n")
+    history = read_history(tmp_path)
+    assert history["loss"] == [1.5, 0.25] and history["epoch"] == [0, 1] and history["val_loss"][1] == 2
+    assert np.isnan(history["val_loss"][0])
+
+
+@pytest.mark.parametrize("torn", ["1,0.25,2", "1,0.", "1", ""])
+def test_an_epoch_that_was_not_written_to_its_end_is_left_out(tmp_path, torn):
+    (tmp_path / HISTORY_FILE).write_text(f"epoch,loss,val_loss\n0,1.5,1.25\n{torn}")
+    assert read_history(tmp_path) == {"epoch": [0], "loss": [1.5], "val_loss": [1.25]}
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n0,much\n", "epoch,loss\n0\n", "epoch\n0,1\n", b"\xff\n\xff\n"])
+def test_a_damaged_history(tmp_path, text):
+    path = tmp_path / HISTORY_FILE
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=f"^{path}: not the history of a training"):
+        read_history(tmp_path)
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "first")
+    write_text(path, "Björk")
+    assert path.read_bytes() == "Björk".encode()
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match=f"{tmp_path}/taken cannot be written: Is a directory"):
+        write_text(tmp_path / "taken", "text")
+    with pytest.raises(UserError, match="cannot be written: No such file or directory"):
+        write_text(tmp_path / "no" / "file", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]

@@ -16,6 +16,7 @@ FOLDS ?= 5
 FRESH ?=
 NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
 DEMO := demo/$(NAME)
+AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
 .PHONY: help demo test test-slow lint clean
@@ -47,10 +48,10 @@ ifeq ($(AUDIO),)
 endif
 	$(RUN) -m beam_preprocess --input='$(MUSIC)' --output=$(DEMO)/tfrecords --folds=$(FOLDS) \
 		$(if $(LABEL),--label_column='$(LABEL)') $(if $(GROUP),--group_column='$(GROUP)') $(if $(FRESH),--overwrite)
-	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/job --model=$(MODEL) --overwrite
-	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/job
+	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/$(MODEL) --model=$(MODEL) --overwrite
+	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/$(MODEL)
 	@echo
-	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(if $(AUDIO), AUDIO='$(AUDIO)')"
+	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(AGAIN)"
 	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
 	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"
 	@echo "A list of tracks:    make demo AUDIO=tracks.csv LABEL=genre GROUP=artist"

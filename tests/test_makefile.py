@@ -16,7 +16,7 @@ def test_demo_without_audio_synthesises_it():
     commands = dry_run("demo")
     assert "beam_preprocess.synthesize --output=demo/synthetic/audio" in commands
     assert "--input='demo/synthetic/audio'" in commands
-    assert "--job_dir=demo/synthetic/job" in commands
+    assert "--job_dir=demo/synthetic/black_box" in commands
 
 
 def test_demo_of_a_list_passes_its_columns_and_keeps_apart_from_other_demos():

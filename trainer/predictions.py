@@ -24,6 +24,10 @@ def load_model(job_dir: Path) -> keras.Model:
     if not path.is_file():
         raise UserError(f"{path}: no model yet; training has not finished its first epoch")
     try:
+        # Keras reads no further than it needs to, and then misses a checksum.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"bad checksum of {damaged}")
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be loaded ({str(error).splitlines()[0]}); train again") from None

@@ -123,6 +123,7 @@ def test_a_reader_that_goes_away_is_no_error(lines):
             capture_output=False,
             stdout=writer,
             stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},  # A short output then leaves only at the very end.
         )
     finally:
         os.close(writer)

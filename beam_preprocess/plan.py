@@ -59,6 +59,7 @@ class Plan:
       parts: part names, in order.
       shards: in the order of parts.
       split: how the parts came about, for the manifest.
+      configuration: fingerprint of what all shards have in common.
       fingerprint: of the whole.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     parts: tuple[str, ...]
     shards: tuple[ShardPlan, ...]
     split: Mapping[str, Any]
+    configuration: str
     fingerprint: str
 
     @property
@@ -112,7 +114,7 @@ def make_plan(
             file = shard_file(config.name, part, index, count)
             shards.append(ShardPlan(part, file, own, _digest([base, limits, part, file, identity])))
     fingerprint = _digest([base, dict(split), [shard.fingerprint for shard in shards]])
-    return Plan(labels, tuple(members), tuple(shards), split, fingerprint)
+    return Plan(labels, tuple(members), tuple(shards), split, base, fingerprint)
 
 
 def _num_shards(tracks: int, total: int, wanted: int | None) -> int:

@@ -1,0 +1,93 @@
+"""The output directory: whose dataset it holds, and making it ours to write."""
+
+import json
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from beam_preprocess import finish, pipeline, storage
+from beam_preprocess.plan import Plan
+from tfrecords import manifest
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest
+
+_JOB_FILE = "job.json"
+
+
+def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None:
+    """Makes the output ours to write; returns its manifest if it holds this very dataset already.
+
+    An unfinished job of the same configuration goes on, also when some of its input has changed since: each shard's
+    own fingerprint says whether it can be kept.
+
+    Raises:
+      UserError: it holds something else, or cannot be written.
+    """
+    job_uri = FileSystems.join(storage.partial_dir(output), _JOB_FILE)
+    try:
+        existing = _existing(output, overwrite)
+        unfinished = _unfinished(job_uri, overwrite)
+        if overwrite:
+            _clear(output, existing, unfinished)
+        elif existing is not None and existing.fingerprint == plan.fingerprint:
+            return existing
+        elif existing is not None or (unfinished and unfinished["configuration"] != plan.configuration):
+            state = "another dataset" if existing else "another, unfinished dataset"
+            raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
+        files = [shard.file for shard in plan.shards]
+        storage.make_directories(storage.partial_dir(output))
+        stale = set(unfinished["files"]) - set(files) if unfinished and not overwrite else ()
+        storage.delete([FileSystems.join(output, name) for name in sorted(stale)])
+        job = {"configuration": plan.configuration, "files": files}
+        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
+        lines = "".join(f"{shard.to_json()}\n" for shard in plan.shards)
+        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}", lines)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--output={output} cannot be used: {getattr(error, 'strerror', None) or error}") from None
+    return None
+
+
+def _existing(output: str, overwrite: bool) -> Manifest | None:
+    try:
+        return load_manifest(output)
+    except UserError:
+        # A damaged manifest must not bar the way to writing it again.
+        if overwrite:
+            return None
+        raise
+
+
+def _unfinished(job_uri: str, overwrite: bool) -> dict[str, Any] | None:
+    try:
+        return json.loads(storage.read_text(job_uri) or "null")
+    except ValueError:
+        if overwrite:
+            return None
+        raise UserError(f"{job_uri} is damaged; --overwrite starts over") from None
+
+
+def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None) -> None:
+    """Removes a dataset, manifest first; nothing but files that a job wrote."""
+    shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
+    names = [
+        manifest.FILE_NAME,
+        *shards,
+        *(unfinished or {}).get("files", ()),
+        finish.REJECTS_FILE,
+        finish.METRICS_FILE,
+    ]
+    storage.delete([FileSystems.join(output, name) for name in dict.fromkeys(names)])
+    storage.delete([storage.partial_dir(output)])
+
+
+def load_manifest(output: str) -> Manifest | None:
+    """The manifest of a dataset on any file system, or None where there is none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    uri = FileSystems.join(output, manifest.FILE_NAME)
+    text = storage.read_text(uri)
+    return None if text is None else Manifest.from_json(text, uri)

@@ -1,0 +1,69 @@
+"""What the launcher decides before the pipeline starts: which track goes into which part and shard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from beam_preprocess import splits
+from beam_preprocess.config import JobConfig, SplitConfig
+from beam_preprocess.messages import say
+from beam_preprocess.plan import Plan, make_plan
+from beam_preprocess.tracks import Track
+from tfrecords.command_line import UserError
+from tfrecords.info import aligned
+
+_SHOWN = 3
+
+
+def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
+    """Deals tracks into parts and shards, and tells what a person should know of the outcome.
+
+    Raises:
+      UserError: one label only, fewer groups than parts, lists that do not fit the tracks.
+    """
+    parts, split = _deal(config.split, tracks)
+    labels = {track.label for track, part in zip(tracks, parts, strict=True) if part is not None}
+    if len(labels) < 2:
+        raise UserError(
+            f"{config.source}: only one label, {min(labels)!r}: nothing to tell apart; "
+            "put each genre's files in a folder of its own"
+        )
+    if left_out := parts.count(None):
+        say(f"{left_out} tracks are in none of the lists and are left out")
+    groups = {track.group for track in tracks}
+    torn = splits.torn_groups(tracks, parts)
+    if torn:
+        say(f"warning: {len(torn)} groups are in more than one part ({_some(torn)}): scores will look too good")
+    split |= {"groups": len(groups), "grouped": len(groups) < len(tracks), "group_safe": not torn}
+    plan = make_plan(config, tracks, parts, split)
+    say(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
+    _tell_parts(plan)
+    return plan
+
+
+def _deal(split: SplitConfig, tracks: Sequence[Track]) -> tuple[list[str | None], dict[str, Any]]:
+    """A part for each track (None: left out), and how it came about."""
+    if split.split_lists:
+        return splits.assign_by_lists(tracks, splits.read_lists(split.split_lists)), {"method": "lists"}
+    if split.train_size is not None:
+        weights = splits.size_weights(split.train_size, split.valid_size)
+        how: dict[str, Any] = {"method": "sizes", "weights": weights, "seed": split.seed}
+    else:
+        weights = splits.fold_weights(split.folds)
+        how = {"method": "folds", "folds": split.folds, "seed": split.seed}
+    return list(splits.assign(tracks, weights, seed=split.seed)), how
+
+
+def _tell_parts(plan: Plan) -> None:
+    counts = plan.label_counts()
+    rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
+    say(aligned([["part", *plan.labels], *rows]))
+    lacking = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
+    missing = [f"{part} lacks {', '.join(labels)}" for part, labels in lacking.items() if labels]
+    if missing:
+        say(f"warning: too few groups to have each label in each part: {_some(missing, '; ')}")
+
+
+def _some(items: Sequence[str], separator: str = ", ") -> str:
+    """The first few items, and how many more there are."""
+    more = len(items) - _SHOWN
+    return separator.join(items[:_SHOWN]) + (f"{separator}and {more} more" if more > 0 else "")

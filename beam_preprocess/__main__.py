@@ -44,7 +44,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("group_column", None, "of the CSV: never split; by default artist, if there is one", **values)
     flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
     flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
-    flags.DEFINE_float("max_duration_s", 3600.0, "reject longer audio", **values)
+    flags.DEFINE_float("max_duration_s", 6 * 3600.0, "reject longer audio (6 hours)", **values)
     flags.DEFINE_float("max_reject_fraction", 0.1, "fail when more of the tracks cannot be used", **values)
     flags.DEFINE_bool("overwrite", False, "start over where the output holds a dataset", **values)
 

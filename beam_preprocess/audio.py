@@ -1,8 +1,12 @@
-"""The one gate for audio: a file becomes a mono float32 waveform at one rate, or a `Reject` with its reason."""
+"""The one gate for audio: a file becomes a mono float32 waveform at one rate, or a `Reject` with its reason.
 
+Files are read in blocks, so that an hour needs no more memory than a minute.
+"""
+
+import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -42,69 +46,117 @@ class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not 
 REASONS = ("unreadable", "undecodable", "truncated", "unsupported_rate", "not_finite", "empty", "too_short", "too_long")
 
 
-@np.errstate(over="ignore", invalid="ignore")  # Samples that overflow are rejected below.
 def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float) -> np.ndarray:
-    """Reads an audio file of any format, rate and channel count that libsndfile knows.
+    """A whole audio file as one waveform, [samples] float32; arguments and errors are those of `stream`."""
+    blocks = stream(file, sample_rate=sample_rate, min_samples=min_samples, max_duration_s=max_duration_s)
+    return np.concatenate(list(blocks))
+
+
+def stream(
+    file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float
+) -> Generator[np.ndarray, None, None]:
+    """Reads an audio file of any format, rate and channel count that libsndfile knows, in blocks.
 
     Args:
       file: open for reading, seekable.
       sample_rate: Hz, of the waveform returned.
       min_samples: fewer than these, at that rate, are too short.
-      max_duration_s: more audio than this is too long; it bounds memory whatever a header says.
+      max_duration_s: more audio than this is too long; it bounds the work whatever a header says.
 
-    Returns:
-      [samples] float32, the mean of the channels.
+    Yields:
+      [samples] float32, the mean of the channels; end to end they are the waveform.
 
     Raises:
-      Reject: with one of REASONS.
+      Reject: with one of REASONS, at any time: what was yielded before it is to be thrown away.
     """
+    source = _Source(file)
+    samples = 0
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(source) as sound:
             if not _MIN_RATE_HZ <= sound.samplerate <= _MAX_RATE_HZ:
                 raise Reject("unsupported_rate", f"{sound.samplerate} Hz")
-            waveform = _mono(sound, max_duration_s)
-            _check_complete(sound, len(waveform))
-            rate, container = sound.samplerate, sound.format
+            for block in _resample(_mono(sound, max_duration_s), sound.samplerate, sample_rate):
+                samples += len(block)
+                yield block
+            container = sound.format
         if container == "OGG":
             _check_last_page(file)
     except soundfile.SoundFileError as error:
+        source.raise_error()
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise Reject("undecodable", detail.rstrip(".")) from error
-    except OSError as error:
-        raise Reject("unreadable", error.strerror or str(error)) from error
-    if not len(waveform):
+    source.raise_error()
+    if not samples:
         raise Reject("empty", "no samples")
-    # One sum tells of every sample; it needs no array of flags, and NaN fails the comparison too.
-    if not np.dot(waveform, waveform) <= _MAX_ENERGY:
-        raise Reject("not_finite", "NaN, infinite or absurdly large samples")
-    if rate != sample_rate:
-        waveform = soxr.resample(waveform, rate, sample_rate)
-    if len(waveform) < min_samples:
-        raise Reject("too_short", f"{len(waveform) / sample_rate:.2f} s, at least {min_samples / sample_rate:.2f} s")
-    return waveform
+    if samples < min_samples:
+        raise Reject("too_short", f"{samples / sample_rate:.2f} s, at least {min_samples / sample_rate:.2f} s")
 
 
-def _mono(sound: soundfile.SoundFile, max_duration_s: float) -> np.ndarray:
-    """The mean of the channels, [samples] float32, read in blocks so that a header cannot reserve memory."""
-    blocks: list[np.ndarray] = []
-    samples = 0
-    for block in _blocks(sound):
-        blocks.append(block)
-        samples += len(block)
-        if samples > max_duration_s * sound.samplerate:
-            raise Reject("too_long", f"more than {max_duration_s:g} s")
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks or [np.zeros(0, np.float32)])
+class _Source:
+    """A file as libsndfile reads it: from C, where no exception can pass."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: Exception | None = None
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> None:
+        # A damaged header sends libsndfile before the file's start; it finds out by the position that stays.
+        with contextlib.suppress(ValueError, OSError):
+            self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except Exception as error:  # noqa: BLE001 - kept, and raised where it can be
+            self._error = self._error or error
+            return b""
+
+    def raise_error(self) -> None:
+        """Raises what went wrong in reading: Reject for the file itself, else as it was, for the engine to retry."""
+        if isinstance(self._error, OSError):
+            raise Reject("unreadable", self._error.strerror or str(self._error)) from self._error
+        if self._error is not None:
+            raise self._error
 
 
-def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _mono(sound: soundfile.SoundFile, max_duration_s: float) -> Iterator[np.ndarray]:
+    """The mean of the channels, blocks of [samples] float32, checked to be finite and as many as declared."""
     frames = _BLOCK_VALUES // sound.channels
+    samples = 0
     while True:
         block = sound.read(frames, dtype="float32", always_2d=True)
         if len(block):
-            yield block[:, 0] if sound.channels == 1 else block.mean(axis=1, dtype=np.float32)
+            samples += len(block)
+            if samples > max_duration_s * sound.samplerate:
+                raise Reject("too_long", f"more than {max_duration_s:g} s")
+            yield _checked_mean(block)
         if len(block) < frames:
-            return
+            break
+    _check_complete(sound, samples)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # Samples that overflow are rejected here.
+def _checked_mean(block: np.ndarray) -> np.ndarray:
+    mean = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    # One sum tells of every sample; it needs no array of flags, and NaN fails the comparison too.
+    if not np.dot(mean, mean) <= _MAX_ENERGY:
+        raise Reject("not_finite", "NaN, infinite or absurdly large samples")
+    return mean
+
+
+def _resample(blocks: Iterator[np.ndarray], rate: int, wanted: int) -> Iterator[np.ndarray]:
+    """The same to the bit as resampling the whole at once."""
+    if rate == wanted:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate, wanted, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
 def _check_complete(sound: soundfile.SoundFile, samples: int) -> None:

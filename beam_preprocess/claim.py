@@ -36,8 +36,8 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
             raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
         files = [shard.file for shard in plan.shards]
         storage.make_directories(storage.partial_dir(output))
-        stale = set(unfinished["files"]) - set(files) if unfinished and not overwrite else ()
-        storage.delete([FileSystems.join(output, name) for name in sorted(stale)])
+        stale = set(unfinished["files"]) - set(files) if unfinished and not overwrite else set()
+        storage.delete([FileSystems.join(output, name) for name in sorted(stale | {finish.REJECTS_FILE})])
         job = {"configuration": plan.configuration, "files": files}
         storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
         lines = "".join(f"{shard.to_json()}\n" for shard in plan.shards)

@@ -64,7 +64,7 @@ class JobConfig:
     group_column: str | None = None
     num_shards: int | None = None
     min_frames: int = 80
-    max_duration_s: float = 3600.0
+    max_duration_s: float = 6 * 3600.0
     max_reject_fraction: float = 0.1
 
     def __post_init__(self) -> None:

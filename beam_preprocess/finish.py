@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -54,24 +54,21 @@ class WriteManifest(beam.DoFn):
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
-    def process(self, results: Sequence[ShardResult]) -> list[str]:
-        """Writes the three files, and removes what only an unfinished job needs."""
+    def process(self, results: Sequence[ShardResult], duplicates: Iterable[tuple[str, ...]]) -> list[str]:
+        """Writes the three files, and removes what only an unfinished job needs.
+
+        Args:
+          results: of all shards.
+          duplicates: track_ids of each recording that is there more than once.
+        """
         dataset, output = self._dataset, self._dataset.config.output
         results = sorted(results, key=lambda result: result.shard.file)
         rejects = sorted((reject for result in results for reject in result.rejects), key=lambda item: item.track_id)
         storage.write_text(output, REJECTS_FILE, "".join(f"{reject.to_json()}\n" for reject in rejects))
         tracks = sum(sum(result.tracks.values()) for result in results)
         check_rejects(dataset.config, Counter(reject.reason for reject in rejects), tracks + len(rejects))
-        metrics = {
-            "input": dataset.config.source,
-            "tracks": tracks,
-            "rejects": len(rejects),
-            "audio_s": round(sum(result.audio_s for result in results), 3),
-            "bytes": sum(result.shard.bytes for result in results),
-            "shards": len(results),
-        }
-        storage.write_text(output, METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
-        storage.write_text(output, manifest.FILE_NAME, make_manifest(dataset, results).to_json())
+        storage.write_text(output, METRICS_FILE, json.dumps(make_metrics(dataset, results), indent=1) + "\n")
+        storage.write_text(output, manifest.FILE_NAME, make_manifest(dataset, results, duplicates).to_json())
         storage.delete([storage.partial_dir(output)])
         return [FileSystems.join(output, manifest.FILE_NAME)]
 
@@ -87,7 +84,25 @@ def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
     raise UserError(f"{rejects} of {total} tracks cannot be used ({listed}) and {advice}; {where} names each")
 
 
-def make_manifest(dataset: Dataset, results: Sequence[ShardResult]) -> Manifest:
+def make_metrics(dataset: Dataset, results: Sequence[ShardResult]) -> dict[str, Any]:
+    """What metrics.json holds: counts, and the workers' seconds by activity; these vary from run to run."""
+    work_s: Counter[str] = Counter()
+    for result in results:
+        work_s.update(result.work_s)
+    return {
+        "input": dataset.config.source,
+        "tracks": sum(sum(result.tracks.values()) for result in results),
+        "rejects": dict(sorted(Counter(reject.reason for result in results for reject in result.rejects).items())),
+        "audio_s": round(sum(result.audio_s for result in results), 3),
+        "bytes": sum(result.shard.bytes for result in results),
+        "shards": len(results),
+        "work_s": {activity: round(seconds, 3) for activity, seconds in sorted(work_s.items())},
+    }
+
+
+def make_manifest(
+    dataset: Dataset, results: Sequence[ShardResult], duplicates: Iterable[tuple[str, ...]] = ()
+) -> Manifest:
     """The manifest of a dataset from the results of all its shards, sorted by file name."""
     parts = {}
     for name in dataset.parts:
@@ -108,6 +123,7 @@ def make_manifest(dataset: Dataset, results: Sequence[ShardResult]) -> Manifest:
         parts=parts,
         split=dataset.split,
         rejects=dict(sorted(reasons.items())),
+        duplicates=tuple(sorted(duplicates)),
         fingerprint=dataset.fingerprint,
         versions=versions(),
     )

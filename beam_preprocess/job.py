@@ -19,8 +19,9 @@ from beam_preprocess.messages import say
 from beam_preprocess.plan import Plan
 from beam_preprocess.planning import plan_job
 from beam_preprocess.progress import Progress
+from beam_preprocess.summary import tell_summary
 from beam_preprocess.tracks import list_tracks
-from beam_preprocess.write_shard import kept_result
+from beam_preprocess.write_shard import kept_result, sidecar
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
@@ -48,13 +49,14 @@ def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = F
     result = load_manifest(config.output)
     if result is None:
         raise UserError(f"{config.output}: the job ended without a manifest; see the engine's log")
-    _report(config, result, time.monotonic() - began)
+    tell_summary(config, plan, result, time.monotonic() - began)
     return result
 
 
 def _run_pipeline(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:
     local = storage.local_path(config.output)
-    kept = sum(kept_result(config.output, shard) is not None for shard in plan.shards)
+    (results,) = FileSystems.match([FileSystems.join(config.output, sidecar("*"))])
+    kept = sum(kept_result(config.output, shard) is not None for shard in plan.shards) if results.metadata_list else 0
     if kept:
         say(f"an earlier run was interrupted: {kept} of {len(plan.shards)} shards are kept")
     # The error that is raised says all that Beam's loggers would say first, at length.
@@ -73,15 +75,3 @@ def _run_pipeline(config: JobConfig, plan: Plan, front_end: FrontEnd, options: P
             cause = str(error).strip().splitlines()[-1]
             raise UserError(f"{cause}; mend it and run the command again, it keeps what is done") from error
         raise
-
-
-def _report(config: JobConfig, result: Manifest, elapsed_s: float) -> None:
-    frames = sum(shard.frames for part in result.parts.values() for shard in part.shards)
-    audio_s = frames / result.frames_per_s
-    tracks = sum(result.tracks(["all"]).values())
-    rejects = sum(result.rejects.values())
-    say(
-        f"wrote {tracks} tracks ({audio_s / 3600:.2f} hours) to {config.output} in {elapsed_s:.1f} s, "
-        f"{audio_s / elapsed_s:,.0f} times real time; {rejects} rejected"
-        + (f": see {FileSystems.join(config.output, finish.REJECTS_FILE)}" if rejects else "")
-    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.fft
@@ -137,18 +138,44 @@ class FrontEnd:
         Raises:
           ValueError: waveform is not [samples].
         """
-        if waveform.ndim != 1:
-            raise ValueError(f"waveform must be [samples], got shape {waveform.shape}")
+        return np.concatenate(list(self.stream([waveform])))
+
+    def stream(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The log-mel spectrogram of a waveform that comes in blocks; the same to the bit however it is cut.
+
+        Args:
+          waveforms: blocks of [samples] float of any lengths.
+
+        Yields:
+          [frames, n_mels] float32, at least one frame; end to end they are the spectrogram.
+
+        Raises:
+          ValueError: a block is not [samples].
+        """
         length, hop = self.config.frame_length, self.config.hop_length
-        padded = np.zeros(len(waveform) + 2 * (length // 2) + length % 2, np.float32)
-        padded[length // 2 : length // 2 + len(waveform)] = waveform
-        frames = sliding_window_view(padded, length)[::hop]
-        mel = np.empty((self.num_frames(len(waveform)), self.config.n_mels), np.float32)
-        for start in range(0, len(mel), _BLOCK_FRAMES):
-            block = slice(start, start + _BLOCK_FRAMES)
+        rest = np.zeros(length // 2, np.float32)
+        for waveform in waveforms:
+            if waveform.ndim != 1:
+                raise ValueError(f"waveform must be [samples], got shape {waveform.shape}")
+            rest = np.concatenate([rest, waveform], dtype=np.float32)
+            # Whole blocks of frames only: then every frame is computed beside the same ones, whatever the cuts.
+            frames = (len(rest) - length + hop) // hop // _BLOCK_FRAMES * _BLOCK_FRAMES
+            if frames > 0:
+                yield self._log_mel(rest, frames)
+                rest = rest[frames * hop :]
+        rest = np.concatenate([rest, np.zeros(length - length // 2, np.float32)])
+        if frames := (len(rest) - length + hop) // hop:
+            yield self._log_mel(rest, frames)
+
+    def _log_mel(self, padded: np.ndarray, count: int) -> np.ndarray:
+        """The first `count` frames of a padded waveform, [count, n_mels] float32."""
+        frames = sliding_window_view(padded, self.config.frame_length)[:: self.config.hop_length]
+        mel = np.empty((count, self.config.n_mels), np.float32)
+        for start in range(0, count, _BLOCK_FRAMES):
+            block = slice(start, min(start + _BLOCK_FRAMES, count))
             np.matmul(_power(frames[block], self._window32), self.filters, out=mel[block])
-        if self.config.compression == "db":
-            self._refine(frames, mel)
+            if self.config.compression == "db":
+                self._refine(frames[block], mel[block])
         return self._compress(mel)
 
     def _refine(self, frames: np.ndarray, mel: np.ndarray) -> None:
@@ -158,9 +185,9 @@ class FrontEnd:
         steep; log10(1 + 10000 x) does not see such bands at all.
         """
         quietest = np.maximum(mel.min(axis=1), _AMIN)
-        for block in _blocks(np.flatnonzero(quietest < _FLOAT32_RANGE * mel.max(axis=1))):
-            power = _power(frames[block].astype(np.float64), self.window)
-            mel[block] = power.astype(np.float32) @ self.filters
+        steep = np.flatnonzero(quietest < _FLOAT32_RANGE * mel.max(axis=1))
+        if len(steep):
+            mel[steep] = _power(frames[steep].astype(np.float64), self.window).astype(np.float32) @ self.filters
 
     def _compress(self, mel: np.ndarray) -> np.ndarray:
         if self.config.compression == "log10":
@@ -174,7 +201,3 @@ def _power(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
     squares = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True).view(window.dtype)
     np.square(squares, out=squares)
     return squares[:, 0::2] + squares[:, 1::2]
-
-
-def _blocks(indices: np.ndarray) -> list[np.ndarray]:
-    return [indices[start : start + _BLOCK_FRAMES] for start in range(0, len(indices), _BLOCK_FRAMES)]

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -13,7 +13,7 @@ from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset, WriteManifest
 from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.write_shard import WriteShard
+from beam_preprocess.write_shard import CONTENTS, RESULTS, WriteShard
 from tfrecords.command_line import UserError
 
 PLAN_FILE = "plan.jsonl"
@@ -32,14 +32,29 @@ def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_en
       A collection of one: the manifest's path.
     """
     plan_uri = FileSystems.join(storage.partial_dir(config.output), PLAN_FILE)
-    return (
+    written = (
         pipeline
         | "ReadPlan" >> beam.io.ReadFromText(plan_uri)  # str, one shard's plan as JSON
         | "Spread" >> beam.Reshuffle()  # str, on any worker
-        | "WriteShard" >> beam.ParDo(WriteShard(config, front_end, dataset.labels))  # ShardResult
-        | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
-        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset))  # str
+        | "WriteShard" >> beam.ParDo(WriteShard(config, front_end, dataset.labels)).with_outputs(CONTENTS, main=RESULTS)
     )
+    duplicates = (
+        written[CONTENTS]  # (hash of a track's records, track_id)
+        | "GroupByContent" >> beam.GroupByKey()  # (hash, track_ids)
+        | "Duplicates" >> beam.FlatMap(duplicate_ids)  # tuple of track_ids, of the same audio
+    )
+    return (
+        written[RESULTS]  # ShardResult
+        | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
+        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), beam.pvalue.AsList(duplicates))  # str
+    )
+
+
+def duplicate_ids(group: tuple[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
+    """The track_ids of a recording, sorted, if there are several."""
+    track_ids = sorted(group[1])
+    if len(track_ids) > 1:
+        yield tuple(track_ids)
 
 
 def parse_options(beam_args: Sequence[str]) -> PipelineOptions:

@@ -41,8 +41,10 @@ class ShardResult:
       tracks: tracks per label name.
       record_frames: frames of a record -> records.
       statistics: per band, before rounding.
+      contents: track_id -> hash of the track's records; equal hashes are the same audio.
       rejects: inputs that could not be used.
       audio_s: seconds of audio in the records.
+      work_s: seconds of the worker's time by activity.
     """
 
     part: str
@@ -51,8 +53,10 @@ class ShardResult:
     tracks: Mapping[str, int]
     record_frames: Mapping[int, int]
     statistics: BandStatistics
+    contents: Mapping[str, str]
     rejects: tuple[Rejected, ...]
     audio_s: float
+    work_s: Mapping[str, float]
 
     def to_json(self) -> str:
         """One line of ASCII."""

@@ -1,20 +1,25 @@
-"""One shard from its tracks: read, decode, transform and write, one clip in memory at a time."""
+"""One shard from its tracks: read, decode, transform and write, one block of one clip in memory at a time."""
 
+import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from typing import IO, Any
 
 import apache_beam as beam
 import numpy as np
 import threadpoolctl
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
 
 from beam_preprocess import storage
-from beam_preprocess.audio import Reject, decode
+from beam_preprocess.audio import Reject, stream
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import ShardPlan
 from beam_preprocess.result import Rejected, ShardResult
+from beam_preprocess.stopwatch import Stopwatch
 from beam_preprocess.tracks import Track
 from tfrecords.example import DTYPES, Record, encode
 from tfrecords.manifest import PARTIAL_DIR, Shard
@@ -22,8 +27,13 @@ from tfrecords.shard import RecordWriter
 from tfrecords.statistics import BandStatistics
 
 NAMESPACE = "beam_preprocess"
+RESULTS = "results"
+# Tag of the output that pairs the hash of a track's records with its id.
+CONTENTS = "contents"
 # A record of a long recording holds at most this many frames (3 minutes of the default front end).
 MAX_RECORD_FRAMES = 8192
+# Spectrograms of clips and songs wait in memory; those of hours, on the worker's disk.
+_SPOOL_BYTES = 8 << 20
 
 
 class WriteShard(beam.DoFn):
@@ -42,71 +52,113 @@ class WriteShard(beam.DoFn):
         """Leaves the cores to the workers: BLAS threads of its own would only get in their way."""
         self._blas = threadpoolctl.threadpool_limits(1, user_api="blas")
 
-    def process(self, line: str) -> Iterator[ShardResult]:
-        """Writes one shard, or finds it written."""
+    def process(self, line: str) -> Iterator[Any]:
+        """Writes one shard, or finds it written; yields (hash, track_id) tagged CONTENTS, and the ShardResult."""
         plan = ShardPlan.from_json(line)
         result = kept_result(self._config.output, plan)
         if result is None:
             result = self._write(plan)
             storage.write_text(self._config.output, sidecar(plan.file), result.to_json())
-        beam.metrics.Metrics.counter(NAMESPACE, "tracks").inc(sum(result.tracks.values()))
-        for reject in result.rejects:
-            beam.metrics.Metrics.counter(NAMESPACE, f"rejected_{reject.reason}").inc()
+        _count(result)
+        for track_id, content in result.contents.items():
+            yield beam.pvalue.TaggedOutput(CONTENTS, (content, track_id))
         yield result
 
     def _write(self, plan: ShardPlan) -> ShardResult:
-        tracks: Counter[str] = Counter()
-        record_frames: Counter[int] = Counter()
-        rejects: list[Rejected] = []
-        statistics = BandStatistics.empty(self._front_end.config.n_mels)
+        stopwatch = Stopwatch("write")
+        tally = _Tally(self._front_end.config.n_mels)
         with storage.replacing(self._config.output, plan.file) as file:
             writer = RecordWriter(file)
             for track in plan.tracks:
-                try:
-                    log_mel = self._log_mel(track)
-                except Reject as reject:
-                    rejects.append(Rejected(track.track_id, track.uri, reject.reason, reject.detail))
-                    continue
-                tracks[track.label] += 1
-                statistics = statistics.merge(BandStatistics.of(log_mel))
-                for record in self._records(track, log_mel):
-                    writer.write(encode(record))
-                    record_frames[len(record.log_mel)] += 1
-        frames = sum(length * count for length, count in record_frames.items())
+                # A track is known to be good only at its end: until then it waits here, on disk if it is long.
+                with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+                    try:
+                        statistics, content = self._transform(track, spool, stopwatch)
+                    except Reject as reject:
+                        tally.rejects.append(Rejected(track.track_id, track.uri, reject.reason, reject.detail))
+                        continue
+                    tally.add(track, statistics, content)
+                    for record in self._records(track, statistics.count, spool):
+                        writer.write(encode(record))
+                        tally.record_frames[len(record.log_mel)] += 1
         return ShardResult(
             part=plan.part,
             fingerprint=plan.fingerprint,
-            shard=Shard(plan.file, writer.records, frames, writer.size, writer.sha256),
-            tracks=tracks,
-            record_frames=record_frames,
-            statistics=statistics,
-            rejects=tuple(rejects),
-            audio_s=frames / self._front_end.config.frames_per_s,
+            shard=Shard(plan.file, writer.records, tally.statistics.count, writer.size, writer.sha256),
+            tracks=tally.tracks,
+            record_frames=tally.record_frames,
+            statistics=tally.statistics,
+            contents=tally.contents,
+            rejects=tuple(tally.rejects),
+            audio_s=tally.statistics.count / self._front_end.config.frames_per_s,
+            work_s=stopwatch.stop(),
         )
 
-    def _log_mel(self, track: Track) -> np.ndarray:
+    def _transform(self, track: Track, spool: IO[bytes], stopwatch: Stopwatch) -> tuple[BandStatistics, str]:
+        """Writes a track's log-mel, rounded, to the spool; gives its statistics before that, and a hash after."""
+        statistics = BandStatistics.empty(self._front_end.config.n_mels)
+        content = hashlib.blake2b(digest_size=16)
+        blocks = stopwatch.iterate("decode", self._waveform(track))
+        for log_mel in stopwatch.iterate("transform", self._front_end.stream(blocks)):
+            statistics = statistics.merge(BandStatistics.of(log_mel))
+            data = log_mel.astype(DTYPES[self._config.dtype]).tobytes()
+            content.update(data)
+            spool.write(data)
+        return statistics, content.hexdigest()
+
+    def _waveform(self, track: Track) -> Iterator[np.ndarray]:
         try:
             file = storage.open_file(track.uri)
         except (OSError, BeamIOError) as error:
             raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
         with file:
-            waveform = decode(
+            yield from stream(
                 file,
                 sample_rate=self._front_end.config.sample_rate,
                 min_samples=self._front_end.min_samples(self._config.min_frames),
                 max_duration_s=self._config.max_duration_s,
             )
-        return self._front_end(waveform)
 
-    def _records(self, track: Track, log_mel: np.ndarray) -> Iterator[Record]:
-        values = log_mel.astype(DTYPES[self._config.dtype])
-        for segment, piece in enumerate(split_frames(values)):
-            yield Record(track.track_id, track.group, self._label_index[track.label], segment, piece)
+    def _records(self, track: Track, frames: int, spool: IO[bytes]) -> Iterator[Record]:
+        mel_bands, dtype = self._front_end.config.n_mels, DTYPES[self._config.dtype]
+        spool.seek(0)
+        for segment, length in enumerate(segment_lengths(frames)):
+            values = np.frombuffer(spool.read(length * mel_bands * dtype.itemsize), dtype)
+            yield Record(
+                track.track_id, track.group, self._label_index[track.label], segment, values.reshape(length, mel_bands)
+            )
 
 
-def split_frames(log_mel: np.ndarray) -> list[np.ndarray]:
-    """A long spectrogram [frames, mel_bands] in equal pieces of at most MAX_RECORD_FRAMES, in order."""
-    return np.array_split(log_mel, -(-len(log_mel) // MAX_RECORD_FRAMES))
+class _Tally:
+    """What adds up over the tracks of a shard."""
+
+    def __init__(self, mel_bands: int) -> None:
+        self.tracks: Counter[str] = Counter()
+        self.record_frames: Counter[int] = Counter()
+        self.statistics = BandStatistics.empty(mel_bands)
+        self.contents: dict[str, str] = {}
+        self.rejects: list[Rejected] = []
+
+    def add(self, track: Track, statistics: BandStatistics, content: str) -> None:
+        self.tracks[track.label] += 1
+        self.statistics = self.statistics.merge(statistics)
+        self.contents[track.track_id] = content
+
+
+def _count(result: ShardResult) -> None:
+    """Beam's own metrics, for whoever watches the job on an engine."""
+    Metrics.counter(NAMESPACE, "tracks").inc(sum(result.tracks.values()))
+    Metrics.counter(NAMESPACE, "audio_s").inc(round(result.audio_s))
+    for reject in result.rejects:
+        Metrics.counter(NAMESPACE, f"rejected_{reject.reason}").inc()
+    for activity, seconds in result.work_s.items():
+        Metrics.distribution(NAMESPACE, f"{activity}_ms_per_shard").update(round(1000 * seconds))
+
+
+def segment_lengths(frames: int) -> list[int]:
+    """Frames of the records that a track of so many frames makes: equal to within one, at most MAX_RECORD_FRAMES."""
+    count = -(-frames // MAX_RECORD_FRAMES)
+    return [frames // count + (index < frames % count) for index in range(count)]
 
 
 def sidecar(file: str) -> str:

@@ -70,6 +70,7 @@ class Manifest:
       parts: part name -> part.
       split: how tracks were dealt into parts (method, seed, group column).
       rejects: reason -> number of inputs that could not be used; rejects.jsonl names them.
+      duplicates: track_ids of each recording that is there more than once, with the very same sound.
       fingerprint: of the configuration and the track list.
       versions: of the libraries that decide the bytes.
     """
@@ -83,6 +84,7 @@ class Manifest:
     rejects: Mapping[str, int]
     fingerprint: str
     versions: Mapping[str, str]
+    duplicates: tuple[tuple[str, ...], ...] = ()
 
     @property
     def mel_bands(self) -> int:
@@ -173,6 +175,7 @@ class Manifest:
             if values["dtype"] not in DTYPES:
                 raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {values['dtype']!r}")
             values["labels"] = tuple(values["labels"])
+            values["duplicates"] = tuple(tuple(names) for names in values["duplicates"])
             values["parts"] = {name: _part_from_json(part) for name, part in values["parts"].items()}
             manifest = cls(**values)
             manifest._check_bands()

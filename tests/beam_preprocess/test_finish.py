@@ -38,6 +38,8 @@ def result(index, part, tracks, rejects=()):
         statistics=BandStatistics.of(values(index)),
         rejects=tuple(Rejected(name, f"/in/{name}", reason, "detail") for name, reason in rejects),
         audio_s=1.25,
+        contents={},
+        work_s={"decode": 0.5, "write": 0.25},
     )
 
 
@@ -50,7 +52,7 @@ RESULTS = [
 
 
 def test_the_manifest_sums_the_shards_of_each_part(dataset):
-    (path,) = WriteManifest(dataset).process(RESULTS)
+    (path,) = WriteManifest(dataset).process(RESULTS, [])
     manifest = Manifest.from_json(Path(path).read_text("utf-8"), path)
     assert manifest.tracks(["all"]) == {"jazz": 11, "rock": 8}
     assert manifest.parts["fold_1"].tracks == {"jazz": 9, "rock": 0}
@@ -68,7 +70,7 @@ def test_the_manifest_sums_the_shards_of_each_part(dataset):
 def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp_path):
     written = []
     for order in (RESULTS, RESULTS[::-1], RESULTS[2:] + RESULTS[:2]):
-        WriteManifest(dataset).process(order)
+        WriteManifest(dataset).process(order, [])
         written.append(contents(tmp_path / "out"))
         (tmp_path / "out" / ".partial").mkdir()
     assert written[0] == written[1] == written[2]
@@ -76,7 +78,7 @@ def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp
 
 
 def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
-    WriteManifest(dataset).process(RESULTS)
+    WriteManifest(dataset).process(RESULTS, [])
     assert read_rejects(tmp_path / "out") == [
         {"track_id": "a.wav", "uri": "/in/a.wav", "reason": "truncated", "detail": "detail"},
         {"track_id": "z.wav", "uri": "/in/z.wav", "reason": "empty", "detail": "detail"},
@@ -84,21 +86,29 @@ def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
 
 
 def test_metrics(dataset, tmp_path):
-    WriteManifest(dataset).process(RESULTS)
+    WriteManifest(dataset).process(RESULTS, [])
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert found == {"input": "/in", "tracks": 19, "rejects": 2, "audio_s": 5.0, "bytes": 4002, "shards": 4}
+    assert found == {
+        "input": "/in",
+        "tracks": 19,
+        "rejects": {"empty": 1, "truncated": 1},
+        "audio_s": 5.0,
+        "bytes": 4002,
+        "shards": 4,
+        "work_s": {"decode": 2.0, "write": 1.0},
+    }
 
 
 def test_what_an_unfinished_job_needs_goes_last(dataset, tmp_path):
     (tmp_path / "out" / ".partial" / "job.json").write_text("{}")
-    WriteManifest(dataset).process(RESULTS)
+    WriteManifest(dataset).process(RESULTS, [])
     assert not (tmp_path / "out" / ".partial").exists()
 
 
 def test_too_many_rejects_leave_no_manifest_but_their_names(dataset, tmp_path, read_rejects):
     bad = [*RESULTS, result(2, "fold_1", {}, [("b.wav", "empty")])]
     with pytest.raises(UserError, match="3 of 22 tracks cannot be used"):
-        WriteManifest(dataset).process(bad)
+        WriteManifest(dataset).process(bad, [])
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert (tmp_path / "out" / ".partial").exists()
     assert len(read_rejects(tmp_path / "out")) == 3

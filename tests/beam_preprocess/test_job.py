@@ -91,7 +91,7 @@ def test_the_table_of_folds_and_labels_is_printed(clips, job_config, tmp_path, c
     ]
     assert printed[-1].startswith("wrote 12 tracks (0.01 hours) to ")
     assert printed[-1].endswith("0 rejected")
-    assert len(printed) == 5
+    assert {line.split()[0] for line in printed[5:-1]} == {"decode", "transform", "write"}
 
 
 def test_a_second_run_has_nothing_to_do(copy, clips, job_config, capfd):
@@ -268,8 +268,8 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, make_clips, job_config, con
     program = (
         "import sys, pickle, time\n"
         "from beam_preprocess import job, write_shard\n"
-        "decode = write_shard.decode\n"
-        "write_shard.decode = lambda file, **limits: time.sleep(0.2) or decode(file, **limits)\n"
+        "stream = write_shard.stream\n"
+        "write_shard.stream = lambda file, **limits: time.sleep(0.2) or stream(file, **limits)\n"
         "job.run(pickle.load(sys.stdin.buffer), beam_args=['--direct_num_workers=1'])"
     )
     with subprocess.Popen(
@@ -327,3 +327,22 @@ def test_long_recordings_and_other_rates(tmp_path, job_config, monkeypatch):
     # 6 s are 259 frames: three records of at most 100.
     assert manifest.parts["fold_0"].record_frames == {86: 4, 87: 2}
     assert manifest.tracks(["all"]) == {"jazz": 2, "rock": 2}
+
+
+def test_the_same_recording_twice_is_told_of_and_kept_in_the_manifest(tmp_path, make_clips, job_config, capfd):
+    music = tmp_path / "music"
+    first, *_ = make_clips(music, labels=("jazz", "rock"))
+    (music / "rock" / "copy of it.wav").write_bytes(first.read_bytes())
+    # Another container of the same samples is the same recording too.
+    samples, rate = soundfile.read(first, dtype="int16")
+    soundfile.write(music / "rock" / "again.flac", samples, rate)
+    manifest = job.run(job_config(music, tmp_path / "out"))
+    assert manifest.duplicates == ((f"jazz/{first.name}", "rock/again.flac", "rock/copy of it.wav"),)
+    assert "1 recordings are there more than once" in capfd.readouterr().err
+
+
+def test_metrics_say_where_the_time_went(unbroken):
+    metrics = json.loads((unbroken / "metrics.json").read_text())
+    assert {"decode", "transform", "write"} == set(metrics["work_s"])
+    assert metrics["tracks"] == 12
+    assert metrics["rejects"] == {}

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -258,3 +259,16 @@ def test_frames_per_second_and_immutability():
     assert config.frames_per_s == pytest.approx(43.066, abs=1e-3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.n_mels = 1
+
+
+@pytest.mark.parametrize("name", ["paper", "decibels"])
+@given(cuts=st.lists(st.integers(0, 200_000), max_size=6), length=st.integers(0, 200_000))
+@settings(max_examples=15, deadline=None)
+def test_a_stream_is_the_whole_to_the_bit_however_it_is_cut(request, name, cuts, length):
+    front_end = request.getfixturevalue(name)
+    waveform = np.random.default_rng(length).normal(scale=0.1, size=length).astype(np.float32)
+    # A steep end, which the decibel preset computes in another precision.
+    waveform[length // 2 :] = np.sin(np.arange(length - length // 2, dtype=np.float32) / 10)
+    edges = [0, *sorted(min(cut, length) for cut in cuts), length]
+    blocks = [waveform[start:end] for start, end in itertools.pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(list(front_end.stream(blocks))), front_end(waveform))

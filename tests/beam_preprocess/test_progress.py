@@ -42,6 +42,8 @@ def finish(output, plan, index, rejects=0):
         statistics=BandStatistics.of(np.ones((2, 3))),
         rejects=tuple(Rejected(str(number), "uri", "empty", "") for number in range(rejects)),
         audio_s=3600.0,
+        contents={},
+        work_s={},
     )
     path = output / sidecar(shard.file)
     path.parent.mkdir(exist_ok=True)

@@ -19,6 +19,8 @@ def result():
         statistics=BandStatistics.of(values),
         rejects=(Rejected("caf\udce9.wav", '/in/"a"\n.wav', "empty", "no samples"),),
         audio_s=1 / 3,
+        contents={"caf\udce9.wav": "00ff"},
+        work_s={"decode": 0.1},
     )
 
 
@@ -31,6 +33,7 @@ def test_round_trip_is_exact():
     assert other.to_json() == text
     assert (other.shard, other.tracks, other.record_frames) == (one.shard, one.tracks, one.record_frames)
     assert (other.rejects, other.audio_s, other.part) == (one.rejects, one.audio_s, one.part)
+    assert (other.contents, other.work_s) == (one.contents, one.work_s)
     assert other.statistics.count == 7
     np.testing.assert_array_equal(other.statistics.mean, one.statistics.mean)
     np.testing.assert_array_equal(other.statistics.m2, one.statistics.m2)

@@ -1,10 +1,11 @@
 """Turns labelled audio into sharded TFRecords of log-mel spectrograms, as an Apache Beam job.
 
-python -m beam_preprocess --input=DIR|GLOB|tracks.csv --output=OUT [flags] [any flag of Beam, such as --runner=...]
+python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT [flags] [any flag of Beam]
 
 A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
-artist. The output is a dataset once it holds manifest.json; inputs that cannot be used are named in rejects.jsonl.
-An interrupted job goes on when the same command is run again.
+artist; an archive is read like the folder that it unpacks to. Input and output may lie on any file system of Beam. The
+output is a dataset once it holds manifest.json; inputs that cannot be used are named in rejects.jsonl. An interrupted
+job goes on when the same command is run again.
 """
 
 import dataclasses
@@ -22,7 +23,9 @@ FLAGS = flags.FlagValues()
 
 def _define_flags() -> None:
     values = {"flag_values": FLAGS}
-    flags.DEFINE_string("input", "", f"folder, glob or .csv of audio ({' '.join(audio.EXTENSIONS)})", **values)
+    flags.DEFINE_string(
+        "input", "", f"folder, glob, .csv, .tar or .tar.gz of audio ({' '.join(audio.EXTENSIONS)})", **values
+    )
     flags.DEFINE_string("output", "", "directory of the dataset", **values)
     flags.DEFINE_string("name", None, "name of the dataset; by default that of the input's folder", **values)
     flags.DEFINE_string("preset", "cbmi2016", f"front end: {', '.join(PRESETS)}", **values)
@@ -40,12 +43,19 @@ def _define_flags() -> None:
     flags.DEFINE_float("valid_size", None, "with --train_size: share of valid; by default half of the rest", **values)
     flags.DEFINE_string("split_lists", None, "instead of folds: folder or glob of train, valid, test .txt", **values)
     flags.DEFINE_integer("seed", 0, "deals equal groups into other parts", **values)
+    flags.DEFINE_string(
+        "label_folder",
+        "parent",
+        "the label is the name of: parent (of the file) or top (first below the input)",
+        **values,
+    )
     flags.DEFINE_string("label_column", "genre", "of the CSV", **values)
     flags.DEFINE_string("group_column", None, "of the CSV: never split; by default artist, if there is one", **values)
     flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
     flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
     flags.DEFINE_float("max_duration_s", 6 * 3600.0, "reject longer audio (6 hours)", **values)
     flags.DEFINE_float("max_reject_fraction", 0.1, "fail when more of the tracks cannot be used", **values)
+    flags.DEFINE_integer("max_archive_bytes", 50 * 10**9, "refuse an archive that unpacks to more", **values)
     flags.DEFINE_bool("overwrite", False, "start over where the output holds a dataset", **values)
 
 
@@ -92,12 +102,14 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
             split_lists=flag_values.split_lists,
             seed=flag_values.seed,
         ),
+        label_folder=flag_values.label_folder,
         label_column=flag_values.label_column,
         group_column=flag_values.group_column,
         num_shards=flag_values.num_shards,
         min_frames=flag_values.min_frames,
         max_duration_s=flag_values.max_duration_s,
         max_reject_fraction=flag_values.max_reject_fraction,
+        max_archive_bytes=flag_values.max_archive_bytes,
     )
 
 

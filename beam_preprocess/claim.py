@@ -23,8 +23,8 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
     Raises:
       UserError: it holds something else, or cannot be written.
     """
-    job_uri = FileSystems.join(storage.partial_dir(output), _JOB_FILE)
-    try:
+    with storage.reporting(f"--output={output} cannot be used"):
+        job_uri = FileSystems.join(storage.partial_dir(output), _JOB_FILE)
         existing = _existing(output, overwrite)
         unfinished = _unfinished(job_uri, overwrite)
         if overwrite:
@@ -42,10 +42,6 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
         lines = "".join(f"{shard.to_json()}\n" for shard in plan.shards)
         storage.write_text(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}", lines)
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--output={output} cannot be used: {getattr(error, 'strerror', None) or error}") from None
     return None
 
 

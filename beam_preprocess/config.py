@@ -7,6 +7,8 @@ from beam_preprocess.log_mel import FrontEndConfig
 from tfrecords.command_line import UserError
 from tfrecords.example import DTYPES
 
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+LABEL_FOLDERS = ("parent", "top")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -40,18 +42,21 @@ class JobConfig:
     """A whole preprocessing job.
 
     Attributes:
-      source: folder, glob or CSV of labelled audio.
+      source: folder, glob, CSV or archive of labelled audio.
       output: directory of the dataset, on any file system that Beam knows.
       name: of the dataset: lower-case letters, digits and underscores.
       front_end: waveform -> spectrogram.
       dtype: of the records, "float16" (rounds log10 values by up to 0.002, decibels by up to 0.03) or "float32".
       split: how tracks are dealt into parts.
+      label_folder: whose name is the label, where there is no CSV: "parent", the folder that a file lies in, or "top",
+        the first one below the source.
       label_column: the CSV's column of labels.
       group_column: the CSV's column of groups; None: "artist" if there is one.
       num_shards: over all parts; None: by the number of tracks.
       min_frames: shorter clips are rejected; 80 frames are one patch of the paper.
       max_duration_s: longer audio is rejected.
       max_reject_fraction: of the tracks; the job fails past it.
+      max_archive_bytes: an archive that unpacks to more is refused.
     """
 
     source: str
@@ -60,25 +65,31 @@ class JobConfig:
     front_end: FrontEndConfig = dataclasses.field(default_factory=FrontEndConfig)
     dtype: str = "float16"
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    label_folder: str = "parent"
     label_column: str = "genre"
     group_column: str | None = None
     num_shards: int | None = None
     min_frames: int = 80
     max_duration_s: float = 6 * 3600.0
     max_reject_fraction: float = 0.1
+    max_archive_bytes: int = 50 * 10**9
 
     def __post_init__(self) -> None:
         if not self.source or not self.output:
-            raise UserError("--input=DIR|GLOB|tracks.csv and --output=DIR are needed (see --help)")
+            raise UserError("--input=DIR|GLOB|tracks.csv|music.tar.gz and --output=DIR are needed (see --help)")
+        if self.label_folder != "parent" and self.source.lower().endswith(".csv"):
+            raise UserError("--label_folder is for folders; of a CSV, --label_column is the label")
         rules = (
             # Beam's file systems take these for a pattern: deleting "set[1]" would delete "set1".
             ("output", not any(character in self.output for character in "*?["), "a path without * ? ["),
             ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
             ("record_dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
+            ("label_folder", self.label_folder in LABEL_FOLDERS, f"one of {', '.join(LABEL_FOLDERS)}"),
             ("num_shards", self.num_shards is None or self.num_shards >= 1, "at least 1"),
             ("min_frames", self.min_frames >= 1, "at least 1"),
             ("max_duration_s", self.max_duration_s > 0, "above 0"),
             ("max_reject_fraction", 0 <= self.max_reject_fraction <= 1, "from 0 to 1"),
+            ("max_archive_bytes", self.max_archive_bytes >= 1, "at least 1"),
         )
         for name, holds, rule in rules:
             if not holds:
@@ -87,9 +98,16 @@ class JobConfig:
 
 
 def default_name(source: str) -> str:
-    """A dataset's name from its input: that of the folder, or of the one that the CSV or glob lies in."""
+    """A dataset's name from its input: that of the folder or archive, or of the folder of the CSV or glob."""
     path = source.rstrip("/")
     while path and (path.lower().endswith(".csv") or any(character in path for character in "*?[")):
         path = path.rpartition("/")[0]
-    slug = re.sub(r"[^a-z0-9]+", "_", path.rpartition("/")[2].lower()).strip("_")
+    slug = re.sub(r"[^a-z0-9]+", "_", archive_stem(path).lower()).strip("_")
     return slug if _NAME.fullmatch(slug) else "dataset"
+
+
+def archive_stem(path: str) -> str:
+    """The last name of a path, without the extension of an archive."""
+    name = path.rpartition("/")[2]
+    extensions = [extension for extension in ARCHIVES if name.lower().endswith(extension)]
+    return name[: -len(extensions[0])] if extensions else name

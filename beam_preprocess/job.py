@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_preprocess import finish, pipeline, storage
+from beam_preprocess import archive, finish, pipeline, storage
 from beam_preprocess.claim import claim_output, load_manifest
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
@@ -20,7 +20,7 @@ from beam_preprocess.plan import Plan
 from beam_preprocess.planning import plan_job
 from beam_preprocess.progress import Progress
 from beam_preprocess.summary import tell_summary
-from beam_preprocess.tracks import list_tracks
+from beam_preprocess.tracks import Track, list_tracks
 from beam_preprocess.write_shard import kept_result, sidecar
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
@@ -40,17 +40,30 @@ def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = F
     began = time.monotonic()
     options = pipeline.parse_options(beam_args)
     front_end = FrontEnd(config.front_end)
-    tracks = list_tracks(config.source, label_column=config.label_column, group_column=config.group_column)
+    tracks = _list(config)
     plan = plan_job(config, tracks)
     if done := claim_output(config.output, plan, overwrite=overwrite):
         say(f"{config.output} holds this dataset already: nothing to do (--overwrite starts over)")
         return done
+    if archive.is_archive(config.source):
+        archive.unpack(config, tracks)
     _run_pipeline(config, plan, front_end, options)
     result = load_manifest(config.output)
     if result is None:
         raise UserError(f"{config.output}: the job ended without a manifest; see the engine's log")
     tell_summary(config, plan, result, time.monotonic() - began)
     return result
+
+
+def _list(config: JobConfig) -> list[Track]:
+    if archive.is_archive(config.source):
+        return archive.list_archive(config)
+    return list_tracks(
+        config.source,
+        label_column=config.label_column,
+        group_column=config.group_column,
+        label_folder=config.label_folder,
+    )
 
 
 def _run_pipeline(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:

@@ -50,9 +50,9 @@ def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_en
     )
 
 
-def duplicate_ids(group: tuple[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
+def duplicate_ids(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, ...]]:
     """The track_ids of a recording, sorted, if there are several."""
-    track_ids = sorted(group[1])
+    track_ids = sorted(track_id.decode("utf-8", "surrogateescape") for track_id in group[1])
     if len(track_ids) > 1:
         yield tuple(track_ids)
 

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -155,7 +156,7 @@ def _list_order(name: str) -> tuple[int, str]:
 
 
 def _stem(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))
+    return unicodedata.normalize("NFC", str(PurePosixPath(path).with_suffix("")))
 
 
 def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:

@@ -1,6 +1,8 @@
 """Files on any file system that Beam knows, written whole or not at all."""
 
 import contextlib
+import errno
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from tfrecords.command_line import UserError
 from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
@@ -20,7 +23,14 @@ def partial_dir(output: str) -> str:
 
 
 def open_file(uri: str) -> BinaryIO:
-    """Opens a file for reading, without regard to what its extension says of compression."""
+    """Opens a file for reading, without regard to what its extension says of compression.
+
+    Raises:
+      OSError: it is not there, or cannot be opened.
+    """
+    # Stores in a cloud notice a missing file when it is read, and raise what only their own library knows.
+    if FileSystems.get_scheme(uri) is not None and not FileSystems.exists(uri):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return FileSystems.open(uri, compression_type=_RAW)
 
 
@@ -67,4 +77,33 @@ def make_directories(uri: str) -> None:
 
 def delete(uris: list[str]) -> None:
     """Deletes files and directories, those that are there."""
-    FileSystems.delete([uri for uri in uris if FileSystems.exists(uri)])
+    there = []
+    for uri in uris:
+        if FileSystems.exists(uri):
+            there.append(uri)
+        elif not FileSystems.get_filesystem(uri).has_dirs():
+            # In a flat store a directory is but the beginning of names; Beam deletes all that begin so.
+            there.append(f"{uri.rstrip('/')}/")
+    FileSystems.delete(there)
+
+
+@contextlib.contextmanager
+def reporting(what: str) -> Iterator[None]:
+    """Turns an error of a file system into one line.
+
+    Raises:
+      UserError: the block raised what a file system raises; stores in a cloud raise errors of their own libraries.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {cause(error)}") from error
+
+
+def cause(error: object) -> str:
+    """What went wrong, in one line; Beam's errors tell it only among their details."""
+    if details := getattr(error, "exception_details", None):
+        return "; ".join(dict.fromkeys(cause(detail) for detail in details.values()))
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

@@ -5,12 +5,13 @@ import dataclasses
 import glob
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
+from beam_preprocess import storage
 from beam_preprocess.audio import EXTENSIONS
 from tfrecords.command_line import UserError
 
@@ -27,7 +28,8 @@ class Track:
       uri: where to read it.
       label: label name.
       group: what no split tears apart; the track_id where none was given.
-      size: bytes, or None where it is not known (missing, or on a remote file system and listed in a CSV).
+      size: bytes, or None where it is not known (missing, or on another file system than the CSV that lists it).
+      origin: where a person finds it, when the uri is that of a copy.
     """
 
     track_id: str
@@ -35,19 +37,25 @@ class Track:
     label: str
     group: str
     size: int | None
+    origin: str | None = None
 
 
-def list_tracks(source: str, *, label_column: str = "genre", group_column: str | None = None) -> list[Track]:
+def list_tracks(
+    source: str, *, label_column: str = "genre", group_column: str | None = None, label_folder: str = "parent"
+) -> list[Track]:
     """All tracks of a source, sorted by track_id.
 
     Args:
       source: a folder (read with all its subfolders), a glob, or a .csv file whose column "path" is relative to it.
-        A file's label is the name of the folder it lies in, or the CSV's label column.
+        A file's label is the name of a folder, or the CSV's label column.
       label_column: the CSV's column of labels.
       group_column: the CSV's column of groups. None: "artist" if the CSV has it, else every track on its own.
+      label_folder: which folder names the label: "parent", the one that a file lies in, or "top", the first one below
+        the source (below the first part of a glob with a wildcard).
 
     Raises:
-      UserError: nothing there, no audio in it, a column is missing, a row is incomplete, a path is listed twice.
+      UserError: nothing there, no audio in it, a column is missing, a row is incomplete, a path is listed twice, a file
+        lies in no folder that could name its label.
     """
     if source.lower().endswith(".csv"):
         try:
@@ -55,11 +63,11 @@ def list_tracks(source: str, *, label_column: str = "genre", group_column: str |
         except csv.Error as error:
             raise UserError(f"{source}: not a CSV: {error}") from None
     elif any(character in source for character in _MAGIC) and not os.path.isdir(source):  # noqa: PTH112
-        root = source[: min(source.index(character) for character in _MAGIC if character in source)]
-        tracks = _labelled_by_folder(_match(source), root.rpartition("/")[0].rstrip("/"))
+        root = _fixed_part(source).rstrip("/")
+        tracks = _labelled_by_folder(_match(source), root, label_folder)
         _require(tracks, f"{source}: matches no audio file")
     else:
-        tracks = _labelled_by_folder(_walk(source), source.rstrip("/"))
+        tracks = _labelled_by_folder(_walk(source), source.rstrip("/"), label_folder)
         _require(tracks, f"{source}: no audio file in this folder")
     return sorted(tracks, key=lambda track: track.track_id)
 
@@ -69,15 +77,38 @@ def _require(tracks: list[Track], what: str) -> None:
         raise UserError(f"{what} (looked for {' '.join(EXTENSIONS)}); one folder per label is expected")
 
 
-def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str) -> list[Track]:
-    tracks = []
-    for uri, size in files:
+def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str, label_folder: str) -> list[Track]:
+    return [
+        track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in sorted(files) if is_audio(uri)
+    ]
+
+
+def is_audio(path: str) -> bool:
+    """Whether a file is taken for audio, by its name."""
+    name = PurePosixPath(path).name
+    return PurePosixPath(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
+
+
+def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str) -> Track:
+    """The track that a file below root is, labelled by a folder (see `list_tracks`).
+
+    Raises:
+      UserError: the label is to be the first folder below root, and there is none.
+    """
+    track_id = uri[len(root) + 1 :] if root else uri.lstrip("/")
+    if label_folder == "top":
+        label, slash, _ = track_id.partition("/")
+        if not slash:
+            raise UserError(f"--label_folder=top: {uri} lies in no folder below {root or '/'}")
+    else:
         path = PurePosixPath(uri)
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
-            track_id = uri[len(root) + 1 :] if root else uri.lstrip("/")
-            label = path.parent.name or PurePosixPath(os.path.abspath(uri)).parent.name  # noqa: PTH100
-            tracks.append(Track(track_id, _absolute(uri), label, track_id, size))
-    return tracks
+        label = path.parent.name or PurePosixPath(os.path.abspath(uri)).parent.name  # noqa: PTH100
+    return Track(track_id, absolute(uri), _one_name(label), track_id, size)
+
+
+def _one_name(text: str) -> str:
+    """The text in Unicode's composed form: systems write one name in two ways, and a label or group must be one."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _walk(folder: str) -> Iterator[tuple[str, int]]:
@@ -109,12 +140,18 @@ def _match(pattern: str) -> Iterator[tuple[str, int]]:
             if os.path.isfile(path):  # noqa: PTH113
                 yield path, _size(path) or 0
         return
-    try:
-        for match in FileSystems.match([pattern]):
-            for metadata in match.metadata_list:
+    with storage.reporting(f"{pattern}: cannot be listed"):
+        (match,) = FileSystems.match([pattern])
+        for metadata in match.metadata_list:
+            # Hidden files and folders are left out, as on a local disk, below the part without wildcards.
+            if "/." not in metadata.path[len(_fixed_part(pattern)) :]:
                 yield metadata.path, metadata.size_in_bytes
-    except (BeamIOError, ValueError) as error:
-        raise UserError(f"{pattern}: cannot be listed: {error}") from None
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder that a pattern names before its first wildcard, without a slash at the end."""
+    first = min(pattern.index(character) for character in _MAGIC if character in pattern)
+    return pattern[:first].rpartition("/")[0]
 
 
 def _from_csv(source: str, label_column: str, group_column: str | None) -> list[Track]:
@@ -126,36 +163,46 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
         if column not in columns:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")
     folder = FileSystems.split(source)[0]
+    size = _size if FileSystems.get_scheme(source) is None else _listed_sizes(folder).get
     line_of: dict[str, int] = {}
     tracks = []
     for row in rows:
-        track_id, label = (row[_PATH_COLUMN] or "").strip(), (row[label_column] or "").strip()
+        track_id, label = (row[_PATH_COLUMN] or "").strip(), _one_name((row[label_column] or "").strip())
         if not track_id or not label:
             raise UserError(f"{source}: line {rows.line_num}: {_PATH_COLUMN} or {label_column} is empty")
         remote = FileSystems.get_scheme(track_id) is not None
-        uri = _absolute(track_id if remote or not folder else FileSystems.join(folder, track_id))
+        uri = absolute(track_id if remote or not folder else FileSystems.join(folder, track_id))
         # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could land in two parts.
         if uri in line_of:
             raise UserError(f"{source}: line {rows.line_num}: {track_id} is on line {line_of[uri]} already")
         line_of[uri] = rows.line_num
-        group = (row[group_column] or "").strip() if group_column else ""
-        tracks.append(Track(track_id, uri, label, group or track_id, _size(uri)))
+        group = _one_name((row[group_column] or "").strip()) if group_column else ""
+        tracks.append(Track(track_id, uri, label, group or track_id, size(uri)))
     if not tracks:
         raise UserError(f"{source}: lists no track")
     return tracks
 
 
-def _read_text(source: str) -> str:
+def _listed_sizes(folder: str) -> dict[str, int]:
+    """uri -> bytes of all files below a remote folder; one listing is cheaper than a question for each file."""
     try:
-        with FileSystems.open(source, compression_type="uncompressed") as file:
-            return file.read().decode("utf-8-sig")
+        return dict(_match(f"{folder}/**"))
+    except UserError:
+        # What may be read may not always be listed; the files will say for themselves whether they are there.
+        return {}
+
+
+def _read_text(source: str) -> str:
+    with storage.reporting(f"{source}: cannot be read"), storage.open_file(source) as file:
+        data = file.read()
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except (OSError, BeamIOError, ValueError) as error:
-        raise UserError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _absolute(uri: str) -> str:
+def absolute(uri: str) -> str:
+    """The uri, independent of the directory that a worker runs in."""
     return os.path.abspath(uri) if FileSystems.get_scheme(uri) is None else uri  # noqa: PTH100
 
 

@@ -61,7 +61,8 @@ class WriteShard(beam.DoFn):
             storage.write_text(self._config.output, sidecar(plan.file), result.to_json())
         _count(result)
         for track_id, content in result.contents.items():
-            yield beam.pvalue.TaggedOutput(CONTENTS, (content, track_id))
+            # As bytes: Beam's coder of text takes no file name that is not UTF-8.
+            yield beam.pvalue.TaggedOutput(CONTENTS, (content, track_id.encode("utf-8", "surrogateescape")))
         yield result
 
     def _write(self, plan: ShardPlan) -> ShardResult:
@@ -75,7 +76,9 @@ class WriteShard(beam.DoFn):
                     try:
                         statistics, content = self._transform(track, spool, stopwatch)
                     except Reject as reject:
-                        tally.rejects.append(Rejected(track.track_id, track.uri, reject.reason, reject.detail))
+                        tally.rejects.append(
+                            Rejected(track.track_id, track.origin or track.uri, reject.reason, reject.detail)
+                        )
                         continue
                     tally.add(track, statistics, content)
                     for record in self._records(track, statistics.count, spool):

@@ -6,6 +6,7 @@ import soundfile
 
 from beam_preprocess.config import JobConfig, SplitConfig
 from beam_preprocess.tracks import Track
+from tests.beam_preprocess.memory_filesystem import MemoryFileSystem
 
 LABELS = ("blues", "jazz", "rock")
 
@@ -81,3 +82,11 @@ def read_rejects():
         return [json.loads(line) for line in (output / "rejects.jsonl").read_text("utf-8").splitlines()]
 
     return read
+
+
+@pytest.fixture
+def memory():
+    """Beam's file system mem:// with one empty bucket, mem://bucket."""
+    MemoryFileSystem.reset("bucket")
+    yield MemoryFileSystem
+    MemoryFileSystem.reset()

@@ -52,7 +52,7 @@ def config_of(*arguments):
 def test_help_lists_the_flags():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "python -m beam_preprocess --input=DIR|GLOB|tracks.csv --output=OUT" in done.stdout
+    assert "python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT" in done.stdout
     for flag in ("input", "output", "folds", "split_lists", "preset", "max_reject_fraction", "overwrite"):
         assert f"\n  --{flag}\n" in done.stdout
 
@@ -89,12 +89,25 @@ def test_an_unknown_flag(clips, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--input=DIR|GLOB|tracks.csv and --output=DIR are needed"),
-        (["--input={music}"], "--input=DIR|GLOB|tracks.csv and --output=DIR are needed"),
+        ([], "--input=DIR|GLOB|tracks.csv|music.tar.gz and --output=DIR are needed"),
+        (["--input={music}"], "--input=DIR|GLOB|tracks.csv|music.tar.gz and --output=DIR are needed"),
         (["--input={tmp}/missing", "--output={out}"], "no such folder"),
         (["--input={tmp}/empty", "--output={out}"], "no audio file in this folder"),
         (["--input={music}/jazz", "--output={out}", "--folds=2"], "only one label, 'jazz'"),
         (["--input={music}", "--output={out}", "--folds=x"], "--folds"),
+        (
+            ["--input={music}", "--output={out}", "--label_folder=up"],
+            "--label_folder must be one of parent, top, got 'up'",
+        ),
+        (
+            ["--input=x.csv", "--output={out}", "--label_folder=top"],
+            "--label_folder is for folders; of a CSV, --label_column",
+        ),
+        (
+            ["--input={music}/jazz", "--output={out}", "--label_folder=top"],
+            "jazz.00000.wav lies in no folder below {music}/jazz",
+        ),
+        (["--input={tmp}/no.tar.gz", "--output={out}"], "no.tar.gz: cannot be read: "),
         (["--input={music}", "--output={out}", "--folds=1"], "--folds must be at least 2, got 1"),
         (["--input={music}", "--output={out}", "--preset=foo"], "--preset must be one of cbmi2016, librosa, got 'foo'"),
         (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
@@ -120,7 +133,7 @@ def test_mistakes_end_in_one_line_and_status_2(clips, tmp_path, capfd, arguments
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert stop.value.code == 2
     assert len(errors) == 1
-    assert message in errors[0]
+    assert message.format(**places) in errors[0]
     assert not (tmp_path / "out").exists()
 
 
@@ -129,6 +142,7 @@ def test_flags_become_the_configuration():
         "--input=/data/My Music/", "--output=/out/", "--preset=librosa", "--hop_length=256", "--record_dtype=float32",
         "--train_size=0.7", "--valid_size=0.1", "--seed=3", "--label_column=style", "--group_column=band",
         "--num_shards=7", "--min_frames=10", "--max_duration_s=5", "--max_reject_fraction=0.5",
+        "--label_folder=top", "--max_archive_bytes=1000",
     )  # fmt: skip
     assert (config.source, config.output, config.name) == ("/data/My Music/", "/out", "my_music")
     assert config.front_end.hop_length == 256
@@ -137,6 +151,7 @@ def test_flags_become_the_configuration():
     assert (config.split.train_size, config.split.valid_size, config.split.seed) == (0.7, 0.1, 3)
     assert (config.label_column, config.group_column, config.num_shards) == ("style", "band", 7)
     assert (config.min_frames, config.max_duration_s, config.max_reject_fraction) == (10, 5.0, 0.5)
+    assert (config.label_folder, config.max_archive_bytes) == ("top", 1000)
 
 
 def test_every_field_of_the_front_end_is_a_flag():

@@ -1,6 +1,8 @@
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import storage
+from tfrecords.command_line import UserError
 
 
 def names(folder):
@@ -83,3 +85,41 @@ def test_delete_what_is_there(output):
 def test_local_path(tmp_path):
     assert storage.local_path(str(tmp_path)) == tmp_path
     assert storage.local_path("gs://bucket/out") is None
+
+
+def test_delete_in_a_flat_store(memory):
+    for name in ("out/a", "out/.partial/x", "out/.partial/deep/y", "out/.partially", "out/keep"):
+        memory.write(f"mem://bucket/{name}", b"")
+    storage.delete([f"mem://bucket/out/{name}" for name in ("a", "missing", ".partial")])
+    assert memory.names("mem://bucket/") == ["mem://bucket/out/.partially", "mem://bucket/out/keep"]
+
+
+def test_a_missing_file_is_missed_alike_everywhere(memory, tmp_path):
+    for uri in (f"{tmp_path}/gone", "mem://bucket/gone", "mem://nowhere/gone"):
+        with pytest.raises(OSError, match="No such file"), storage.open_file(uri):
+            pass
+
+
+class CloudError(Exception):
+    """Of a cloud's library: no OSError."""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device", "/x"), "No space left on device"),
+        (BeamIOError("List failed", {"a": CloudError("403\n  no"), "b": CloudError("403 no")}), "403 no"),
+        (BeamIOError("List failed", {"a": "File not found"}), "File not found"),
+        (BeamIOError("List failed"), "List failed with exceptions None"),
+        (CloudError(), "CloudError"),
+        (ValueError("bad\npath"), "bad path"),
+    ],
+)
+def test_an_error_becomes_one_line(error, line):
+    with pytest.raises(UserError, match=f"^here: {line}$"), storage.reporting("here"):
+        raise error
+
+
+def test_a_line_for_the_user_stays_as_it_is():
+    with pytest.raises(UserError, match=r"^mine$"), storage.reporting("here"):
+        raise UserError("mine")

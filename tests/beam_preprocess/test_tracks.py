@@ -1,3 +1,6 @@
+import re
+import unicodedata
+
 import pytest
 
 from beam_preprocess.tracks import list_tracks
@@ -209,3 +212,140 @@ def test_a_csv_in_another_encoding(tmp_path):
     source = write_csv(tmp_path, "path,genre\ncafé.wav,rock\n", "latin-1")
     with pytest.raises(UserError, match=r"not UTF-8 text .* save it as UTF-8"):
         list_tracks(source)
+
+
+def labels(source, **options):
+    return {track.track_id: track.label for track in list_tracks(str(source), **options)}
+
+
+def test_the_label_can_be_the_first_folder_below_the_input(music):
+    found = {"jazz/a.wav": "jazz", "jazz/deep/er/c.Mp3": "jazz", "rock/a.AU": "rock", "rock/b.wav": "rock"}
+    for source in (music, f"{music}//", f"{music}/**/*"):
+        assert labels(source, label_folder="top") == found
+    assert labels(f"{music}/jazz/*/*/*.Mp3", label_folder="top") == {"deep/er/c.Mp3": "deep"}
+
+
+def test_a_file_right_in_the_input_lies_in_no_first_folder(music):
+    touch(music, "loose.wav")
+    for source in (music, f"{music}/*.wav"):
+        with pytest.raises(
+            UserError, match=rf"^--label_folder=top: {music}/loose.wav lies in no folder below {music}$"
+        ):
+            list_tracks(str(source), label_folder="top")
+
+
+STRANGE = (
+    "  two  spaces .wav",
+    "new\nline.wav",
+    "quo'te\".wav",
+    "co,mma;.wav",
+    "back\\slash.wav",
+    "日本.wav",
+    "-x.wav",
+)
+
+
+def test_strange_names_are_kept(tmp_path):
+    touch(tmp_path, *(f"la bel\n'/{name}" for name in STRANGE))
+    tracks = list_tracks(str(tmp_path))
+    assert {track.track_id for track in tracks} == {f"la bel\n'/{name}" for name in STRANGE}
+    assert {track.label for track in tracks} == {"la bel\n'"}
+    assert all(open(track.uri, "rb").read() for track in tracks)  # noqa: PTH123, SIM115
+    assert [track.track_id for track in list_tracks(f"{tmp_path}/*/*.wav")] == [track.track_id for track in tracks]
+
+
+def test_the_same_name_in_two_folders(tmp_path):
+    touch(tmp_path, "rock/1.wav", "jazz/1.wav", "jazz/live/1.wav")
+    assert ids(tmp_path) == ["jazz/1.wav", "jazz/live/1.wav", "rock/1.wav"]
+
+
+def test_one_name_in_two_forms_of_unicode_is_one_label_of_two_files(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Música/café.wav") for form in ("NFC", "NFD"))
+    touch(tmp_path, composed, decomposed)
+    if len(list(tmp_path.iterdir())) == 1:
+        pytest.skip("this file system takes both for one")
+    assert labels(tmp_path) == {composed: "Música", decomposed: "Música"}
+    assert labels(tmp_path, label_folder="top") == {composed: "Música", decomposed: "Música"}
+
+
+def test_one_artist_in_two_forms_of_unicode_is_one_group(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "Björk") for form in ("NFC", "NFD"))
+    source = write_csv(tmp_path, f"path,genre,artist\na.wav,é,{composed}\nb.wav,e\u0301,{decomposed}\n")
+    assert {(track.label, track.group) for track in list_tracks(source)} == {("é", composed)}
+
+
+def test_a_linked_file_is_a_track_of_its_own(music, tmp_path):
+    touch(tmp_path, "elsewhere/one.wav")
+    (music / "rock" / "link.wav").symlink_to(tmp_path / "elsewhere" / "one.wav")
+    (track,) = [track for track in list_tracks(str(music)) if track.track_id == "rock/link.wav"]
+    assert (track.label, track.size) == ("rock", 5 * len("one.wav"))
+
+
+def test_a_link_to_itself_is_listed_for_the_job_to_reject(music):
+    (music / "rock" / "self.wav").symlink_to(music / "rock" / "self.wav")
+    assert "rock/self.wav" in ids(music)
+
+
+@pytest.fixture
+def remote(memory):
+    names = (
+        "rock/b.wav",
+        "rock/a.AU",
+        "jazz/deep/er/c.Mp3",
+        "blues/notes.txt",
+        ".old/x.wav",
+        "jazz/.hid/y.wav",
+        "rock/.z.wav",
+    )
+    for name in names:
+        memory.write(f"mem://bucket/music/{name}", b"sound" * len(name))
+    return "mem://bucket/music"
+
+
+def test_a_remote_folder_and_glob(remote):
+    found = [("jazz/deep/er/c.Mp3", "er"), ("rock/a.AU", "rock"), ("rock/b.wav", "rock")]
+    for source in (remote, f"{remote}/", f"{remote}/**"):
+        assert [(track.track_id, track.label) for track in list_tracks(source)] == found
+    assert [(track.track_id, track.size) for track in list_tracks(f"{remote}/rock/*.wav")] == [("b.wav", 50)]
+    assert list_tracks(remote)[2].uri == f"{remote}/rock/b.wav"
+    assert labels(remote, label_folder="top")["jazz/deep/er/c.Mp3"] == "jazz"
+
+
+def test_a_remote_csv_has_sizes_from_one_listing(remote, memory, monkeypatch):
+    lines = [
+        "path,genre",
+        "rock/b.wav,rock",
+        "jazz/gone.wav,jazz",
+        f"{remote}/rock/a.AU,rock",
+        "mem://other/o.wav,rock",
+    ]
+    memory.write(f"{remote}/tracks.csv", "\n".join(lines).encode())
+    listed = []
+    monkeypatch.setattr(
+        memory, "_list", lambda self, prefix, real=memory._list: listed.append(prefix) or real(self, prefix)
+    )
+    sizes = {track.uri.removeprefix("mem://"): track.size for track in list_tracks(f"{remote}/tracks.csv")}
+    assert sizes == {
+        "bucket/music/rock/b.wav": 50,
+        "bucket/music/jazz/gone.wav": None,
+        "bucket/music/rock/a.AU": 45,
+        "other/o.wav": None,
+    }
+    assert listed == [f"{remote}/"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("mem://bucket/nothing", "no audio file in this folder"),
+        ("mem://bucket/nothing/*.wav", "matches no audio file"),
+        ("mem://bucket/nothing/tracks.csv", "cannot be read: No such file"),
+        ("mem://nowhere/music", "cannot be listed: 404 the bucket nowhere does not exist"),
+        ("mem://nowhere/tracks.csv", "cannot be read: No such file"),
+        ("nosuch://bucket/music", "cannot be listed: Unable to get filesystem"),
+    ],
+)
+def test_nothing_there_remotely(memory, source, message):
+    with pytest.raises(UserError, match=rf"^{re.escape(source)}.*: {message}") as info:
+        list_tracks(source)
+    assert "\n" not in str(info.value)

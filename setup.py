@@ -16,7 +16,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=["beam_preprocess", "benchmarks", "tfrecords", "trainer", "trainer.models"],
+    packages=["beam_preprocess", "benchmarks", "tfrecords", "tools", "trainer", "trainer.models"],
     install_requires=[
         "absl-py",
         "apache-beam>=2.76",

@@ -11,14 +11,12 @@ of the whole process, imports and all; the loop's is given without its imports t
 
 import os
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from absl import flags
 
-from beam_preprocess import synthesize
+from benchmarks import clips as clip_files
+from benchmarks import processes
 from tfrecords import command_line
 
 JOB = "beam_preprocess"
@@ -30,31 +28,15 @@ flags.DEFINE_integer("rounds", 3, "rounds, of which the median counts", lower_bo
 flags.DEFINE_string("work_dir", "build/benchmark", "where clips and outputs are kept", flag_values=FLAGS)
 
 
-def run_timed(*command: str) -> tuple[float, str]:
-    """Seconds that a Python process takes from start to exit, and what it printed to standard output."""
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, done.stdout
-
-
-def warm(folder: Path) -> None:
-    """Reads every file once, so that no round pays for the disk."""
-    for path in folder.rglob("*.wav"):
-        path.read_bytes()
-
-
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Makes the clips once, then times both in turn."""
     command_line.no_arguments(positional)
     work_dir = Path(flag_values.work_dir)
-    clips = work_dir / f"clips_{flag_values.clips}_{flag_values.seconds:g}s"
-    per_genre = flag_values.clips // len(synthesize.GENRES)
-    synthesize.synthesize_dataset(clips, tracks_per_genre=per_genre, seconds=flag_values.seconds)
-    warm(clips)
+    clips = clip_files.make_clips(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
     rounds = [round_times(clips, work_dir) for _ in range(flag_values.rounds)]
     median = {name: statistics.median(times[name] for times in rounds) for name in rounds[0]}
     print(
-        f"{per_genre * len(synthesize.GENRES)} clips of {flag_values.seconds:g} s on {os.cpu_count()} cores, "
+        f"{sum(1 for _ in clips.glob('*/*.wav'))} clips of {flag_values.seconds:g} s on {os.cpu_count()} cores, "
         f"median of {flag_values.rounds} rounds"
     )
     for name, seconds in median.items():
@@ -63,12 +45,17 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 def round_times(clips: Path, work_dir: Path) -> dict[str, float]:
     """Seconds of the job and of each peer, one after the other."""
-    output = f"--output={work_dir / 'tfrecords'}"
-    times = {JOB: run_timed("-m", "beam_preprocess", f"--input={clips}", output, "--overwrite")[0]}
     loop_file = str(work_dir / "loop.tfrecord")
-    times["librosa loop"], printed = run_timed("-m", "benchmarks.librosa_loop", str(clips), loop_file)
-    times["librosa loop without imports"] = float(printed)
-    times["usual Beam job"], _ = run_timed("-m", "benchmarks.usual_beam_job", str(clips), str(work_dir / "usual"))
+    job = ("-m", "beam_preprocess", f"--input={clips}", f"--output={work_dir / 'tfrecords'}", "--overwrite")
+    loop = processes.run_checked("-m", "benchmarks.librosa_loop", str(clips), loop_file)
+    times = {
+        JOB: processes.run_checked(*job).seconds,
+        "librosa loop": loop.seconds,
+        "librosa loop without imports": float(loop.stdout),
+        "usual Beam job": processes.run_checked(
+            "-m", "benchmarks.usual_beam_job", str(clips), str(work_dir / "usual")
+        ).seconds,
+    }
     print(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()), flush=True)
     return times
 

@@ -1,0 +1,155 @@
+"""Commands as processes of their own: how long they take, how much memory, and an end to all they started.
+
+Linux only: memory is read from /proc.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MIB = 1 << 20
+_SAMPLE_EVERY_S = 0.05
+_PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
+# Of /proc/<pid>/stat, counted after the command's name, which may hold blanks.
+_SESSION_FIELD = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What became of a command.
+
+    Attributes:
+      status: its exit status; negative: the signal that ended it.
+      seconds: from start to exit.
+      timed_out: whether it was ended because its time was up.
+      peak_bytes: most memory at once, over all its processes; 0 if it was not watched.
+      stdout: what it printed.
+      stderr: the same.
+    """
+
+    status: int
+    seconds: float
+    timed_out: bool
+    peak_bytes: int
+    stdout: str
+    stderr: str
+
+
+def start(*command: str, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[str]:
+    """Starts `python COMMAND` at the head of a session of its own, so that all it starts can be found and ended."""
+    return subprocess.Popen(
+        [sys.executable, *command],
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        errors="backslashreplace",
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Ends a process from `start` and all of its group at once, without a warning, and waits until it is gone."""
+    # One that was waited for is gone, and its number may be another's by now.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def run(
+    *command: str, timeout_s: float | None = None, watch_memory: bool = False, address_space_bytes: int | None = None
+) -> Finished:
+    """Runs `python COMMAND` to its end.
+
+    Args:
+      command: the interpreter's arguments.
+      timeout_s: after this long it is ended, with all that it started.
+      watch_memory: sample its memory; this takes some percent of a core, so not where time is measured.
+      address_space_bytes: what each of its processes may reserve; more fails as memory that is not there.
+    """
+    began = time.perf_counter()
+    process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if address_space_bytes is not None:
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+    timed_out = False
+    with PeakMemory(process.pid) if watch_memory else contextlib.nullcontext() as peak:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            kill(process)
+            stdout, stderr = process.communicate()
+        except BaseException:
+            kill(process)
+            raise
+    seconds = time.perf_counter() - began
+    return Finished(process.returncode, seconds, timed_out, peak.bytes if peak else 0, stdout, stderr)
+
+
+def run_checked(*command: str, watch_memory: bool = False) -> Finished:
+    """As `run`, for a command that has to succeed.
+
+    Raises:
+      subprocess.CalledProcessError: it did not; what it said is shown first.
+    """
+    finished = run(*command, watch_memory=watch_memory)
+    if finished.status:
+        print(finished.stderr, file=sys.stderr)
+        raise subprocess.CalledProcessError(finished.status, command)
+    return finished
+
+
+class PeakMemory:
+    """Samples the memory of a session's processes, in a thread, while the block runs.
+
+    Memory is the proportional set size: a page that several processes share counts once in their sum.
+
+    Attributes:
+      bytes: the highest sum so far.
+    """
+
+    def __init__(self, session: int) -> None:
+        self.bytes = 0
+        self._session = session
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_SAMPLE_EVERY_S):
+            self.bytes = max(self.bytes, sum(_pss_bytes(folder) for folder in session_processes(self._session)))
+
+
+def session_processes(session: int) -> Iterator[Path]:
+    """The /proc folders of a session's processes, those whose parent has gone included."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            # A process may end between any two of these lines.
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
+                if int(fields[_SESSION_FIELD]) == session:
+                    yield folder
+
+
+def _pss_bytes(folder: Path) -> int:
+    try:
+        found = _PSS.search((folder / "smaps_rollup").read_bytes())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0

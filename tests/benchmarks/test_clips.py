@@ -1,0 +1,27 @@
+import soundfile
+
+from benchmarks import clips
+
+
+def test_links_are_the_clips_under_other_names(tmp_path):
+    source = clips.make_clips(tmp_path, clips=20, seconds=3)
+    linked = clips.link_clips(source, tmp_path / "linked", times=3)
+    clips.link_clips(source, tmp_path / "linked", times=3)
+    files = sorted(linked.glob("*/*.wav"))
+    assert len(files) == 60
+    original = source / "blues" / "blues.00001.wav"
+    assert (linked / "blues" / "blues.00001.copy2.wav").samefile(original)
+    few = clips.link_clips(source, tmp_path / "few", times=1, per_genre=1)
+    assert len(list(few.glob("*/*.wav"))) == 10
+
+
+def test_a_tiled_clip_is_as_long_as_asked(tmp_path):
+    source = clips.make_clips(tmp_path, clips=10, seconds=3) / "blues" / "blues.00000.wav"
+    target = clips.tile(source, tmp_path / "deep" / "long.wav", hours=0.01)
+    assert soundfile.info(target).duration == 36
+    long, _ = soundfile.read(target, dtype="int16")
+    short, _ = soundfile.read(source, dtype="int16")
+    assert (long.reshape(12, -1) == short).all()
+    written = target.stat().st_mtime_ns
+    assert clips.tile(source, target, hours=0.01).stat().st_mtime_ns == written
+    assert soundfile.info(clips.tile(source, target, hours=0.02)).duration == 72

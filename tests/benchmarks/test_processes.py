@@ -1,0 +1,57 @@
+import signal
+import subprocess
+import time
+
+import pytest
+
+from benchmarks import processes
+
+# Holds 100 MiB in a child of its own, for a second.
+HOLD = "import time; held = bytearray(b'x') * (100 << 20); time.sleep(1)"
+PARENT = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {HOLD!r}]))"
+FOREVER = "import time; time.sleep(600)"
+
+
+def test_output_and_status_are_those_of_the_command():
+    finished = processes.run("-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    assert (finished.status, finished.stdout, finished.stderr) == (3, "out\n", "err\n")
+    assert (finished.timed_out, finished.peak_bytes) == (False, 0)
+
+
+def test_memory_of_children_counts():
+    peak_mib = processes.run("-c", PARENT, watch_memory=True).peak_bytes / processes.MIB
+    assert 100 < peak_mib < 160
+
+
+def test_what_takes_too_long_is_ended_with_its_children():
+    parent = f"import subprocess, sys; subprocess.call([sys.executable, '-c', {FOREVER!r}])"
+    began = time.monotonic()
+    finished = processes.run("-c", parent, timeout_s=0.5)
+    assert finished.timed_out
+    assert finished.status == -signal.SIGKILL
+    assert time.monotonic() - began < 30
+
+
+def test_kill_leaves_none_of_the_group():
+    parent = f"import subprocess, sys; print(1, flush=True); subprocess.call([sys.executable, '-c', {FOREVER!r}])"
+    process = processes.start("-c", parent, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "1\n"
+    processes.kill(process)
+    processes.kill(process)
+    deadline = time.monotonic() + 10
+    while list(processes.session_processes(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(processes.session_processes(process.pid)) == []
+    process.stdout.close()
+
+
+def test_memory_that_may_not_be_reserved():
+    finished = processes.run("-c", "bytearray(2 << 30)", address_space_bytes=1 << 30)
+    assert finished.status == 1
+    assert "MemoryError" in finished.stderr
+
+
+def test_a_failure_is_shown(capsys):
+    with pytest.raises(subprocess.CalledProcessError):
+        processes.run_checked("-c", "raise SystemExit('this is why')")
+    assert "this is why" in capsys.readouterr().err

@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from benchmarks.processes import MIB, Finished
+from tfrecords.manifest import Manifest
+from tools import fuzz_audio
+from tools.audio_mutants import GOOD
+
+
+def finished(**changes):
+    fields = {"status": 0, "seconds": 1.0, "timed_out": False, "peak_bytes": 100 * MIB, "stdout": "", "stderr": "ok"}
+    return Finished(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"status": -11}, "exit status -11"),
+        ({"status": -9, "timed_out": True}, "not finished after 60 s"),
+        ({"peak_bytes": 700 * MIB}, "peak memory 700 MiB, at most 600 allowed"),
+        ({"stderr": "said\nException ignored from cffi callback"}, "on standard error: Exception ignored"),
+    ],
+)
+def test_faults(changes, problem):
+    (found,) = fuzz_audio.faults(finished(**changes), peak_mib=600, limit_s=60)
+    assert found.startswith(problem)
+
+
+def test_a_clean_run_has_none():
+    assert fuzz_audio.faults(finished(), peak_mib=600, limit_s=60) == []
+
+
+def test_what_is_lost_rejected_or_unexplained_is_found(own):
+    tracks = {record for part in own.records.values() for record in (item.track_id for item in part)}
+    reject = {"uri": "", "reason": "empty", "detail": "no samples"}
+    lines = [{"track_id": "good.wav"} | reject, {"track_id": "mute.wav"} | reject | {"detail": ""}]
+    (own.path / "rejects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = dict.fromkeys(tracks, GOOD) | {"good.wav": GOOD, "mute.wav": "text", "gone.wav": "text"}
+    outcomes, problems = fuzz_audio.outcomes_of(own.path, made)
+    assert outcomes == dict.fromkeys(tracks, "accepted") | {"good.wav": "empty", "mute.wav": "empty"}
+    assert [problem.partition(" ")[0].rstrip(":") for problem in problems] == ["mute.wav", "gone.wav", "good.wav"]
+    assert Manifest.load(own.path).parts
+    assert fuzz_audio.table(outcomes, made).splitlines()[0].split() == ["mutation", "accepted", "empty"]
+
+
+def test_the_job_takes_what_it_is_given(tmp_path, capsys):
+    values = fuzz_audio.FLAGS
+    values(["", f"--work_dir={tmp_path}", "--files=150", "--good=20"])
+    status = fuzz_audio.main(values, [])
+    assert status == 0, capsys.readouterr().out

@@ -1,0 +1,54 @@
+import pytest
+
+from tools import kill_and_resume
+
+
+@pytest.fixture
+def output(tmp_path):
+    """An unfinished job's directory: two shards, one of them finished."""
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / "rejects.jsonl").write_text("")
+    for index in range(2):
+        (tmp_path / f"set-fold_0.tfrecord-0000{index}-of-00002").write_bytes(bytes([index]))
+    (tmp_path / ".partial" / "set-fold_0.tfrecord-00000-of-00002.json").write_text("{}")
+    (tmp_path / ".partial" / "job.json").write_text("{}")
+    return tmp_path
+
+
+def test_only_shards_with_a_result_count_as_finished(output):
+    found = kill_and_resume.finished_shards(output)
+    assert list(found) == ["set-fold_0.tfrecord-00000-of-00002"]
+    (output / "set-fold_0.tfrecord-00000-of-00002").unlink()
+    assert kill_and_resume.finished_shards(output) == {"set-fold_0.tfrecord-00000-of-00002": None}
+
+
+def test_a_shard_written_again_is_seen(output):
+    before = kill_and_resume.finished_shards(output)
+    shard = output / "set-fold_0.tfrecord-00000-of-00002"
+    (output / "new").write_bytes(shard.read_bytes())
+    (output / "new").replace(shard)
+    assert kill_and_resume.finished_shards(output) != before
+
+
+def test_any_other_byte_is_a_difference(output):
+    expected = kill_and_resume.digests(output)
+    (output / "metrics.json").write_text("{}")
+    assert kill_and_resume.differences(kill_and_resume.digests(output), expected) == []
+    (output / "set-fold_0.tfrecord-00001-of-00002").write_bytes(b"x")
+    (output / "rejects.jsonl").unlink()
+    (output / "stray").touch()
+    assert kill_and_resume.differences(kill_and_resume.digests(output), expected) == [
+        "rejects.jsonl: missing",
+        "stray: the unbroken run has no such file",
+        "set-fold_0.tfrecord-00001-of-00002: its bytes differ",
+    ]
+
+
+@pytest.mark.slow
+def test_killed_jobs_give_what_an_unbroken_one_gives(tmp_path, capsys):
+    values = kill_and_resume.FLAGS
+    values(["", f"--work_dir={tmp_path}", "--clips=60", "--seconds=20", "--kills=3", "--num_shards=8"])
+    assert kill_and_resume.main(values, []) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("again: identical") == 3
+    assert "3 of 3 killed jobs" in printed

@@ -49,7 +49,7 @@ def _define_flags() -> None:
         "the label is the name of: parent (of the file) or top (first below the input)",
         **values,
     )
-    flags.DEFINE_string("label_column", "genre", "of the CSV", **values)
+    flags.DEFINE_string("label_column", None, "of the CSV; by default genre", **values)
     flags.DEFINE_string("group_column", None, "of the CSV: never split; by default artist, if there is one", **values)
     flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
     flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
@@ -81,6 +81,8 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
     """
     if flag_values.preset not in PRESETS:
         raise command_line.UserError(f"--preset must be one of {', '.join(PRESETS)}, got {flag_values.preset!r}")
+    if flag_values["folds"].present and (flag_values.train_size is not None or flag_values.split_lists):
+        raise command_line.UserError("--folds excludes --train_size and --split_lists")
     preset = PRESETS[flag_values.preset]
     changes = {
         field.name: getattr(flag_values, field.name)

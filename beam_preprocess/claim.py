@@ -1,6 +1,7 @@
 """The output directory: whose dataset it holds, and making it ours to write."""
 
 import json
+import re
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -12,6 +13,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 _JOB_FILE = "job.json"
+_SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}")
 
 
 def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None:
@@ -67,6 +69,11 @@ def _unfinished(job_uri: str, overwrite: bool) -> dict[str, Any] | None:
 def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None) -> None:
     """Removes a dataset, manifest first; nothing but files that a job wrote."""
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
+    if existing is None and FileSystems.exists(FileSystems.join(output, manifest.FILE_NAME)):
+        # A damaged manifest names no files; shards are known by their names.
+        (match,) = FileSystems.match([FileSystems.join(output, "*.tfrecord-*-of-*")])
+        names_found = [FileSystems.split(metadata.path)[1] for metadata in match.metadata_list]
+        shards = [name for name in names_found if _SHARD_NAME.fullmatch(name)]
     names = [
         manifest.FILE_NAME,
         *shards,

@@ -1,6 +1,7 @@
 """What a job is asked to do, checked before anything is read."""
 
 import dataclasses
+import os
 import re
 
 from beam_preprocess.log_mel import FrontEndConfig
@@ -50,7 +51,7 @@ class JobConfig:
       split: how tracks are dealt into parts.
       label_folder: whose name is the label, where there is no CSV: "parent", the folder that a file lies in, or "top",
         the first one below the source.
-      label_column: the CSV's column of labels.
+      label_column: the CSV's column of labels; None: "genre".
       group_column: the CSV's column of groups; None: "artist" if there is one.
       num_shards: over all parts; None: by the number of tracks.
       min_frames: shorter clips are rejected; 80 frames are one patch of the paper.
@@ -66,7 +67,7 @@ class JobConfig:
     dtype: str = "float16"
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     label_folder: str = "parent"
-    label_column: str = "genre"
+    label_column: str | None = None
     group_column: str | None = None
     num_shards: int | None = None
     min_frames: int = 80
@@ -77,8 +78,11 @@ class JobConfig:
     def __post_init__(self) -> None:
         if not self.source or not self.output:
             raise UserError("--input=DIR|GLOB|tracks.csv|music.tar.gz and --output=DIR are needed (see --help)")
-        if self.label_folder != "parent" and self.source.lower().endswith(".csv"):
+        listed = self.source.lower().endswith(".csv")
+        if self.label_folder != "parent" and listed:
             raise UserError("--label_folder is for folders; of a CSV, --label_column is the label")
+        if (self.label_column or self.group_column) and not listed:
+            raise UserError("--label_column and --group_column are for a .csv; other inputs have no columns")
         rules = (
             # Beam's file systems take these for a pattern: deleting "set[1]" would delete "set1".
             ("output", not any(character in self.output for character in "*?["), "a path without * ? ["),
@@ -99,7 +103,9 @@ class JobConfig:
 
 def default_name(source: str) -> str:
     """A dataset's name from its input: that of the folder or archive, or of the folder of the CSV or glob."""
-    path = source.rstrip("/")
+    # A folder has one name, however it is written.
+    path = source if "://" in source else os.path.abspath(source)  # noqa: PTH100
+    path = path.rstrip("/")
     while path and (path.lower().endswith(".csv") or any(character in path for character in "*?[")):
         path = path.rpartition("/")[0]
     slug = re.sub(r"[^a-z0-9]+", "_", archive_stem(path).lower()).strip("_")

@@ -4,17 +4,16 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from typing import Any
 
 import apache_beam as beam
-import soundfile
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import ShardResult
+from beam_preprocess.versions import versions
 from tfrecords import manifest
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest, Part
@@ -127,9 +126,3 @@ def make_manifest(
         fingerprint=dataset.fingerprint,
         versions=versions(),
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide the bytes of a record."""
-    found = {name: metadata.version(name) for name in ("librosa", "numpy", "scipy", "soundfile", "soxr")}
-    return found | {"libsndfile": soundfile.__libsndfile_version__}

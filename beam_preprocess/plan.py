@@ -14,6 +14,7 @@ from typing import Any
 from beam_preprocess.config import JobConfig
 from beam_preprocess.splits import stable_hash
 from beam_preprocess.tracks import Track
+from beam_preprocess.versions import versions
 from tfrecords.manifest import FORMAT_VERSION
 from tfrecords.shard import shard_file
 
@@ -102,7 +103,9 @@ def make_plan(
             members[assigned].append(track)
     total = sum(map(len, members.values()))
     labels = tuple(sorted({track.label for chosen in members.values() for track in chosen}))
-    base = _digest([FORMAT_VERSION, config.name, dataclasses.astuple(config.front_end), config.dtype, labels])
+    base = _digest(
+        [FORMAT_VERSION, versions(), config.name, dataclasses.astuple(config.front_end), config.dtype, labels]
+    )
     limits = [config.min_frames, config.max_duration_s]
     shards = []
     for part, chosen in members.items():

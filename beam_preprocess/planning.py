@@ -29,11 +29,12 @@ def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
         )
     if left_out := parts.count(None):
         say(f"{left_out} tracks are in none of the lists and are left out")
-    groups = {track.group for track in tracks}
+    groups = {track.group for track, part in zip(tracks, parts, strict=True) if part is not None}
     torn = splits.torn_groups(tracks, parts)
     if torn:
         say(f"warning: {len(torn)} groups are in more than one part ({_some(torn)}): scores will look too good")
-    split |= {"groups": len(groups), "grouped": len(groups) < len(tracks), "group_safe": not torn}
+    grouped = any(track.group != track.track_id for track in tracks)
+    split |= {"groups": len(groups), "grouped": grouped, "group_safe": not torn}
     plan = make_plan(config, tracks, parts, split)
     say(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
     _tell_parts(plan)

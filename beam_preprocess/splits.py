@@ -2,10 +2,11 @@
 
 import glob
 import hashlib
+import posixpath
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def size_weights(train_size: float, valid_size: float | None) -> dict[str, float
         raise UserError(f"--train_size must be between 0 and 1, got {train_size}")
     rest = 1 - train_size
     valid = rest / 2 if valid_size is None else valid_size
-    if not 0 < valid < rest:
+    if not 0 < valid < rest - 1e-9:
         raise UserError(f"--valid_size must be between 0 and {rest:g} (what --train_size leaves), got {valid}")
     return {"train": train_size, "valid": valid, "test": rest - valid}
 
@@ -96,7 +97,8 @@ def stable_hash(seed: int, text: str) -> bytes:
 def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]]) -> list[str | None]:
     """A part for each track, or None for a track in no list.
 
-    A line names a track by its path without regard to the extension (GTZAN's lists say .wav, its archive holds .au).
+    A line names a track by its path; for a track that no line names so, without regard to the extension (GTZAN's lists
+    say .wav, its archive holds .au).
 
     Args:
       tracks: at least one.
@@ -105,13 +107,17 @@ def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]])
     Raises:
       UserError: a path is in two lists, or no listed path is among the tracks.
     """
+    there = {_key(track.track_id) for track in tracks}
     part_of: dict[str, str] = {}
+    parts_of_stem: dict[str, list[str]] = defaultdict(list)
     for part, paths in lists.items():
         for path in paths:
-            other = part_of.setdefault(_stem(path), part)
+            other = part_of.setdefault(_key(path), part)
             if other != part:
                 raise UserError(f"--split_lists: {path} is in both {other} and {part}")
-    parts = [part_of.get(_stem(track.track_id)) for track in tracks]
+            if _key(path) not in there:
+                parts_of_stem[_stem(path)].append(part)
+    parts = [_only_part(track.track_id, part_of, parts_of_stem) for track in tracks]
     for part in lists:
         if part not in parts:
             raise UserError(
@@ -155,8 +161,24 @@ def _list_order(name: str) -> tuple[int, str]:
     return (ranks[0] if ranks else 3, stem)
 
 
+def _only_part(track_id: str, part_of: Mapping[str, str], parts_of_stem: Mapping[str, Sequence[str]]) -> str | None:
+    named = part_of.get(_key(track_id))
+    found = [*([named] if named else []), *parts_of_stem.get(_stem(track_id), ())]
+    for other in found:
+        if other != found[0]:
+            raise UserError(
+                f"--split_lists: {track_id}, or its name with another extension, is in {found[0]} and {other}"
+            )
+    return found[0] if found else None
+
+
+def _key(path: str) -> str:
+    # Lists are typed by hand or copied between systems that spell accents differently.
+    return unicodedata.normalize("NFC", posixpath.normpath(path))
+
+
 def _stem(path: str) -> str:
-    return unicodedata.normalize("NFC", str(PurePosixPath(path).with_suffix("")))
+    return posixpath.splitext(_key(path))[0]
 
 
 def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:

@@ -27,6 +27,8 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     """
     metrics = json.loads(storage.read_text(FileSystems.join(config.output, finish.METRICS_FILE)) or "{}")
     say(_table(metrics))
+    if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
+        say(f"warning: not one track of {', '.join(lost)} can be used")
     _tell_duplicates(plan, manifest)
     rejects = sum(manifest.rejects.values())
     audio_s = metrics["audio_s"]

@@ -41,14 +41,14 @@ class Track:
 
 
 def list_tracks(
-    source: str, *, label_column: str = "genre", group_column: str | None = None, label_folder: str = "parent"
+    source: str, *, label_column: str | None = None, group_column: str | None = None, label_folder: str = "parent"
 ) -> list[Track]:
     """All tracks of a source, sorted by track_id.
 
     Args:
       source: a folder (read with all its subfolders), a glob, or a .csv file whose column "path" is relative to it.
         A file's label is the name of a folder, or the CSV's label column.
-      label_column: the CSV's column of labels.
+      label_column: the CSV's column of labels. None: "genre".
       group_column: the CSV's column of groups. None: "artist" if the CSV has it, else every track on its own.
       label_folder: which folder names the label: "parent", the one that a file lies in, or "top", the first one below
         the source (below the first part of a glob with a wildcard).
@@ -59,7 +59,7 @@ def list_tracks(
     """
     if source.lower().endswith(".csv"):
         try:
-            tracks = _from_csv(source, label_column, group_column)
+            tracks = _from_csv(source, label_column or "genre", group_column)
         except csv.Error as error:
             raise UserError(f"{source}: not a CSV: {error}") from None
     elif any(character in source for character in _MAGIC) and not os.path.isdir(source):  # noqa: PTH112

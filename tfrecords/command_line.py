@@ -39,13 +39,14 @@ def run(
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     argv = list(sys.argv if argv is None else argv)
-    if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
-        print(f"{usage.strip()}\n\n{_flags_help(flag_values)}")
-        sys.exit(0)
     try:
-        flag_values.set_gnu_getopt(True)
-        positional = flag_values(argv, known_only=pass_through)[1:]
-        status = main(flag_values, positional)
+        if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
+            print(f"{usage.strip()}\n\n{_flags_help(flag_values)}")
+            status = None
+        else:
+            flag_values.set_gnu_getopt(True)
+            positional = flag_values(argv, known_only=pass_through)[1:]
+            status = main(flag_values, positional)
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -68,7 +68,8 @@ class Manifest:
       front_end: the front end's configuration, as beam_preprocess.log_mel.FrontEndConfig has it.
       dtype: of log_mel in the records, "float16" or "float32".
       parts: part name -> part.
-      split: how tracks were dealt into parts (method, seed, group column).
+      split: how tracks were dealt into parts: the method and its settings, how many groups there were, whether they
+        were given (else each track is its own), and whether none was torn.
       rejects: reason -> number of inputs that could not be used; rejects.jsonl names them.
       duplicates: track_ids of each recording that is there more than once, with the very same sound.
       fingerprint: of the configuration and the track list.

@@ -2,11 +2,12 @@
 
 python -m trainer.evaluate --job_dir=JOB [--data_dir=OTHER --parts=all] [--output_dir=DIR]
 
-Without flags: the job's own test part. Writes metrics.json and report.html, a page that needs no network.
+With --job_dir alone: the job's own test part, written to the job's directory. Writes metrics.json and report.html, a
+page that needs no network.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,13 @@ from tfrecords.manifest import Manifest
 from trainer import training_job
 from trainer.training_job import TrainingJob
 
-METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
 _SAMPLES = 10
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
 flags.DEFINE_string("data_dir", None, "another dataset; by default the one it was trained on", flag_values=FLAGS)
 flags.DEFINE_list("parts", None, "which parts, or all; by default the test part", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "where to write; by default the job's directory", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "where to write; the job's directory for its own test part", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
@@ -34,19 +33,19 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dir:
         raise UserError("--job_dir=JOB is needed (see --help)")
+    if (flag_values.data_dir or flag_values.parts) and not flag_values.output_dir:
+        raise UserError(
+            "--data_dir and --parts need --output_dir=DIR; the job's directory is for the score of its own test part"
+        )
     job_dir = Path(flag_values.job_dir)
     output_dir = Path(flag_values.output_dir or job_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_dir={output_dir} cannot be made: {error.strerror}") from None
     summary = evaluate(job_dir, output_dir, data_dir=flag_values.data_dir, parts=flag_values.parts)
     from trainer.report import text_table
 
     print(text_table(summary))
-    if summary["seen_in_training"]:
-        print("warning: these parts were trained or validated on; this is no score for new music")
-    print(f"\nreport: {output_dir / REPORT_FILE}")
+    for warning in _warnings(summary).values():
+        print(f"warning: {warning}")
+    print(f"\nreport: {output_dir / training_job.REPORT_FILE}")
 
 
 def evaluate(
@@ -55,14 +54,14 @@ def evaluate(
     """Writes metrics.json and report.html, and returns what metrics.json holds.
 
     Raises:
-      UserError: no trained job, no dataset, or one that does not fit the model.
+      UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written.
     """
     job = TrainingJob.load(job_dir)
-    manifest = Manifest.load(data_dir or job.data_dir)
     data_dir = data_dir or job.data_dir
+    manifest = Manifest.load(data_dir)
     _check_fits(job, manifest, data_dir)
-    same = manifest.fingerprint == job.fingerprint
-    chosen = _choose_parts(job, manifest, same, parts)
+    chosen = _choose_parts(job, manifest, parts)
+    _make_dir(output_dir)
 
     command_line.import_tensorflow()
     from tfrecords.show import samples
@@ -71,16 +70,19 @@ def evaluate(
     from trainer.report import write_report
 
     summary = summarize(predict(job, load_model(job_dir), data_dir, chosen))
-    seen = same and bool(set(chosen) & {*job.parts.train, *job.parts.valid})
-    summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "seed": job.seed, "seen_in_training": seen}
-    training_job.write_text(output_dir / METRICS_FILE, json.dumps(summary, indent=1) + "\n")
+    summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "seed": job.seed}
+    summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
+    summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
+    # Metrics last: where they are, the report is there too.
     write_report(
-        output_dir / REPORT_FILE,
+        output_dir / training_job.REPORT_FILE,
         summary=summary,
         history=training_job.read_history(job_dir),
         samples=samples(manifest, data_dir, parts=chosen, count=_SAMPLES),
-        facts=_facts(job, data_dir, chosen, seen),
+        facts=_facts(job, manifest, summary),
+        training_data=bool(summary["seen_in_training"]),
     )
+    training_job.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
     return summary
 
 
@@ -97,10 +99,10 @@ def _check_fits(job: TrainingJob, manifest: Manifest, data_dir: str) -> None:
             )
 
 
-def _choose_parts(job: TrainingJob, manifest: Manifest, same: bool, parts: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_parts(job: TrainingJob, manifest: Manifest, parts: Sequence[str] | None) -> tuple[str, ...]:
     if parts:
         return manifest.select(parts)
-    if same:
+    if manifest.fingerprint == job.fingerprint:
         return job.parts.test
     raise UserError(
         "the dataset is not the one that the model was trained on (or was written again since), so its parts may hold "
@@ -108,14 +110,44 @@ def _choose_parts(job: TrainingJob, manifest: Manifest, same: bool, parts: Seque
     )
 
 
-def _facts(job: TrainingJob, data_dir: str, parts: Sequence[str], seen: bool) -> dict[str, str]:
-    warning = " (trained or validated on: no score for new music)" if seen else ""
+def _make_dir(output_dir: Path) -> None:
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output_dir={output_dir} cannot be made: {error.strerror}") from None
+
+
+def _seen_in_training(job: TrainingJob, manifest: Manifest, parts: Sequence[str]) -> bool | None:
+    """Whether the parts were trained or validated on; None for another dataset, whose tracks nobody compared."""
+    if manifest.fingerprint != job.fingerprint:
+        return None
+    return bool(set(parts) & {*job.parts.train, *job.parts.valid})
+
+
+def _warnings(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader of the score must know, by the name of the fact in the report."""
+    warnings = {}
+    if summary["seen_in_training"]:
+        warnings["Seen in training"] = "these parts were trained or validated on: no score for new music"
+    if summary["seen_in_training"] is None:
+        warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
+    if missing := summary["tracks_without_patch"]:
+        warnings["Tracks without a patch"] = f"tracks shorter than a patch, not in the score: {missing}"
+    return warnings
+
+
+def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, str]:
+    training_dataset = {}
+    if manifest.fingerprint != job.fingerprint:
+        training_dataset = {"Training dataset": f"{job.data_dir}, fingerprint {job.fingerprint}"}
     patch_s = job.patch_frames * job.front_end["hop_length"] / job.front_end["sample_rate"]
     return {
         "Model": job.model,
-        "Scored on": f"{', '.join(parts)}{warning}",
-        "Dataset": data_dir,
-        "Dataset fingerprint": job.fingerprint,
+        "Scored on": ", ".join(summary["parts"]),
+        **_warnings(summary),
+        "Dataset": summary["data_dir"],
+        "Dataset fingerprint": manifest.fingerprint,
+        **training_dataset,
         "Trained on": ", ".join(job.parts.train),
         "Epoch chosen on": ", ".join(job.parts.valid),
         "Normalised by": "mean and variance per band of the training parts",

@@ -1,6 +1,7 @@
 """Which parts train, which choose the model, and which are kept for the reported score."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from tfrecords.command_line import UserError
@@ -26,15 +27,25 @@ def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold
     """Parts by name (train, valid, test), or of folds: the last tests and the one before it validates unless told.
 
     Raises:
-      UserError: fewer than three parts, a fold that is not there, the same fold twice.
+      UserError: parts of other names, fewer than three folds, a fold that is not there, the same fold twice.
     """
     names = tuple(manifest.parts)
-    if {"train", "valid", "test"} <= set(names):
-        if test_fold is not None or valid_fold is not None:
-            raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
-        return PartChoice(("train",), ("valid",), ("test",))
+    if all(re.fullmatch("fold_[0-9]+", name) for name in names):
+        return _choose_folds(names, test_fold, valid_fold)
+    # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
+    if not {"train", "valid", "test"} <= set(names):
+        raise UserError(
+            f"training needs folds, or the parts train, valid and test; the dataset has {', '.join(names)}; "
+            "name the lists train.txt, valid.txt, test.txt"
+        )
+    if test_fold is not None or valid_fold is not None:
+        raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
+    return PartChoice(("train",), ("valid",), ("test",))
+
+
+def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int | None) -> PartChoice:
     if len(names) < 3:
-        raise UserError(f"training needs three parts (train, valid, test); the dataset has {', '.join(names)}")
+        raise UserError(f"training needs three folds or more; the dataset has {', '.join(names)}")
     test = len(names) - 1 if test_fold is None else test_fold
     valid = (test - 1) % len(names) if valid_fold is None else valid_fold
     for flag, fold in (("test_fold", test), ("valid_fold", valid)):

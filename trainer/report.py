@@ -2,7 +2,6 @@
 
 import base64
 import html
-import os
 import string
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Spectrogram, Style, printable, spectrogram_grid
 from trainer import plots
+from trainer.training_job import write_text
 
 _MOST_WRONG_TRACKS = 50
 _MOST_GENRES_ASIDE = 15  # With more, table and matrix stand one above the other.
@@ -35,7 +35,7 @@ body {
 h1 { margin: 0 0 1.25rem; font-size: 1.5rem; line-height: 1.25; letter-spacing: -.01em; }
 h2 { margin: 0 0 .9rem; font-size: 1.1rem; line-height: 1.3; }
 p { margin: .75rem 0 0; }
-main { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 1.25rem; }
+main { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 1.25rem; align-items: start; }
 section {
   grid-column: 1 / -1; min-width: 0; padding: 1.4rem 1.6rem 1.5rem; background: var(--paper);
   border: 1px solid var(--line); border-radius: .75rem;
@@ -99,11 +99,11 @@ _PAGE = string.Template("""<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <link rel="icon" href="data:,">
-<title>Genre recognition: $accuracy of $tracks tracks</title>
+<title>Genre recognition, $kind: $accuracy of $tracks tracks</title>
 <style>$css</style>
 </head>
 <body>
-<h1>Music genre recognition: test report</h1>
+<h1>Music genre recognition: $kind</h1>
 <main>
 $sections
 </main>
@@ -114,7 +114,7 @@ $sections
 _HEADLINE = string.Template("""<section class="headline">
 <div>
 <div class="figure">$accuracy</div>
-<p>of $tracks test tracks recognised</p>
+<p>$recognised</p>
 </div>
 <div class="gauge">
 <div class="scale" role="img" aria-label="$accuracy, 95 % interval $low to $high, chance $chance">
@@ -135,12 +135,13 @@ Wilson's and takes the tracks as independent. Chance is always answering the mos
 
 
 def write_report(
-    path: str | os.PathLike[str],
+    path: Path,
     *,
     summary: Mapping[str, Any],
     history: Mapping[str, Sequence[float]] | None,
     samples: Sequence[Spectrogram],
     facts: Mapping[str, str],
+    training_data: bool = False,
 ) -> None:
     """Writes one self-contained HTML page: no script, no request, pictures inside, for light and dark screens.
 
@@ -150,35 +151,28 @@ def write_report(
       history: one value per epoch of loss, val_loss, accuracy, val_accuracy; None or empty leaves the curves out.
       samples: spectrograms to show; none leaves the section out.
       facts: what was measured and with what (model, data, seed, versions), shown in the order given.
+      training_data: the tracks were trained or validated on, so that the page must not pass for a test.
 
     Raises:
+      UserError: the page cannot be written.
       ValueError: the history holds none of the four, or differing numbers of epochs.
     """
-    page = _render(summary=summary, history=history, samples=samples, facts=facts)
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _render(
-    *,
-    summary: Mapping[str, Any],
-    history: Mapping[str, Sequence[float]] | None,
-    samples: Sequence[Spectrogram],
-    facts: Mapping[str, str],
-) -> str:
-    sections = [_headline(summary), _accuracies(summary), _facts(facts), _genres(summary), _confusion(summary)]
+    sections = [
+        _headline(summary, training_data),
+        _accuracies(summary),
+        _facts(facts),
+        _genres(summary),
+        _confusion(summary),
+    ]
     if history:
         sections.append(_curves(history))
     if samples:
         sections.append(_samples(samples))
     sections.append(_wrong_tracks(summary["tracks_wrong"]))
     accuracy = _percent(summary["track_accuracy_mean"])
-    return _PAGE.substitute(accuracy=accuracy, tracks=summary["tracks"], css=_CSS, sections="\n".join(sections))
+    kind = "report on training data" if training_data else "test report"
+    text = "\n".join(sections)
+    write_text(path, _PAGE.substitute(kind=kind, accuracy=accuracy, tracks=summary["tracks"], css=_CSS, sections=text))
 
 
 def text_table(summary: Mapping[str, Any]) -> str:
@@ -202,10 +196,13 @@ def text_table(summary: Mapping[str, Any]) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def _headline(summary: Mapping[str, Any]) -> str:
+def _headline(summary: Mapping[str, Any], training_data: bool) -> str:
+    recognised = f"of {summary['tracks']} test tracks recognised"
+    if training_data:
+        recognised = f"of {summary['tracks']} tracks recognised, training data: no score for new music"
     accuracy, (low, high) = summary["track_accuracy_mean"], summary["track_accuracy_mean_interval"]
     return _HEADLINE.substitute(
-        tracks=summary["tracks"],
+        recognised=recognised,
         accuracy=_percent(accuracy),
         low=_percent(low),
         high=_percent(high),

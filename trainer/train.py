@@ -10,21 +10,25 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import training_job
+from trainer import models, training_job
 from trainer.parts import check_patches, choose_parts
 from trainer.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
 flags.DEFINE_string("job_dir", "", "directory for the model, its history and logs", flag_values=FLAGS)
-flags.DEFINE_string("model", "black_box", "black_box or time", flag_values=FLAGS)
+flags.DEFINE_string("model", "black_box", " or ".join(models.MODELS), flag_values=FLAGS)
 flags.DEFINE_integer("epochs", 40, "at most", flag_values=FLAGS)
 flags.DEFINE_integer("patience", 8, "stop after so many epochs without a better validation loss", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "patches in a step", flag_values=FLAGS)
@@ -51,7 +55,7 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     """The flags and the dataset's manifest as a job.
 
     Raises:
-      UserError: no dataset, no such fold, nothing to train or validate on, a value out of range.
+      UserError: no dataset, no such fold or model, nothing to train or validate on, a value out of range.
     """
     manifest = Manifest.load(flag_values.data_dir)
     parts = choose_parts(manifest, test_fold=flag_values.test_fold, valid_fold=flag_values.valid_fold)
@@ -88,7 +92,13 @@ def _check_free(job_dir: Path, overwrite: bool) -> None:
 
 def _start_over(job: TrainingJob, job_dir: Path) -> None:
     """Leaves the job's configuration in its directory, and nothing of an earlier job."""
-    for name in (training_job.CONFIG_FILE, training_job.CHECKPOINT_FILE, training_job.HISTORY_FILE):
+    for name in (
+        training_job.CONFIG_FILE,
+        training_job.CHECKPOINT_FILE,
+        training_job.HISTORY_FILE,
+        training_job.METRICS_FILE,
+        training_job.REPORT_FILE,
+    ):
         (job_dir / name).unlink(missing_ok=True)
     shutil.rmtree(job_dir / training_job.LOGS_DIR, ignore_errors=True)
     job.save(job_dir)
@@ -105,16 +115,29 @@ def train(job: TrainingJob, job_dir: Path) -> None:
     command_line.import_tensorflow()
     import keras
 
-    from tfrecords.dataset import load, reading
-    from trainer import models
-    from trainer.callbacks import BestCheckpoint, EpochLine, StopOnNaN
-
     manifest = Manifest.load(job.data_dir)
     keras.utils.set_random_seed(job.seed)
-    shape = (job.patch_frames, manifest.mel_bands, 1)
-    model = models.create(job.model, num_classes=len(job.labels), input_shape=shape)
     patches = manifest.num_patches(job.parts.train, patch_frames=job.patch_frames, patch_hop=job.patch_frames)
     steps = -(-patches // job.batch_size)
+    model = _compiled_model(job, mel_bands=manifest.mel_bands, steps=steps)
+    training, validation = _batches(job)
+    _start_over(job, job_dir)
+    print(
+        f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
+        f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}",
+        flush=True,
+    )
+    best_epoch = _fit(model, job, job_dir, training, validation, steps=steps)
+    checkpoint = job_dir / training_job.CHECKPOINT_FILE
+    print(f"best epoch {best_epoch}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+
+
+def _compiled_model(job: TrainingJob, *, mel_bands: int, steps: int) -> "keras.Model":
+    """The job's model with its optimiser, whose rate falls to 0 over `steps` per epoch."""
+    import keras
+
+    shape = (job.patch_frames, mel_bands, 1)
+    model = models.create(job.model, num_classes=len(job.labels), input_shape=shape)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(job.learning_rate, steps * job.epochs)),
         keras.losses.SparseCategoricalCrossentropy(),
@@ -122,6 +145,13 @@ def train(job: TrainingJob, job_dir: Path) -> None:
         # On a CPU, XLA runs the long filters of `time` at half the speed.
         jit_compile=False,
     )
+    return model
+
+
+def _batches(job: TrainingJob) -> tuple["tf.data.Dataset", "tf.data.Dataset"]:
+    """Patches and labels: of the training parts without end, of the validation parts once."""
+    from tfrecords.dataset import load
+
     common: dict[str, Any] = {
         "batch_size": job.batch_size,
         "patch_frames": job.patch_frames,
@@ -129,12 +159,22 @@ def train(job: TrainingJob, job_dir: Path) -> None:
     }
     training = load(job.data_dir, parts=job.parts.train, training=True, seed=job.seed, epochs=None, **common)
     validation = load(job.data_dir, parts=job.parts.valid, **common).map(lambda patch, label, track_id: (patch, label))
-    _start_over(job, job_dir)
-    print(
-        f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
-        f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}",
-        flush=True,
-    )
+    return training, validation
+
+
+def _fit(
+    model: "keras.Model",
+    job: TrainingJob,
+    job_dir: Path,
+    training: "tf.data.Dataset",
+    validation: "tf.data.Dataset",
+    *,
+    steps: int,
+) -> int:
+    """Runs the epochs and returns the best one, whose model is in job_dir/best.keras."""
+    from tfrecords.dataset import reading
+    from trainer.callbacks import BestCheckpoint
+
     best = BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE)
     with reading(job.data_dir):
         model.fit(
@@ -145,17 +185,24 @@ def train(job: TrainingJob, job_dir: Path) -> None:
             validation_data=validation,
             # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
             verbose=1 if sys.stdout.isatty() else 0,
-            callbacks=[
-                StopOnNaN(),
-                best,
-                *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
-                keras.callbacks.CSVLogger(job_dir / training_job.HISTORY_FILE),
-                keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
-                keras.callbacks.EarlyStopping("val_loss", patience=job.patience),
-            ],
+            callbacks=_callbacks(job, job_dir, best),
         )
-    checkpoint = job_dir / training_job.CHECKPOINT_FILE
-    print(f"best epoch {best.best_epoch}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+    return best.best_epoch
+
+
+def _callbacks(job: TrainingJob, job_dir: Path, best: "keras.callbacks.Callback") -> list["keras.callbacks.Callback"]:
+    import keras
+
+    from trainer.callbacks import EpochLine, StopOnNaN
+
+    return [
+        StopOnNaN(),
+        best,
+        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+        keras.callbacks.CSVLogger(job_dir / training_job.HISTORY_FILE),
+        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
+        keras.callbacks.EarlyStopping("val_loss", patience=job.patience),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A job directory: what was asked, and the files that training leaves in it."""
+"""A job directory: what was asked, and the files that training and evaluation leave in it."""
 
 import csv
 import dataclasses
@@ -11,12 +11,15 @@ import numpy as np
 
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
+from trainer import models
 from trainer.parts import PartChoice
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
 HISTORY_FILE = "history.csv"
 LOGS_DIR = "logs"
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,7 @@ class TrainingJob:
     versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        models.check_name(self.model)
         for name in ("patch_frames", "batch_size", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}")

@@ -62,16 +62,20 @@ def test_ways_to_split_exclude_each_other():
         ("/data/genres.tar.gz", "genres"),
         ("gs://bucket/FMA small.TGZ", "fma_small"),
         ("fma.tar", "fma"),
-        ("tracks.csv", "dataset"),
         ("/2016", "dataset"),
         ("/", "dataset"),
-        (".", "dataset"),
         ("Ünïcode", "n_code"),
-        ("", "dataset"),
     ],
 )
 def test_default_name(source, name):
     assert default_name(source) == name
+
+
+@pytest.mark.parametrize("source", [".", "./", "tracks.csv", "*/*.wav", "../My set"])
+def test_a_relative_input_has_the_name_of_its_folder(source, tmp_path, monkeypatch):
+    (tmp_path / "My set").mkdir()
+    monkeypatch.chdir(tmp_path / "My set")
+    assert default_name(source) == "my_set"
 
 
 def test_a_default_name_is_always_allowed():

@@ -195,8 +195,8 @@ def test_statistics_are_those_of_the_audio_not_of_the_rounded_records(unbroken, 
         values = np.concatenate([front_end(waveform) for waveform in waveforms]).astype(np.float64)
         found = manifest.statistics([part])
         assert found.count == len(values)
-        np.testing.assert_allclose(found.mean, values.mean(axis=0), rtol=1e-10)
-        np.testing.assert_allclose(found.variance, values.var(axis=0), rtol=1e-9)
+        np.testing.assert_allclose(found.mean, values.mean(axis=0), rtol=1e-7)
+        np.testing.assert_allclose(found.variance, values.var(axis=0), rtol=1e-7)
 
 
 def test_one_label_only(tmp_path, make_clips, job_config):

@@ -8,6 +8,7 @@ import pytest
 from beam_preprocess import __main__ as main_module
 from beam_preprocess.log_mel import PRESETS
 from tfrecords import command_line
+from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,12 @@ def config_of(*arguments):
         )
     assert stop.value.code == 0
     return found[0]
+
+
+def parsed(*arguments):
+    flag_values = fresh_flags()
+    flag_values(["beam_preprocess", *arguments])
+    return flag_values
 
 
 def test_help_lists_the_flags():
@@ -140,7 +147,7 @@ def test_mistakes_end_in_one_line_and_status_2(clips, tmp_path, capfd, arguments
 def test_flags_become_the_configuration():
     config = config_of(
         "--input=/data/My Music/", "--output=/out/", "--preset=librosa", "--hop_length=256", "--record_dtype=float32",
-        "--train_size=0.7", "--valid_size=0.1", "--seed=3", "--label_column=style", "--group_column=band",
+        "--train_size=0.7", "--valid_size=0.1", "--seed=3",
         "--num_shards=7", "--min_frames=10", "--max_duration_s=5", "--max_reject_fraction=0.5",
         "--label_folder=top", "--max_archive_bytes=1000",
     )  # fmt: skip
@@ -149,9 +156,23 @@ def test_flags_become_the_configuration():
     assert config.front_end.n_mels == PRESETS["librosa"].n_mels
     assert config.dtype == "float32"
     assert (config.split.train_size, config.split.valid_size, config.split.seed) == (0.7, 0.1, 3)
-    assert (config.label_column, config.group_column, config.num_shards) == ("style", "band", 7)
+    assert config.num_shards == 7
     assert (config.min_frames, config.max_duration_s, config.max_reject_fraction) == (10, 5.0, 0.5)
     assert (config.label_folder, config.max_archive_bytes) == ("top", 1000)
+
+
+def test_columns_are_for_lists():
+    columns = ("--label_column=style", "--group_column=band")
+    config = config_of("--input=tracks.csv", "--output=out", *columns)
+    assert (config.label_column, config.group_column) == ("style", "band")
+    for column in columns:
+        with pytest.raises(UserError, match=r"are for a \.csv"):
+            main_module.make_config(parsed("--input=music", "--output=out", column))
+
+
+def test_folds_exclude_the_other_splits():
+    with pytest.raises(UserError, match="--folds excludes"):
+        main_module.make_config(parsed("--input=in", "--output=out", "--folds=5", "--train_size=0.8"))
 
 
 def test_every_field_of_the_front_end_is_a_flag():

@@ -1,14 +1,10 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_preprocess import job, pipeline
-from tfrecords.command_line import UserError
+from beam_preprocess import job
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
 
@@ -39,39 +35,6 @@ def test_the_dataset_is_sound(one_worker):
     assert list(problems(manifest, one_worker)) == []
     assert manifest.tracks(["all"]) == {"blues": 4, "jazz": 4, "rock": 4}
     assert manifest.tracks(["fold_0"]) == {"blues": 2, "jazz": 2, "rock": 2}
-
-
-def test_every_core_is_used_by_threads_unless_told():
-    direct = pipeline.parse_options([]).view_as(DirectOptions)
-    assert (direct.direct_num_workers, direct.direct_running_mode) == (os.cpu_count(), "multi_threading")
-    args = ["--direct_num_workers=3", "--direct_running_mode=in_memory"]
-    direct = pipeline.parse_options(args).view_as(DirectOptions)
-    assert (direct.direct_num_workers, direct.direct_running_mode) == (3, "in_memory")
-
-
-def test_the_default_runner_looks_for_no_other_engine():
-    made = pipeline.make_pipeline(pipeline.parse_options([]))
-    assert type(made.runner) is FnApiRunner
-
-
-def test_a_runner_of_choice_is_left_to_beam():
-    options = pipeline.parse_options(["--runner=FlinkRunner", "--flink_master=localhost:8081", "--other=1"])
-    assert options.view_as(StandardOptions).runner == "FlinkRunner"
-
-
-@pytest.mark.parametrize(
-    ("beam_args", "message"),
-    [
-        (["--fold=5"], "unknown flag --fold "),
-        (["--direct_num_workers=2", "--nonsense"], "unknown flag --nonsense "),
-        (["--direct_num_workers", "2", "music"], "unexpected argument 'music'"),
-        (["music", "--direct_num_workers", "2"], "unexpected argument 'music'"),
-        (["--direct_num_workers=2", "5"], "unexpected argument '5'"),
-    ],
-)
-def test_mistaken_flags(beam_args, message):
-    with pytest.raises(UserError, match=message):
-        pipeline.parse_options(beam_args)
 
 
 def test_workers_need_neither_tensorflow_nor_librosa():

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -145,8 +146,19 @@ def test_lists_name_tracks_whatever_their_extension():
 
 
 def test_a_track_in_two_lists():
-    with pytest.raises(UserError, match=r"blues/0\.au is in both train and test"):
+    with pytest.raises(UserError, match=r"blues/0\.wav, or its name with another extension, is in train and test"):
         splits.assign_by_lists(LISTED, {"train": ["blues/0.wav"], "test": ["rock/1.wav", "blues/0.au"]})
+
+
+def test_tracks_that_differ_by_extension_only_are_told_apart_by_lists_that_do():
+    tracks = [dataclasses.replace(LISTED[0], track_id=f"blues/0.{extension}") for extension in ("mp3", "ogg", "aiff")]
+    lists = {"train": ["blues/0.mp3"], "test": ["blues/0.ogg"]}
+    assert splits.assign_by_lists(tracks, lists) == ["train", "test", None]
+
+
+def test_a_line_that_is_no_path():
+    with pytest.raises(UserError, match="no track of the list train"):
+        splits.assign_by_lists(LISTED, {"train": ["."], "test": ["blues/0.wav"]})
 
 
 def test_a_track_twice_in_one_list():

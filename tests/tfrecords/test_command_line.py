@@ -113,13 +113,12 @@ def test_names_that_the_terminal_cannot_show_are_escaped():
     assert (done.returncode, done.stdout) == (0, "Bj\\xf6rk \\u266b\n")
 
 
-@pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_reader_that_goes_away_is_no_error(lines):
+def run_for_no_reader(code):
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = run_program(
-            PROGRAM.format(body=f"print('line\\n' * {lines})"),
+        return run_program(
+            code,
             capture_output=False,
             stdout=writer,
             stderr=subprocess.PIPE,
@@ -127,6 +126,18 @@ def test_a_reader_that_goes_away_is_no_error(lines):
         )
     finally:
         os.close(writer)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_goes_away_is_no_error(lines):
+    done = run_for_no_reader(PROGRAM.format(body=f"print('line\\n' * {lines})"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_of_the_help_that_goes_away_is_no_error(lines):
+    program = PROGRAM.replace('usage=""', f"usage='line\\n' * {lines}").replace('"program"', '"program", "--help"')
+    done = run_for_no_reader(program.format(body="1"))
     assert (done.returncode, done.stderr) == (0, "")
 
 

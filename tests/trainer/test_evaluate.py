@@ -11,7 +11,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate
 from trainer.metrics import wilson_interval
-from trainer.training_job import CHECKPOINT_FILE, TrainingJob
+from trainer.training_job import CHECKPOINT_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
 
 
 def by_hand(job_dir, data, parts):
@@ -59,6 +59,7 @@ def test_the_score_of_the_test_part_is_what_the_model_says(scored, trained, tiny
     assert summary["chance"] == pytest.approx(1 / 3)
     assert summary["parts"] == ["test"]
     assert summary["seen_in_training"] is False
+    assert summary["tracks_without_patch"] == 0
     assert (summary["model"], summary["seed"], summary["data_dir"]) == ("time", 0, str(tiny.path))
 
 
@@ -71,8 +72,10 @@ def test_the_report_is_about_this_evaluation(scored, tiny):
     output_dir, summary = scored
     page = (output_dir / "report.html").read_text("utf-8")
     assert f"{100 * summary['track_accuracy_mean']:.1f} %" in page
-    for words in ("time", str(tiny.path), "f" * 64, "80 frames, 1.86 s", "blues", "data:image/png"):
+    for words in ("time", str(tiny.path), "f" * 64, "80 frames, 1.86 s", "blues", "data:image/png", "test report"):
         assert words in page
+    for words in ("Seen in training", "Tracks without a patch", "Training dataset"):
+        assert words not in page
     assert sorted(path.name for path in output_dir.iterdir()) == ["metrics.json", "report.html"]
 
 
@@ -85,7 +88,8 @@ def test_parts_by_name_and_whether_training_saw_them(trained, tiny, tmp_path, pa
     assert (summary["seen_in_training"], summary["tracks"]) == (seen, 6 * len(names))
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
-    assert ("no score for new music" in (tmp_path / "report.html").read_text("utf-8")) == seen
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Seen in training" in page and "report on training data" in page and "test report" not in page
 
 
 def test_another_dataset_is_normalised_as_training_was(trained, tmp_path, write_dataset):
@@ -94,8 +98,38 @@ def test_another_dataset_is_normalised_as_training_was(trained, tmp_path, write_
     patches, tracks = by_hand(trained, data, ["train"])
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
-    assert summary["seen_in_training"] is False
     assert summary["data_dir"] == str(data.path)
+
+
+def test_of_another_dataset_it_is_not_known_whether_training_saw_it(trained, tiny, tmp_path, write_dataset, capsys):
+    data = write_dataset(tmp_path / "other", seed=5, fingerprint="0" * 64, frames=(160, 250))
+    run(f"--job_dir={trained}", f"--data_dir={data.path}", "--parts=train,test", f"--output_dir={tmp_path}/out")
+    assert json.loads((tmp_path / "out" / METRICS_FILE).read_text())["seen_in_training"] is None
+    told = "another dataset than the one trained on: it may hold training tracks"
+    page = (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+    assert f"warning: {told}\n" in capsys.readouterr().out
+    assert told in page
+    assert f'Dataset fingerprint</th><td class="text">{"0" * 64}</td>' in page
+    assert f'Training dataset</th><td class="text">{tiny.path}, fingerprint {"f" * 64}</td>' in page
+
+
+def test_tracks_that_give_no_patch_are_told_of(trained, tmp_path, write_dataset, capsys):
+    data = write_dataset(tmp_path / "other", frames=(70, 90), tracks_per_label=4)
+    short = sum(len(record.log_mel) < 80 for record in data.records["test"])
+    assert 0 < short < 12
+    run(f"--job_dir={trained}", f"--data_dir={data.path}", f"--output_dir={tmp_path}/out")
+    summary = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    assert (summary["tracks_without_patch"], summary["tracks"]) == (short, 12 - short)
+    told = f"tracks shorter than a patch, not in the score: {short}"
+    assert f"warning: {told}\n" in capsys.readouterr().out
+    assert told in (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+
+
+def test_no_metrics_without_a_report(trained, tmp_path):
+    (tmp_path / REPORT_FILE).mkdir()
+    with pytest.raises(UserError, match=r"report\.html cannot be written: Is a directory"):
+        evaluate.evaluate(trained, tmp_path)
+    assert not (tmp_path / METRICS_FILE).exists()
 
 
 def test_the_same_dataset_elsewhere_is_still_the_same(trained, tiny, tmp_path):
@@ -154,12 +188,36 @@ def test_a_job_without_a_model(trained, tmp_path):
 
 def test_the_command_writes_beside_the_job_and_prints_the_table(trained, tmp_path, capsys):
     job_dir = shutil.copytree(trained, tmp_path / "job")
-    run(f"--job_dir={job_dir}", "--parts=valid")
+    run(f"--job_dir={job_dir}")
     said = capsys.readouterr().out
     assert {"metrics.json", "report.html"} < {path.name for path in job_dir.iterdir()}
     assert said.splitlines()[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
-    assert "warning: these parts were trained or validated on" in said
+    assert "warning" not in said
     assert said.splitlines()[-1] == f"report: {job_dir}/report.html"
+
+
+def test_the_command_warns_of_parts_that_training_saw(trained, tmp_path, capsys):
+    run(f"--job_dir={trained}", "--parts=valid", f"--output_dir={tmp_path}")
+    said = capsys.readouterr().out
+    assert "warning: these parts were trained or validated on: no score for new music\n" in said
+
+
+@pytest.mark.parametrize("flag", ["--data_dir=data", "--parts=valid"])
+def test_the_score_of_the_test_part_is_not_replaced_by_another(trained, flag):
+    with pytest.raises(UserError, match=r"^--data_dir and --parts need --output_dir=DIR"):
+        run(f"--job_dir={trained}", flag)
+    assert not (trained / METRICS_FILE).exists()
+
+
+def test_a_mistake_makes_no_directory(trained, tmp_path):
+    for arguments in (
+        [f"--job_dir={tmp_path}/no"],
+        [f"--job_dir={tmp_path}/no", f"--output_dir={tmp_path}/out"],
+        [f"--job_dir={trained}", "--parts=no", f"--output_dir={tmp_path}/out"],
+    ):
+        with pytest.raises(UserError):
+            run(*arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_on_the_command_line(trained, tmp_path):

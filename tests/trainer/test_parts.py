@@ -68,8 +68,25 @@ def test_folds_that_cannot_be(folds, flags, message):
 
 
 def test_two_parts_are_too_few(two):
-    with pytest.raises(UserError, match=r"needs three parts .* has train, test"):
+    with pytest.raises(UserError, match=r"needs folds, or the parts train, valid and test; .* has train, test; "):
         choose_parts(two)
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "validation", "test"), ("a", "b", "c"), ("fold_0", "fold_1", "fold_2", "rest"), ("all",)]
+)
+def test_parts_of_other_names_are_not_guessed_at(tmp_path, write_dataset, names):
+    manifest = write_dataset(tmp_path / "d", parts=names, frames=(5, 9), mel_bands=2).manifest
+    told = f"has {', '.join(names)}; name the lists train.txt, valid.txt, test.txt$"
+    for flags in ({}, {"test_fold": 0}):
+        with pytest.raises(UserError, match=told):
+            choose_parts(manifest, **flags)
+
+
+def test_two_folds_are_too_few(tmp_path, write_dataset):
+    manifest = write_dataset(tmp_path / "d", parts=("fold_0", "fold_1"), frames=(5, 9), mel_bands=2).manifest
+    with pytest.raises(UserError, match=r"needs three folds or more; the dataset has fold_0, fold_1$"):
+        choose_parts(manifest)
 
 
 def test_parts_without_a_patch_are_refused(two):

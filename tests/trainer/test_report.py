@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfrecords.command_line import UserError
 from tfrecords.plots import Spectrogram
 from trainer import metrics, report
 
@@ -104,6 +105,19 @@ def test_says_what_was_found(page):
     assert page.text.index("/059.wav") < page.text.index("/010.wav")
 
 
+def test_training_data_do_not_pass_for_a_test(tmp_path, page):
+    assert "Genre recognition, test report: 50.0 %" in page.text
+    page = Page(write(tmp_path / "report.html", training_data=True))
+    assert "Genre recognition, report on training data: 50.0 %" in page.text
+    assert "Music genre recognition: report on training data" in page.text
+    assert "of 120 tracks recognised, training data: no score for new music" in page.text
+    assert "test report" not in page.text and "test tracks" not in page.text
+
+
+def test_cards_are_as_high_as_what_they_hold(text):
+    assert re.search(r"\nmain \{[^}]*align-items: start;", text)
+
+
 def test_sections_without_content_are_left_out(tmp_path):
     page = Page(write(tmp_path / "report.html", summary=summary(), history=None, samples=[], facts={}))
     assert len(page.all("img")) == 1
@@ -130,8 +144,8 @@ def test_a_failed_write_leaves_the_old_report_alone(tmp_path, monkeypatch):
     path.write_text("old")
     with pytest.raises(ValueError, match="history must hold"):
         write(path, history={"loss": [1.0], "accuracy": []} | {"val_loss": [1.0, 2.0]})
-    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
-    with pytest.raises(OSError, match="no"):
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(UserError, match=r"report\.html cannot be written: disk full"):
         write(path, history=None, samples=[])
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

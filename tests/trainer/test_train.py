@@ -9,7 +9,7 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer import plots, train
-from trainer.training_job import CONFIG_FILE, TrainingJob, read_history
+from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
 
 ROOT = Path(__file__).parents[2]
 
@@ -155,13 +155,15 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
     job_dir = tmp_path / "job"
     (job_dir / "logs" / "old").mkdir(parents=True)
     (job_dir / CONFIG_FILE).write_text("{}")
-    (job_dir / "notes.txt").write_text("mine")
+    for name in (METRICS_FILE, REPORT_FILE, "notes.txt"):
+        (job_dir / name).write_text("mine")
     arguments = ["--model=time", "--epochs=1", "--overwrite"]
     done = run_program(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "epoch 1 of 1: loss " in done.stdout
     assert json.loads((job_dir / CONFIG_FILE).read_text())["epochs"] == 1
-    assert not (job_dir / "logs" / "old").exists()
+    for name in ("logs/old", METRICS_FILE, REPORT_FILE):
+        assert not (job_dir / name).exists()
     assert (job_dir / "notes.txt").read_text() == "mine"
 
 
@@ -171,6 +173,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
         ([], "--data_dir=OUT and --job_dir=JOB are needed"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/job"], "cannot be made: Not a directory"),
         (["--data_dir={data}/no", "--job_dir={data}/job"], "{data}/no: no such directory"),
+        (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time, got"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
     ],
 )

@@ -62,6 +62,7 @@ def test_a_directory_without_a_job(tmp_path):
         {"statistics": {}},
         {"statistics": []},
         {"epochs": 0},
+        {"model": "tiem"},
         {"epochs": "many"},
         {"learning_rate": None},
         {"unknown": 1},

@@ -1,19 +1,24 @@
 """The models, one file each, by the names that --model takes."""
 
-from collections.abc import Callable
-
-import keras
+import importlib
+from typing import TYPE_CHECKING
 
 from tfrecords.command_line import UserError
-from trainer.models import black_box, time
 
-MODELS: dict[str, Callable[..., keras.Model]] = {
-    "black_box": black_box.build,
-    "time": time.build,
-}
+if TYPE_CHECKING:
+    import keras
+
+# Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
+MODELS = ("black_box", "time")
 
 
-def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **options: int) -> keras.Model:
+def check_name(name: str) -> None:
+    """Raises UserError when there is no such model."""
+    if name not in MODELS:
+        raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **options: int) -> "keras.Model":
     """A model that is not yet trained nor compiled.
 
     Args:
@@ -28,8 +33,8 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
     Raises:
       UserError: no such model, or its filters are larger than the input.
     """
-    if name not in MODELS:
-        raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+    check_name(name)
     if num_classes < 2:
         raise UserError(f"num_classes must be at least 2, got {num_classes}")
-    return MODELS[name](num_classes=num_classes, input_shape=input_shape, **options)
+    build = importlib.import_module(f"trainer.models.{name}").build
+    return build(num_classes=num_classes, input_shape=input_shape, **options)

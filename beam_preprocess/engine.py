@@ -1,0 +1,123 @@
+"""What runs the pipeline: Beam's options, the runner, and what a person is told when it fails."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import apache_beam as beam
+import threadpoolctl
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_preprocess import finish, pipeline, storage
+from beam_preprocess.config import JobConfig
+from beam_preprocess.finish import Dataset
+from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.plan import Plan
+from beam_preprocess.progress import Progress
+from tfrecords.command_line import UserError
+
+# A system error as Beam hands it on: at the end of a worker's traceback, as text.
+_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running [^]]*\])?$", re.MULTILINE)
+
+
+def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options, with every core in use where the user does not say otherwise.
+
+    Raises:
+      UserError: a word is no flag, a value is not what Beam takes, or a flag is neither ours nor Beam's (other engines
+        have flags of their own, so there it may pass).
+    """
+    for before, word in zip(("", *beam_args), beam_args, strict=False):
+        # Beam takes "--flag value" for "--flag=value", and drops other words without a sound.
+        if not word.startswith("-") and (not before.startswith("--") or "=" in before):
+            raise UserError(f"unexpected argument {word!r}; flags are written --name=value (see --help)")
+    options, unknown = _parse(beam_args)
+    if is_local(options):
+        if unknown:
+            raise UserError(f"unknown flag --{unknown[0]} (see --help; Beam's own flags are accepted too)")
+        direct = options.view_as(DirectOptions)
+        if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
+            direct.direct_num_workers = os.cpu_count() or 1
+        if not any(argument.startswith("--direct_running_mode") for argument in beam_args):
+            # Threads, not processes: libsndfile, soxr and scipy.fft release the interpreter, and a process more costs
+            # seconds of imports. Two threads take half the time of two processes on a thousand clips.
+            direct.direct_running_mode = "multi_threading"
+    return options
+
+
+def _parse(beam_args: Sequence[str]) -> tuple[PipelineOptions, list[str]]:
+    """Beam's options, and the names of those that Beam does not know."""
+    said = io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stderr(said):
+            options = PipelineOptions(list(beam_args))
+            every, known = options.get_all_options(retain_unknown_options=True), options.get_all_options()
+    except SystemExit:
+        # argparse prints all it knows, then what is wrong, then leaves.
+        raise UserError(said.getvalue().strip().rpartition("error: ")[2]) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    return options, sorted(set(every) - set(known))
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the job runs in this process, for want of another runner."""
+    return options.view_as(StandardOptions).runner is None
+
+
+def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:
+    """Runs the pipeline to its end, with its progress on standard error.
+
+    Raises:
+      UserError: too many rejects, no such runner, or the system refused something, such as room on a disk.
+    """
+    here = storage.local_path(config.output)
+    local = is_local(options)
+    with contextlib.ExitStack() as stack:
+        if here:
+            stack.enter_context(Progress(here, plan, sys.stderr))
+        if local:
+            # Workers of this process print each traceback besides raising it; and they limit its BLAS for good.
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
+            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        job = make_pipeline(options)
+        pipeline.build(job, config, Dataset.of(config, plan), front_end)
+        try:
+            job.run().wait_until_finish()
+        except Exception as error:
+            _explain(config, plan, str(error))
+            raise
+
+
+def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """A pipeline on the runner asked for; by default on this machine, without looking for another engine first.
+
+    Raises:
+      UserError: Beam has no such runner.
+    """
+    # Beam's own default tries to download an engine from the internet, then silently falls back to this one.
+    runner = FnApiRunner() if is_local(options) else None
+    try:
+        return beam.Pipeline(runner=runner, options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        name = options.view_as(StandardOptions).runner
+        raise UserError(f"--runner={name} cannot be used: {storage.cause(error)}") from None
+
+
+def _explain(config: JobConfig, plan: Plan, error: str) -> None:
+    """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
+    text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
+    reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
+    finish.check_rejects(config, reasons, plan.num_tracks)
+    if causes := _SYSTEM_ERROR.findall(error):
+        raise UserError(f"{config.output}: {causes[-1]}; mend it and run the command again, it keeps what is done")

@@ -76,7 +76,7 @@ def write_dataset(
         front_end=FRONT_END | {"n_mels": mel_bands} | dict(front_end),
         dtype=dtype,
         parts=written,
-        split={"method": "given", "group_safe": True},
+        split={"method": "given", "grouped": True, "group_safe": True},
         rejects={"too_short": 2},
         fingerprint=fingerprint,
         versions={"numpy": "2"},

@@ -123,7 +123,9 @@ def test_an_archive_stays_unpacked_until_the_dataset_is_finished(make_clips, job
     assert "unpacking" not in printed
     assert "4 of 4 shards are kept" in printed
     assert not (tmp_path / "out" / ".partial").exists()
-    assert [line["track_id"] for line in read_rejects(tmp_path / "out")] == ["blues/blues.00000.wav"]
+    (reject,) = read_rejects(tmp_path / "out")
+    assert reject["track_id"] == "blues/blues.00000.wav"
+    assert reject["uri"] == f"{tmp_path}/music.tar/music/blues/blues.00000.wav"
 
 
 def test_a_file_that_is_not_there_is_a_reject(remote, job_config, read_rejects):

@@ -125,6 +125,28 @@ def test_tracks_that_give_no_patch_are_told_of(trained, tmp_path, write_dataset,
     assert told in (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("split", "groups", "told"),
+    [
+        ({"grouped": True, "group_safe": True}, "kept_apart", None),
+        ({"grouped": False, "group_safe": True}, "not_given", "no artists were given"),
+        ({"grouped": True, "group_safe": False}, "torn", "some artists are in both training and test"),
+    ],
+)
+def test_what_the_split_did_about_artists_is_told(trained, tiny, tmp_path, capsys, split, groups, told):
+    data = tmp_path / "data"
+    shutil.copytree(tiny.path, data)
+    manifest = json.loads((data / FILE_NAME).read_text())
+    (data / FILE_NAME).write_text(json.dumps(manifest | {"split": split}))
+    run(f"--job_dir={trained}", f"--data_dir={data}", f"--output_dir={tmp_path}/out")
+    assert json.loads((tmp_path / "out" / METRICS_FILE).read_text())["groups"] == groups
+    printed, page = capsys.readouterr().out, (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+    assert ("warning:" in printed) == (told is not None)
+    if told:
+        assert told in printed
+        assert told in page
+
+
 def test_no_metrics_without_a_report(trained, tmp_path):
     (tmp_path / REPORT_FILE).mkdir()
     with pytest.raises(UserError, match=r"report\.html cannot be written: Is a directory"):

@@ -140,7 +140,9 @@ def _warnings(summary: Mapping[str, Any]) -> dict[str, str]:
     if summary["seen_in_training"] is None:
         warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
     if summary["groups"] == "not_given":
-        warnings["Artists"] = "no artists were given, so one may be in both training and test: the score may be too good"
+        warnings["Artists"] = (
+            "no artists were given, so one may be in both training and test: the score may be too good"
+        )
     if summary["groups"] == "torn":
         warnings["Artists"] = "some artists are in both training and test: the score is too good"
     if missing := summary["tracks_without_patch"]:

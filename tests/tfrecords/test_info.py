@@ -23,7 +23,7 @@ def test_the_description_holds_what_one_asks_for(own):
     for line in (
         "front end: sample_rate 22050, frame_length 1024, hop_length 512, n_mels 4",
         "records: [frames, 4] float16",
-        "split: method given, group_safe True",
+        "split: method given, grouped True, group_safe True",
         "rejects: 2 too_short",
         f"fingerprint: {'f' * 64}",
     ):

@@ -5,13 +5,11 @@ from typing import Any
 
 from beam_preprocess import splits
 from beam_preprocess.config import JobConfig, SplitConfig
-from beam_preprocess.messages import say
+from beam_preprocess.messages import say, some
 from beam_preprocess.plan import Plan, make_plan
 from beam_preprocess.tracks import Track
 from tfrecords.command_line import UserError
 from tfrecords.info import aligned
-
-_SHOWN = 3
 
 
 def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
@@ -32,7 +30,7 @@ def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
     groups = {track.group for track, part in zip(tracks, parts, strict=True) if part is not None}
     torn = splits.torn_groups(tracks, parts)
     if torn:
-        say(f"warning: {len(torn)} groups are in more than one part ({_some(torn)}): scores will look too good")
+        say(f"warning: {len(torn)} groups are in more than one part ({some(torn)}): scores will look too good")
     grouped = any(track.group != track.track_id for track in tracks)
     split |= {"groups": len(groups), "grouped": grouped, "group_safe": not torn}
     plan = make_plan(config, tracks, parts, split)
@@ -61,10 +59,4 @@ def _tell_parts(plan: Plan) -> None:
     lacking = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
     missing = [f"{part} lacks {', '.join(labels)}" for part, labels in lacking.items() if labels]
     if missing:
-        say(f"warning: too few groups to have each label in each part: {_some(missing, '; ')}")
-
-
-def _some(items: Sequence[str], separator: str = ", ") -> str:
-    """The first few items, and how many more there are."""
-    more = len(items) - _SHOWN
-    return separator.join(items[:_SHOWN]) + (f"{separator}and {more} more" if more > 0 else "")
+        say(f"warning: too few groups to have each label in each part: {some(missing, '; ')}")

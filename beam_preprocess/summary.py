@@ -8,12 +8,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, storage
 from beam_preprocess.config import JobConfig
-from beam_preprocess.messages import say
+from beam_preprocess.messages import SHOWN, say, some
 from beam_preprocess.plan import Plan
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
-
-_SHOWN = 3
 
 
 def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: float) -> None:
@@ -55,14 +53,9 @@ def _tell_duplicates(plan: Plan, manifest: Manifest) -> None:
     part_of = {track.track_id: shard.part for shard in plan.shards for track in shard.tracks}
     across = sum(len({part_of[track_id] for track_id in same}) > 1 for same in manifest.duplicates)
     say(f"warning: {len(manifest.duplicates)} recordings are there more than once ({across} of them across parts):")
-    for same in manifest.duplicates[:_SHOWN]:
+    for same in manifest.duplicates[:SHOWN]:
         places: dict[str, list[str]] = defaultdict(list)
         for track_id in same:
             places[part_of[track_id]].append(track_id)
-        say("  " + "; ".join(f"{_some(track_ids)} in {part}" for part, track_ids in list(places.items())[:_SHOWN]))
+        say("  " + "; ".join(f"{some(track_ids)} in {part}" for part, track_ids in list(places.items())[:SHOWN]))
     say("  manifest.json lists all, under duplicates")
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

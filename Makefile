@@ -32,7 +32,7 @@ help:
 	@echo "make lint                  style and types"
 	@echo "make clean                 removes the environment and the demos"
 
-$(VENV)/installed: setup.py constraints.txt
+$(VENV)/installed: setup.py beam_preprocess/requirements.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found; install one, or name it: make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .

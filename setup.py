@@ -7,6 +7,7 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"^## (\d+\.\d+\.\d+)", (HERE / "CHANGELOG.md").read_text("utf-8"), re.M).group(1)
+REQUIREMENTS = (HERE / "beam_preprocess/requirements.txt").read_text("utf-8").splitlines()
 
 setuptools.setup(
     name="music-genre-tfrecords",
@@ -18,25 +19,16 @@ setuptools.setup(
     python_requires=">=3.11,<3.13",
     packages=["beam_preprocess", "benchmarks", "tfrecords", "tools", "trainer", "trainer.models"],
     install_requires=[
-        "absl-py",
-        "apache-beam>=2.76",
-        "google-crc32c",
+        *(line for line in REQUIREMENTS if not line.startswith("#")),
         "keras>=3.13",
-        "librosa>=0.11",
         "matplotlib",
-        "numpy",
-        "protobuf",
-        "scipy",
-        "soundfile",
-        "soxr",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
         "tensorflow-io>=0.37.1",
-        "threadpoolctl",
     ],
     extras_require={
-        "test": ["hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
-        "gcp": ["apache-beam[gcp]>=2.76"],
+        "test": ["apache-beam[gcp]", "hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
+        "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],
     },

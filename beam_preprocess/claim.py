@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Set
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -39,11 +40,12 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         files = [shard.file for shard in plan.shards]
         storage.make_directories(storage.partial_dir(output))
         stale = set(unfinished["files"]) - set(files) if unfinished and not overwrite else set()
-        storage.delete([FileSystems.join(output, name) for name in sorted(stale | {finish.REJECTS_FILE})])
+        _delete_files(output, stale | {finish.REJECTS_FILE})
         job = {"configuration": plan.configuration, "files": files}
         storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
-        lines = "".join(f"{shard.to_json()}\n" for shard in plan.shards)
-        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}", lines)
+        with storage.replacing(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}") as file:
+            for shard in plan.shards:
+                file.write(f"{shard.to_json()}\n".encode("ascii"))
     return None
 
 
@@ -74,15 +76,16 @@ def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | 
         (match,) = FileSystems.match([FileSystems.join(output, "*.tfrecord-*-of-*")])
         names_found = [FileSystems.split(metadata.path)[1] for metadata in match.metadata_list]
         shards = [name for name in names_found if _SHARD_NAME.fullmatch(name)]
-    names = [
-        manifest.FILE_NAME,
-        *shards,
-        *(unfinished or {}).get("files", ()),
-        finish.REJECTS_FILE,
-        finish.METRICS_FILE,
-    ]
-    storage.delete([FileSystems.join(output, name) for name in dict.fromkeys(names)])
+    storage.delete([FileSystems.join(output, manifest.FILE_NAME)])
+    _delete_files(output, {*shards, *(unfinished or {}).get("files", ()), finish.REJECTS_FILE, finish.METRICS_FILE})
     storage.delete([storage.partial_dir(output)])
+
+
+def _delete_files(output: str, names: Set[str]) -> None:
+    """Deletes those of the files that are there, after one listing: to ask for each of thousands takes minutes."""
+    (match,) = FileSystems.match([FileSystems.join(output, "*")])
+    uris = {FileSystems.split(metadata.path)[1]: metadata.path for metadata in match.metadata_list}
+    FileSystems.delete([uris[name] for name in sorted(uris.keys() & names)])
 
 
 def load_manifest(output: str) -> Manifest | None:

@@ -1,6 +1,7 @@
 """What runs the pipeline: Beam's options, the runner, and what a person is told when it fails."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -8,13 +9,15 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import apache_beam as beam
+import grpc
 import threadpoolctl
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.config import JobConfig
@@ -22,8 +25,11 @@ from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
+from beam_preprocess.tracks import Track, absolute
 from tfrecords.command_line import UserError
 
+# Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
+_LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 # A system error as Beam hands it on: at the end of a worker's traceback, as text.
 _SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running [^]]*\])?$", re.MULTILINE)
 
@@ -70,48 +76,91 @@ def _parse(beam_args: Sequence[str]) -> tuple[PipelineOptions, list[str]]:
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the job runs in this process, for want of another runner."""
-    return options.view_as(StandardOptions).runner is None
+    """Whether the job runs on this machine, in Beam's local runner."""
+    return _runner(options) in _LOCAL_RUNNERS
+
+
+def is_template(options: PipelineOptions) -> bool:
+    """Whether the job is only described here, for Dataflow to run it later (a Flex Template's launcher does this)."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
+
+
+def _runner(options: PipelineOptions) -> str | None:
+    return options.view_as(StandardOptions).runner
+
+
+def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track]) -> None:
+    """Checks that the workers can read and write what the job names, as far as that is known beforehand.
+
+    Raises:
+      UserError: Dataflow is to read or write files of this machine.
+    """
+    if _runner(options) != "DataflowRunner":
+        return
+    here = next((uri for uri in (output, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
+    if here is not None:
+        raise UserError(
+            f"--runner=DataflowRunner: {here} is on this machine, out of the workers' reach; use gs:// paths"
+        )
 
 
 def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:
-    """Runs the pipeline to its end, with its progress on standard error.
+    """Runs the pipeline to its end, with its progress on standard error; a template is only handed over.
 
     Raises:
-      UserError: too many rejects, no such runner, or the system refused something, such as room on a disk.
+      UserError: too many rejects, no such runner, the system refused something, such as room on a disk, or the engine
+        failed.
     """
     here = storage.local_path(config.output)
     local = is_local(options)
     with contextlib.ExitStack() as stack:
-        if here:
+        if here and not is_template(options):
             stack.enter_context(Progress(here, plan, sys.stderr))
         if local:
             # Workers of this process print each traceback besides raising it; and they limit its BLAS for good.
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        else:
+            # The page on which the job can be watched, and what its service says of it.
+            logging.getLogger("apache_beam.runners.dataflow").setLevel(logging.INFO)
         job = make_pipeline(options)
-        pipeline.build(job, config, Dataset.of(config, plan), front_end)
+        # Workers may run in another directory than the launcher.
+        reachable = dataclasses.replace(config, output=absolute(config.output))
+        pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end)
         try:
-            job.run().wait_until_finish()
+            result = job.run()
+            if not is_template(options):
+                _wait(result)
         except Exception as error:
             _explain(config, plan, str(error))
-            raise
+            if local:
+                raise
+            raise UserError(f"--runner={_runner(options)}: the job failed: {_cause(error)}") from error
+
+
+def _wait(result: PipelineResult) -> None:
+    """Until the job has ended.
+
+    Raises:
+      UserError: not by its own success.
+    """
+    result.wait_until_finish()
+    if result.state != PipelineState.DONE:
+        raise UserError(f"it ended as {result.state}")
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     """A pipeline on the runner asked for; by default on this machine, without looking for another engine first.
 
     Raises:
-      UserError: Beam has no such runner.
+      UserError: Beam has no such runner, or lacks what it needs.
     """
-    # Beam's own default tries to download an engine from the internet, then silently falls back to this one.
     runner = FnApiRunner() if is_local(options) else None
     try:
         return beam.Pipeline(runner=runner, options=options)
     except (ValueError, ImportError, AttributeError) as error:
-        name = options.view_as(StandardOptions).runner
-        raise UserError(f"--runner={name} cannot be used: {storage.cause(error)}") from None
+        raise UserError(f"--runner={_runner(options)} cannot be used: {storage.cause(error)}") from None
 
 
 def _explain(config: JobConfig, plan: Plan, error: str) -> None:
@@ -121,3 +170,11 @@ def _explain(config: JobConfig, plan: Plan, error: str) -> None:
     finish.check_rejects(config, reasons, plan.num_tracks)
     if causes := _SYSTEM_ERROR.findall(error):
         raise UserError(f"{config.output}: {causes[-1]}; mend it and run the command again, it keeps what is done")
+
+
+def _cause(error: Exception) -> str:
+    """What an engine says of a failure, without the workers' tracebacks, which it has logged."""
+    if isinstance(error, grpc.RpcError):
+        return f"{error.details()} ({error.code().name})"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

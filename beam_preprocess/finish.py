@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import Plan
-from beam_preprocess.result import ShardResult
+from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.versions import versions
 from tfrecords import manifest
 from tfrecords.command_line import UserError
@@ -32,6 +32,7 @@ class Dataset:
       labels: label names.
       parts: part names, in order.
       split: how tracks were dealt into parts.
+      num_shards: over all parts.
       fingerprint: of the whole.
     """
 
@@ -39,37 +40,67 @@ class Dataset:
     labels: tuple[str, ...]
     parts: tuple[str, ...]
     split: dict[str, Any]
+    num_shards: int
     fingerprint: str
 
     @classmethod
     def of(cls, config: JobConfig, plan: Plan) -> "Dataset":
         """The dataset of a plan."""
-        return cls(config, plan.labels, plan.parts, dict(plan.split), plan.fingerprint)
+        return cls(config, plan.labels, plan.parts, dict(plan.split), len(plan.shards), plan.fingerprint)
 
 
 class WriteManifest(beam.DoFn):
-    """list[ShardResult] -> the manifest's path, after everything else is in place."""
+    """list[ShardResult] -> the manifest's path, after everything else is in place.
+
+    Of single tracks the worker that does this holds the rejects, and those that are there more than once, no others.
+    """
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
-    def process(self, results: Sequence[ShardResult], duplicates: Iterable[tuple[str, ...]]) -> list[str]:
+    def process(
+        self, results: Sequence[ShardResult], rejects: Iterable[Rejected], duplicates: Iterable[tuple[str, ...]]
+    ) -> list[str]:
         """Writes the three files, and removes what only an unfinished job needs.
 
         Args:
-          results: of all shards.
+          results: of all shards; their own rejects and contents are not looked at.
+          rejects: of all shards.
           duplicates: track_ids of each recording that is there more than once.
         """
         dataset, output = self._dataset, self._dataset.config.output
+        if len(results) != dataset.num_shards:
+            # An engine may do this again after it was done: the plan is gone then, and the dataset complete.
+            if not _is_complete(dataset):
+                raise UserError(
+                    f"{output}: {len(results)} of {dataset.num_shards} shards were planned and written; "
+                    "every worker has to reach this directory under this name"
+                )
+            return [FileSystems.join(output, manifest.FILE_NAME)]
         results = sorted(results, key=lambda result: result.shard.file)
-        rejects = sorted((reject for result in results for reject in result.rejects), key=lambda item: item.track_id)
-        storage.write_text(output, REJECTS_FILE, "".join(f"{reject.to_json()}\n" for reject in rejects))
+        reasons = _write_rejects(output, rejects)
         tracks = sum(sum(result.tracks.values()) for result in results)
-        check_rejects(dataset.config, Counter(reject.reason for reject in rejects), tracks + len(rejects))
-        storage.write_text(output, METRICS_FILE, json.dumps(make_metrics(dataset, results), indent=1) + "\n")
-        storage.write_text(output, manifest.FILE_NAME, make_manifest(dataset, results, duplicates).to_json())
+        check_rejects(dataset.config, reasons, tracks + reasons.total())
+        metrics = make_metrics(dataset, results, reasons)
+        storage.write_text(output, METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
+        storage.write_text(output, manifest.FILE_NAME, make_manifest(dataset, results, reasons, duplicates).to_json())
         storage.delete([storage.partial_dir(output)])
         return [FileSystems.join(output, manifest.FILE_NAME)]
+
+
+def _is_complete(dataset: Dataset) -> bool:
+    text = storage.read_text(FileSystems.join(dataset.config.output, manifest.FILE_NAME))
+    return text is not None and Manifest.from_json(text, dataset.config.output).fingerprint == dataset.fingerprint
+
+
+def _write_rejects(output: str, rejects: Iterable[Rejected]) -> Counter[str]:
+    """Writes a line for each, sorted by track_id; gives their number by reason."""
+    reasons: Counter[str] = Counter()
+    with storage.replacing(output, REJECTS_FILE) as file:
+        for reject in sorted(rejects, key=lambda reject: reject.track_id):
+            reasons[reject.reason] += 1
+            file.write(f"{reject.to_json()}\n".encode("ascii"))
+    return reasons
 
 
 def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
@@ -83,7 +114,7 @@ def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
     raise UserError(f"{rejects} of {total} tracks cannot be used ({listed}) and {advice}; {where} names each")
 
 
-def make_metrics(dataset: Dataset, results: Sequence[ShardResult]) -> dict[str, Any]:
+def make_metrics(dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str]) -> dict[str, Any]:
     """What metrics.json holds: counts, and the workers' seconds by activity; these vary from run to run."""
     work_s: Counter[str] = Counter()
     for result in results:
@@ -91,7 +122,7 @@ def make_metrics(dataset: Dataset, results: Sequence[ShardResult]) -> dict[str, 
     return {
         "input": dataset.config.source,
         "tracks": sum(sum(result.tracks.values()) for result in results),
-        "rejects": dict(sorted(Counter(reject.reason for result in results for reject in result.rejects).items())),
+        "rejects": dict(sorted(reasons.items())),
         "audio_s": round(sum(result.audio_s for result in results), 3),
         "bytes": sum(result.shard.bytes for result in results),
         "shards": len(results),
@@ -100,7 +131,7 @@ def make_metrics(dataset: Dataset, results: Sequence[ShardResult]) -> dict[str, 
 
 
 def make_manifest(
-    dataset: Dataset, results: Sequence[ShardResult], duplicates: Iterable[tuple[str, ...]] = ()
+    dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str], duplicates: Iterable[tuple[str, ...]]
 ) -> Manifest:
     """The manifest of a dataset from the results of all its shards, sorted by file name."""
     parts = {}
@@ -113,7 +144,6 @@ def make_manifest(
             record_frames.update(result.record_frames)
         statistics = BandStatistics.merged((result.statistics for result in own), dataset.config.front_end.n_mels)
         parts[name] = Part(tuple(result.shard for result in own), dict(tracks), record_frames, statistics)
-    reasons = Counter(reject.reason for result in results for reject in result.rejects)
     return Manifest(
         name=dataset.config.name,
         labels=dataset.labels,

@@ -14,13 +14,13 @@ from beam_preprocess.plan import Plan
 from beam_preprocess.planning import plan_job
 from beam_preprocess.summary import tell_summary
 from beam_preprocess.tracks import Track, list_tracks
-from beam_preprocess.write_shard import kept_result, sidecar
+from beam_preprocess.write_shard import sidecar
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 
-def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = False) -> Manifest:
-    """Runs a whole job and returns the dataset's manifest.
+def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = False) -> Manifest | None:
+    """Runs a whole job and returns the dataset's manifest; None where Dataflow runs it later, from a template.
 
     Args:
       config: the job.
@@ -34,14 +34,20 @@ def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = F
     options = engine.parse_options(beam_args)
     front_end = FrontEnd(config.front_end)
     tracks = _list(config)
+    engine.check_reach(options, config.output, tracks)
     plan = plan_job(config, tracks)
     if done := claim_output(config.output, plan, overwrite=overwrite):
+        if engine.is_template(options):
+            raise UserError(f"{config.output} holds this dataset already: no job to describe (--overwrite starts over)")
         say(f"{config.output} holds this dataset already: nothing to do (--overwrite starts over)")
         return done
     if archive.is_archive(config.source):
         archive.unpack(config, tracks)
     _tell_kept(config, plan)
     engine.execute(config, plan, front_end, options)
+    if engine.is_template(options):
+        say(f"the job is handed over; {config.output} is complete once it holds manifest.json")
+        return None
     result = load_manifest(config.output)
     if result is None:
         raise UserError(f"{config.output}: the job ended without a manifest; see the engine's log")
@@ -61,7 +67,12 @@ def _list(config: JobConfig) -> list[Track]:
 
 
 def _tell_kept(config: JobConfig, plan: Plan) -> None:
-    (results,) = FileSystems.match([FileSystems.join(config.output, sidecar("*"))])
-    kept = sum(kept_result(config.output, shard) is not None for shard in plan.shards) if results.metadata_list else 0
-    if kept:
-        say(f"an earlier run was interrupted: {kept} of {len(plan.shards)} shards are kept")
+    """Tells of an earlier run. Each worker decides what to keep; to ask the same here would read a file a shard."""
+    (match,) = FileSystems.match([FileSystems.join(config.output, sidecar("*"))])
+    there = {FileSystems.split(metadata.path)[1] for metadata in match.metadata_list}
+    finished = sum(FileSystems.split(sidecar(shard.file))[1] in there for shard in plan.shards)
+    if finished:
+        say(
+            f"an earlier run was interrupted: it finished {finished} of {len(plan.shards)} shards; "
+            "those that still hold are kept"
+        )

@@ -9,7 +9,7 @@ from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset, WriteManifest
 from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.write_shard import CONTENTS, RESULTS, WriteShard
+from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"
 
@@ -27,21 +27,23 @@ def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_en
       A collection of one: the manifest's path.
     """
     plan_uri = FileSystems.join(storage.partial_dir(config.output), PLAN_FILE)
+    write_shard = beam.ParDo(WriteShard(config, front_end, dataset.labels))
     written = (
         pipeline
         | "ReadPlan" >> beam.io.ReadFromText(plan_uri)  # str, one shard's plan as JSON
         | "Spread" >> beam.Reshuffle()  # str, on any worker
-        | "WriteShard" >> beam.ParDo(WriteShard(config, front_end, dataset.labels)).with_outputs(CONTENTS, main=RESULTS)
+        | "WriteShard" >> write_shard.with_outputs(CONTENTS, REJECTS, main=RESULTS)
     )
     duplicates = (
         written[CONTENTS]  # (hash of a track's records, track_id)
         | "GroupByContent" >> beam.GroupByKey()  # (hash, track_ids)
         | "Duplicates" >> beam.FlatMap(duplicate_ids)  # tuple of track_ids, of the same audio
     )
+    rejects = beam.pvalue.AsIter(written[REJECTS])  # Rejected
     return (
         written[RESULTS]  # ShardResult
         | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
-        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), beam.pvalue.AsList(duplicates))  # str
+        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), rejects, beam.pvalue.AsIter(duplicates))  # str
     )
 
 

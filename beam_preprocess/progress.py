@@ -21,7 +21,8 @@ class Progress:
     """
 
     def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None) -> None:
-        self._waiting = {output / sidecar(shard.file) for shard in plan.shards}
+        self._folder = (output / sidecar("")).parent
+        self._waiting = {Path(sidecar(shard.file)).name for shard in plan.shards}
         self._total = plan.num_tracks
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
@@ -56,12 +57,14 @@ class Progress:
                 print(self.line(), file=self._stream, flush=True)
 
     def _look(self) -> None:
-        for path in list(self._waiting):
+        # One listing: to ask for each of ten thousand files, twice a second, would keep a core busy.
+        there = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+        for name in self._waiting & there:
             try:
-                result = ShardResult.from_json(path.read_text("utf-8"))
+                result = ShardResult.from_json((self._folder / name).read_text("utf-8"))
             except (OSError, KeyError, TypeError, ValueError):
                 continue
-            self._waiting.discard(path)
+            self._waiting.discard(name)
             self._tracks += sum(result.tracks.values())
             self._rejects += len(result.rejects)
             self._audio_s += result.audio_s

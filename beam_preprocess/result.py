@@ -9,7 +9,7 @@ from tfrecords.manifest import Shard
 from tfrecords.statistics import BandStatistics
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Rejected:
     """One line of rejects.jsonl.
 
@@ -32,7 +32,7 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """One shard that was written.
+    """One shard that was written; its size depends on the number of tracks only by `contents` and `rejects`.
 
     Attributes:
       part: the part it belongs to.

@@ -1,10 +1,11 @@
 """Deals tracks into parts: folds, fractions or published lists. A group is never torn, labels are balanced."""
 
+import dataclasses
 import glob
 import hashlib
 import posixpath
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,34 +60,109 @@ def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) 
     Raises:
       UserError: fewer groups than parts.
     """
-    labels = {label: index for index, label in enumerate(sorted({track.label for track in tracks}))}
-    members: dict[str, Counter[int]] = defaultdict(Counter)
-    for track in tracks:
-        members[track.group][labels[track.label]] += 1
-    if len(members) < len(weights):
+    groups = _count_groups(tracks)
+    if len(groups.names) < len(weights):
         raise UserError(
-            f"{len(members)} groups cannot be dealt into {len(weights)} parts without tearing one; "
-            f"take at most {len(members)} parts, or more tracks by other artists"
+            f"{len(groups.names)} groups cannot be dealt into {len(weights)} parts without tearing one; "
+            f"take at most {len(groups.names)} parts, or more tracks by other artists"
         )
+    part_of = _deal(groups, list(weights.values()), seed)
     names = list(weights)
-    share = np.array([weights[name] for name in names])
-    label_totals = np.bincount([labels[track.label] for track in tracks])
-    filled = np.zeros((len(labels), len(names)))
-    sizes = np.zeros(len(names))
-    part_of: dict[str, str] = {}
-    for group in sorted(members, key=lambda name: (-members[name].total(), stable_hash(seed, name))):
-        own = np.array(list(members[group]))
-        counts = np.array(list(members[group].values()))
+    return [names[part] for part in part_of[groups.of_track].tolist()]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Groups:
+    """The groups of some tracks, as numbers: of millions, an object each would be too much.
+
+    Attributes:
+      names: of the groups, in the order in which they first appear.
+      of_track: [tracks] int, each track's group.
+      sizes: [groups] int, tracks in each.
+      first: [groups + 1] int, where a group's entries begin in the next two; they end where the next group's begin.
+      labels: [entries] int, a group's labels, in the order in which they first appear in it.
+      counts: [entries] int, the group's tracks with that label.
+      label_totals: [labels] int, tracks with each label.
+    """
+
+    names: list[str]
+    of_track: np.ndarray
+    sizes: np.ndarray
+    first: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    label_totals: np.ndarray
+
+
+def _count_groups(tracks: Sequence[Track]) -> _Groups:
+    labels = {label: index for index, label in enumerate(sorted({track.label for track in tracks}))}
+    numbers: dict[str, int] = {}
+    of_track = np.fromiter((numbers.setdefault(track.group, len(numbers)) for track in tracks), np.int64, len(tracks))
+    label_of = np.fromiter((labels[track.label] for track in tracks), np.int64, len(tracks))
+    entries, appears, counts = np.unique(of_track * len(labels) + label_of, return_index=True, return_counts=True)
+    order = np.lexsort((appears, entries // len(labels)))
+    sizes = np.bincount(of_track)
+    return _Groups(
+        names=list(numbers),
+        of_track=of_track,
+        sizes=sizes,
+        first=np.searchsorted(entries // len(labels), np.arange(len(numbers) + 1)),
+        labels=entries[order] % len(labels),
+        counts=counts[order],
+        label_totals=np.bincount(label_of),
+    )
+
+
+def _deal(groups: _Groups, share: Sequence[float], seed: int) -> np.ndarray:
+    """[groups] int, the number of each group's part, by the rule that `assign` describes."""
+    totals = groups.label_totals.tolist()
+    filled = [[0] * len(share) for _ in totals]
+    sizes, loads = [0] * len(share), [0.0] * len(share)
+    part_of = np.empty(len(groups.names), np.int64)
+    for dealt, group in enumerate(_largest_first(groups, seed)):
+        entries = slice(groups.first[group], groups.first[group + 1])
+        own, counts = groups.labels[entries].tolist(), groups.counts[entries].tolist()
         # The emptiest part in this group's labels, each label weighed by how much of it the group brings.
-        need = counts / label_totals[own]
-        fill = need @ ((filled[own] + counts[:, np.newaxis] / 2) / label_totals[own, np.newaxis]) / share
+        fill = _fill([filled[label] for label in own], counts, [totals[label] for label in own], share)
         # The last groups are kept for the parts that have none.
-        barred = (sizes > 0) & (len(members) - len(part_of) <= np.count_nonzero(sizes == 0))
-        part = np.lexsort((sizes / share, fill.round(12), barred))[0]
-        filled[own, part] += counts
-        sizes[part] += counts.sum()
-        part_of[group] = names[part]
-    return [part_of[track.group] for track in tracks]
+        scarce = len(groups.names) - dealt <= sizes.count(0)
+        barred = [scarce and size > 0 for size in sizes]
+        _, _, _, part = min(zip(barred, fill, loads, range(len(share)), strict=True))
+        for label, count in zip(own, counts, strict=True):
+            filled[label][part] += count
+        sizes[part] += sum(counts)
+        loads[part] = sizes[part] / share[part]
+        part_of[group] = part
+    return part_of
+
+
+def _largest_first(groups: _Groups, seed: int) -> list[int]:
+    """The groups' numbers by falling size, equal groups in the order of their hashes."""
+    hashes = np.frombuffer(b"".join(stable_hash(seed, name) for name in groups.names), ">u8").reshape(-1, 2)
+    return np.lexsort((hashes[:, 1], hashes[:, 0], -groups.sizes)).tolist()
+
+
+def _fill(
+    filled: Sequence[Sequence[int]], counts: Sequence[int], totals: Sequence[int], share: Sequence[float]
+) -> list[float]:
+    """How full each part is in the labels of a group, to 12 digits, with half of the group counted in.
+
+    Args:
+      filled: [labels][parts] tracks there.
+      counts: [labels] tracks in the group.
+      totals: [labels] tracks in all.
+      share: [parts] weights.
+    """
+    if len(counts) == 1:
+        # Most groups have one label, and for a few numbers NumPy takes three times as long.
+        need, half, total = counts[0] / totals[0], counts[0] / 2, totals[0]
+        return [
+            round(need * ((there + half) / total) / weight * 1e12) / 1e12
+            for there, weight in zip(filled[0], share, strict=True)
+        ]
+    own, all_tracks = np.array(counts)[:, np.newaxis], np.array(totals)[:, np.newaxis]
+    fill = (own / all_tracks)[:, 0] @ ((np.array(filled) + own / 2) / all_tracks) / np.array(share)
+    return fill.round(12).tolist()
 
 
 def stable_hash(seed: int, text: str) -> bytes:
@@ -183,8 +259,9 @@ def _stem(path: str) -> str:
 
 def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:
     """Groups with tracks in more than one part, sorted."""
-    seen: dict[str, set[str]] = defaultdict(set)
+    part_of: dict[str, str] = {}
+    torn = set()
     for track, part in zip(tracks, parts, strict=True):
-        if part is not None:
-            seen[track.group].add(part)
-    return sorted(group for group, found in seen.items() if len(found) > 1)
+        if part is not None and part_of.setdefault(track.group, part) != part:
+            torn.add(track.group)
+    return sorted(torn)

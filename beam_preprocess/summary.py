@@ -50,7 +50,8 @@ def _tell_duplicates(plan: Plan, manifest: Manifest) -> None:
     """Warns of recordings that are there more than once, most of all when a test could hear what was trained on."""
     if not manifest.duplicates:
         return
-    part_of = {track.track_id: shard.part for shard in plan.shards for track in shard.tracks}
+    twice = {track_id for same in manifest.duplicates for track_id in same}
+    part_of = {track.track_id: shard.part for shard in plan.shards for track in shard.tracks if track.track_id in twice}
     across = sum(len({part_of[track_id] for track_id in same}) > 1 for same in manifest.duplicates)
     say(f"warning: {len(manifest.duplicates)} recordings are there more than once ({across} of them across parts):")
     for same in manifest.duplicates[:SHOWN]:

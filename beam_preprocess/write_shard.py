@@ -1,5 +1,6 @@
 """One shard from its tracks: read, decode, transform and write, one block of one clip in memory at a time."""
 
+import dataclasses
 import hashlib
 import tempfile
 from collections import Counter
@@ -30,6 +31,7 @@ NAMESPACE = "beam_preprocess"
 RESULTS = "results"
 # Tag of the output that pairs the hash of a track's records with its id.
 CONTENTS = "contents"
+REJECTS = "rejects"
 # A record of a long recording holds at most this many frames (3 minutes of the default front end).
 MAX_RECORD_FRAMES = 8192
 # Spectrograms of clips and songs wait in memory; those of hours, on the worker's disk.
@@ -38,6 +40,8 @@ _SPOOL_BYTES = 8 << 20
 
 class WriteShard(beam.DoFn):
     """ShardPlan as JSON -> ShardResult, after the shard's file is complete under its final name.
+
+    All results meet on one worker, so what they tell of single tracks goes its own ways, and is not in them.
 
     The shard is the unit of retry: a bundle that fails leaves nothing under a final name, and one that is done again
     writes the same bytes. A shard that an earlier, killed run finished is kept.
@@ -53,7 +57,11 @@ class WriteShard(beam.DoFn):
         self._blas = threadpoolctl.threadpool_limits(1, user_api="blas")
 
     def process(self, line: str) -> Iterator[Any]:
-        """Writes one shard, or finds it written; yields (hash, track_id) tagged CONTENTS, and the ShardResult."""
+        """Writes one shard, or finds it written.
+
+        Yields:
+          (hash, track_id) of each track, tagged CONTENTS; each Rejected, tagged REJECTS; the ShardResult, without both.
+        """
         plan = ShardPlan.from_json(line)
         result = kept_result(self._config.output, plan)
         if result is None:
@@ -63,7 +71,9 @@ class WriteShard(beam.DoFn):
         for track_id, content in result.contents.items():
             # As bytes: Beam's coder of text takes no file name that is not UTF-8.
             yield beam.pvalue.TaggedOutput(CONTENTS, (content, track_id.encode("utf-8", "surrogateescape")))
-        yield result
+        for reject in result.rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, reject)
+        yield dataclasses.replace(result, contents={}, rejects=())
 
     def _write(self, plan: ShardPlan) -> ShardResult:
         stopwatch = Stopwatch("write")

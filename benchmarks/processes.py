@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 MIB = 1 << 20
@@ -44,7 +44,9 @@ class Finished:
     stderr: str
 
 
-def start(*command: str, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[str]:
+def start(
+    *command: str, stdout: int | None = None, stderr: int | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Starts `python COMMAND` at the head of a session of its own, so that all it starts can be found and ended."""
     return subprocess.Popen(
         [sys.executable, *command],
@@ -52,6 +54,7 @@ def start(*command: str, stdout: int | None = None, stderr: int | None = None) -
         stderr=stderr,
         text=True,
         errors="backslashreplace",
+        env=env,
         start_new_session=True,
     )
 

@@ -1,10 +1,13 @@
+import dataclasses
 import errno
 import os
 
+import apache_beam as beam
 import pytest
 import threadpoolctl
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from beam_preprocess import engine, job
 from tfrecords.command_line import UserError
@@ -21,6 +24,12 @@ def test_every_core_is_used_by_threads_unless_told():
 
 def test_the_default_runner_looks_for_no_other_engine():
     made = engine.make_pipeline(engine.parse_options([]))
+    assert type(made.runner) is FnApiRunner
+
+
+@pytest.mark.parametrize("name", ["DirectRunner", "FnApiRunner"])
+def test_beams_names_of_the_local_runner_are_ours(name):
+    made = engine.make_pipeline(engine.parse_options([f"--runner={name}"]))
     assert type(made.runner) is FnApiRunner
 
 
@@ -54,6 +63,91 @@ def test_a_value_that_beam_refuses_is_one_line(flag, capfd):
 def test_an_unknown_runner_is_one_line():
     with pytest.raises(UserError, match="--runner=Foo cannot be used"):
         engine.make_pipeline(engine.parse_options(["--runner=Foo"]))
+
+
+DATAFLOW = ["--runner=DataflowRunner"]
+
+
+def test_dataflow_does_not_reach_this_machine(make_tracks):
+    tracks = make_tracks([("jazz/a.wav", "jazz")])
+    options = engine.parse_options(DATAFLOW)
+    with pytest.raises(UserError, match=r"/in/jazz/a\.wav is on this machine, out of the workers' reach"):
+        engine.check_reach(options, "gs://bucket/out", tracks)
+    with pytest.raises(UserError, match="/tmp/out is on this machine"):
+        engine.check_reach(options, "/tmp/out", [])
+    engine.check_reach(options, "gs://bucket/out", [dataclasses.replace(tracks[0], uri="gs://bucket/a.wav")])
+    engine.check_reach(engine.parse_options(["--runner=FlinkRunner"]), "/shared/out", tracks)
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """An engine that does nothing: what it was handed, and how it ends."""
+
+    class Engine(PipelineRunner):
+        outcome = PipelineState.DONE
+        error = None
+        waited = False
+
+        def run_pipeline(self, pipeline, options):
+            self.proto = pipeline.to_runner_api()
+            if self.error:
+                raise self.error
+            return self
+
+        def wait_until_finish(self):
+            self.waited = True
+
+        @property
+        def state(self):
+            return self.outcome
+
+    made = Engine()
+    monkeypatch.setattr(engine, "make_pipeline", lambda options: beam.Pipeline(runner=made))
+    return made
+
+
+ENGINE = ["--runner=FlinkRunner"]
+
+
+def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^out: the job ended without a manifest"):
+        job.run(job_config(clips, "out"), beam_args=ENGINE)
+    assert runner.waited
+    assert f"{tmp_path}/out/.partial/plan.jsonl".encode() in runner.proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("Job failed\nTraceback ...\n  no slots\n"), "--runner=FlinkRunner: the job failed: no slots$"),
+        (RuntimeError(), "--runner=FlinkRunner: the job failed: RuntimeError$"),
+    ],
+)
+def test_an_engines_failure_is_one_line(runner, clips, job_config, tmp_path, error, message):
+    runner.error = error
+    with pytest.raises(UserError, match=message):
+        job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
+
+
+def test_a_job_that_was_cancelled_is_no_success(runner, clips, job_config, tmp_path):
+    runner.outcome = PipelineState.CANCELLED
+    with pytest.raises(UserError, match="it ended as CANCELLED"):
+        job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
+
+
+def test_a_template_is_handed_over_and_not_waited_for(runner, clips, job_config, tmp_path, capsys):
+    config = job_config(clips, tmp_path / "out")
+    assert job.run(config, beam_args=[*ENGINE, "--template_location=gs://bucket/template"]) is None
+    assert not runner.waited
+    assert "the job is handed over" in capsys.readouterr().err
+
+
+def test_a_dataset_that_is_there_needs_no_template(clips, job_config, tmp_path):
+    config = job_config(clips, tmp_path / "out")
+    job.run(config)
+    with pytest.raises(UserError, match="holds this dataset already: no job to describe"):
+        job.run(config, beam_args=[*ENGINE, "--template_location=gs://bucket/template"])
 
 
 def test_blas_has_its_threads_back_after_a_job(clips, job_config, tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections import Counter
 from importlib import metadata
@@ -28,7 +29,7 @@ def values(seed):
     return np.random.default_rng(seed).normal(size=(10, 40))
 
 
-def result(index, part, tracks, rejects=()):
+def result(index, part, tracks):
     return ShardResult(
         part=part,
         fingerprint="f",
@@ -36,7 +37,7 @@ def result(index, part, tracks, rejects=()):
         tracks=tracks,
         record_frames={2: 5},
         statistics=BandStatistics.of(values(index)),
-        rejects=tuple(Rejected(name, f"/in/{name}", reason, "detail") for name, reason in rejects),
+        rejects=(),
         audio_s=1.25,
         contents={},
         work_s={"decode": 0.5, "write": 0.25},
@@ -45,14 +46,19 @@ def result(index, part, tracks, rejects=()):
 
 RESULTS = [
     result(0, "fold_0", {"rock": 3, "jazz": 2}),
-    result(1, "fold_0", {"rock": 5}, [("z.wav", "empty")]),
-    result(0, "fold_1", {"jazz": 5}, [("a.wav", "truncated")]),
-    result(1, "fold_1", {"jazz": 4}, []),
+    result(1, "fold_0", {"rock": 5}),
+    result(0, "fold_1", {"jazz": 5}),
+    result(1, "fold_1", {"jazz": 4}),
 ]
+REJECTS = [
+    Rejected("caf\udce9.wav", "/in/caf\udce9.wav", "empty", "detail"),
+    Rejected("a.wav", "/in/a.wav", "truncated", "detail"),
+]
+DUPLICATES = [("p.wav", "q.wav"), ("d.wav", "e.wav")]
 
 
 def test_the_manifest_sums_the_shards_of_each_part(dataset):
-    (path,) = WriteManifest(dataset).process(RESULTS, [])
+    (path,) = WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
     manifest = Manifest.from_json(Path(path).read_text("utf-8"), path)
     assert manifest.tracks(["all"]) == {"jazz": 11, "rock": 8}
     assert manifest.parts["fold_1"].tracks == {"jazz": 9, "rock": 0}
@@ -65,12 +71,13 @@ def test_the_manifest_sums_the_shards_of_each_part(dataset):
     assert manifest.front_end["n_mels"] == 40
     assert manifest.split == {"method": "folds", "group_safe": True}
     assert manifest.fingerprint == dataset.fingerprint
+    assert manifest.duplicates == (("d.wav", "e.wav"), ("p.wav", "q.wav"))
 
 
 def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp_path):
     written = []
-    for order in (RESULTS, RESULTS[::-1], RESULTS[2:] + RESULTS[:2]):
-        WriteManifest(dataset).process(order, [])
+    for order, step in ((RESULTS, 1), (RESULTS[::-1], -1), (RESULTS[2:] + RESULTS[:2], -1)):
+        WriteManifest(dataset).process(order, REJECTS[::step], DUPLICATES[::step])
         written.append(contents(tmp_path / "out"))
         (tmp_path / "out" / ".partial").mkdir()
     assert written[0] == written[1] == written[2]
@@ -78,15 +85,15 @@ def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp
 
 
 def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
-    WriteManifest(dataset).process(RESULTS, [])
+    WriteManifest(dataset).process(RESULTS, REJECTS, [])
     assert read_rejects(tmp_path / "out") == [
         {"track_id": "a.wav", "uri": "/in/a.wav", "reason": "truncated", "detail": "detail"},
-        {"track_id": "z.wav", "uri": "/in/z.wav", "reason": "empty", "detail": "detail"},
+        {"track_id": "caf\udce9.wav", "uri": "/in/caf\udce9.wav", "reason": "empty", "detail": "detail"},
     ]
 
 
 def test_metrics(dataset, tmp_path):
-    WriteManifest(dataset).process(RESULTS, [])
+    WriteManifest(dataset).process(RESULTS, REJECTS, [])
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found == {
         "input": "/in",
@@ -101,14 +108,33 @@ def test_metrics(dataset, tmp_path):
 
 def test_what_an_unfinished_job_needs_goes_last(dataset, tmp_path):
     (tmp_path / "out" / ".partial" / "job.json").write_text("{}")
-    WriteManifest(dataset).process(RESULTS, [])
+    WriteManifest(dataset).process(RESULTS, REJECTS, [])
     assert not (tmp_path / "out" / ".partial").exists()
 
 
+def test_a_shard_less_than_planned_makes_no_dataset(dataset, tmp_path):
+    with pytest.raises(UserError, match="out: 3 of 4 shards were planned and written; every worker has to reach"):
+        WriteManifest(dataset).process(RESULTS[1:], [], [])
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_engine_may_repeat_the_end(dataset, tmp_path, contents):
+    (path,) = WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
+    before = contents(tmp_path / "out")
+    assert WriteManifest(dataset).process([], [], []) == [path]
+    assert contents(tmp_path / "out") == before
+
+
+def test_another_dataset_is_not_taken_for_a_repeated_end(dataset):
+    WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
+    with pytest.raises(UserError, match="0 of 4 shards"):
+        WriteManifest(dataclasses.replace(dataset, fingerprint="other")).process([], [], [])
+
+
 def test_too_many_rejects_leave_no_manifest_but_their_names(dataset, tmp_path, read_rejects):
-    bad = [*RESULTS, result(2, "fold_1", {}, [("b.wav", "empty")])]
+    more = Rejected("b.wav", "/in/b.wav", "empty", "detail")
     with pytest.raises(UserError, match="3 of 22 tracks cannot be used"):
-        WriteManifest(dataset).process(bad, [])
+        WriteManifest(dataset).process(RESULTS, [*REJECTS, more], [])
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert (tmp_path / "out" / ".partial").exists()
     assert len(read_rejects(tmp_path / "out")) == 3

@@ -293,7 +293,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, make_clips, job_config, con
     (tmp_path / "out" / ".partial" / "music-fold_0.tfrecord-00000-of-00006.0123.tmp").write_bytes(b"torn")
 
     job.run(config, beam_args=ONE_WORKER)
-    assert f"an earlier run was interrupted: {len(kept)} of 12 shards are kept" in capfd.readouterr().err
+    assert f"an earlier run was interrupted: it finished {len(kept)} of 12 shards; those" in capfd.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     job.run(dataclasses.replace(config, output=str(tmp_path / "unbroken")), beam_args=ONE_WORKER)
     assert contents(tmp_path / "out") == contents(tmp_path / "unbroken")

@@ -2,9 +2,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_preprocess import job
+from beam_preprocess.claim import claim_output
+from beam_preprocess.config import SplitConfig
+from beam_preprocess.finish import Dataset
+from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.pipeline import build
+from beam_preprocess.planning import plan_job
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
 
@@ -35,6 +43,22 @@ def test_the_dataset_is_sound(one_worker):
     assert list(problems(manifest, one_worker)) == []
     assert manifest.tracks(["all"]) == {"blues": 4, "jazz": 4, "rock": 4}
     assert manifest.tracks(["fold_0"]) == {"blues": 2, "jazz": 2, "rock": 2}
+
+
+@pytest.mark.parametrize("split", [SplitConfig(folds=2), SplitConfig(train_size=0.8)], ids=["folds", "sizes"])
+def test_the_pipeline_is_as_large_for_many_tracks_as_for_few(job_config, make_tracks, tmp_path, split):
+    sizes = []
+    for number in (10, 10_000):
+        rows = [(f"music/{index}.wav", ("jazz", "rock")[index % 2]) for index in range(number)]
+        config = job_config("/in", tmp_path / f"{number:05d}", split=split, num_shards=None)
+        plan = plan_job(config, make_tracks(rows))
+        claim_output(config.output, plan, overwrite=False)
+        built = beam.Pipeline(FnApiRunner())
+        build(built, config, Dataset.of(config, plan), FrontEnd(config.front_end))
+        sizes.append(built.to_runner_api().ByteSize())
+        assert Path(config.output, ".partial", "plan.jsonl").stat().st_size > 50 * number
+    # What the workers are given is packed, so another fingerprint may take some bytes more or less.
+    assert abs(sizes[1] - sizes[0]) < 500
 
 
 def test_workers_need_neither_tensorflow_nor_librosa():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +49,33 @@ def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matt
     order = data.draw(st.permutations(range(len(tracks))))
     again = splits.assign([tracks[index] for index in order], weights, seed=seed)
     assert again == [parts[index] for index in order]
+
+
+def dealt_by_the_rule(tracks, weights, seed):
+    """The rule of `assign`, a group after the other, as it reads."""
+    labels = sorted({one.label for one in tracks})
+    members = defaultdict(Counter)
+    for one in tracks:
+        members[one.group][labels.index(one.label)] += 1
+    share = np.array(list(weights.values()))
+    totals = np.array([sum(one.label == label for one in tracks) for label in labels])
+    filled, sizes, part_of = np.zeros((len(labels), len(share))), np.zeros(len(share)), {}
+    for group in sorted(members, key=lambda name: (-members[name].total(), splits.stable_hash(seed, name))):
+        own, counts = np.array(list(members[group])), np.array(list(members[group].values()))
+        fill = counts / totals[own] @ ((filled[own] + counts[:, None] / 2) / totals[own, None]) / share
+        barred = (sizes > 0) & (len(members) - len(part_of) <= np.count_nonzero(sizes == 0))
+        part = np.lexsort((sizes / share, fill.round(12), barred))[0]
+        filled[own, part] += counts
+        sizes[part] += counts.sum()
+        part_of[group] = list(weights)[part]
+    return [part_of[one.group] for one in tracks]
+
+
+@settings(max_examples=200, deadline=None)
+@given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3))
+def test_the_same_as_by_the_rule_as_it_reads(tracks, weights, seed):
+    if len({one.group for one in tracks}) >= len(weights):
+        assert splits.assign(tracks, weights, seed=seed) == dealt_by_the_rule(tracks, weights, seed)
 
 
 @settings(max_examples=100, deadline=None)

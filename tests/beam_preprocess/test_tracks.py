@@ -214,6 +214,21 @@ def test_a_csv_in_another_encoding(tmp_path):
         list_tracks(source)
 
 
+def test_where_a_long_csv_is_no_text_is_told_by_line(tmp_path):
+    lines = ["path,genre", *(f"{index}.wav,rock" for index in range(10_000))]
+    (tmp_path / "tracks.csv").write_bytes("\n".join([*lines, "café.wav,rock"]).encode("latin-1"))
+    with pytest.raises(UserError, match=r"not UTF-8 text \(.* after line (\d+)\)") as info:
+        list_tracks(f"{tmp_path}/tracks.csv")
+    assert 9000 < int(re.search(r"line (\d+)", str(info.value))[1]) <= 10_001
+
+
+def test_equal_labels_and_groups_are_one_string(music):
+    source = write_csv(music, "path,genre,artist\nrock/b.wav,rock,N N\njazz/a.wav,rock,N N\n")
+    for one, other in (list_tracks(source), list_tracks(f"{music}/rock")):
+        assert one.label is other.label
+        assert one.group is (other.group if one.group == "N N" else one.track_id)
+
+
 def labels(source, **options):
     return {track.track_id: track.label for track in list_tracks(str(source), **options)}
 

@@ -13,8 +13,9 @@ from beam_preprocess.audio import decode
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import make_plan
+from beam_preprocess.result import ShardResult
 from beam_preprocess.tracks import list_tracks
-from beam_preprocess.write_shard import WriteShard, kept_result, segment_lengths, sidecar
+from beam_preprocess.write_shard import CONTENTS, REJECTS, WriteShard, kept_result, segment_lengths, sidecar
 from tfrecords import example
 from tfrecords.shard import read_records
 
@@ -41,8 +42,8 @@ def plan_one(source, config):
 def write(config, plan, labels, front_end):
     worker = WriteShard(config, front_end, labels)
     worker.setup()
-    *_, result = worker.process(plan.to_json())
-    return result
+    list(worker.process(plan.to_json()))
+    return ShardResult.from_json(Path(config.output, sidecar(plan.file)).read_text("utf-8"))
 
 
 def records(config, plan):
@@ -103,6 +104,22 @@ def test_pickled_the_worker_writes_the_same(planned, front_end):
     worker.setup()
     *_, second = worker.process(plan.to_json())
     assert second.shard == first.shard
+
+
+def test_what_is_told_of_single_tracks_is_not_in_the_result(planned, front_end):
+    config, plan, labels = planned
+    lost = dataclasses.replace(plan.tracks[0], uri="/nowhere.wav")
+    plan = dataclasses.replace(plan, tracks=(lost, *plan.tracks[1:]))
+    worker = WriteShard(config, front_end, labels)
+    worker.setup()
+    *tagged, result = worker.process(plan.to_json())
+    (reject,) = [item.value for item in tagged if item.tag == REJECTS]
+    contents = {track_id.decode(): content for content, track_id in (i.value for i in tagged if i.tag == CONTENTS)}
+    kept = ShardResult.from_json(Path(config.output, sidecar(plan.file)).read_text("utf-8"))
+    assert (kept.rejects, kept.contents) == ((reject,), contents)
+    assert (reject.track_id, contents.keys()) == (lost.track_id, {track.track_id for track in plan.tracks[1:]})
+    assert (result.rejects, result.contents) == ((), {})
+    assert result.shard == kept.shard
 
 
 def test_rejects_name_file_and_reason(tmp_path, make_clips, job_config, front_end):

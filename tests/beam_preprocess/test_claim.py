@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from beam_preprocess.claim import claim_output
+from beam_preprocess.plan import ShardPlan, make_plan
+
+
+@pytest.fixture
+def plan_of(make_tracks, job_config):
+    def make(output, num_shards):
+        tracks = make_tracks([(f"{index}.wav", ("jazz", "rock")[index % 2]) for index in range(20)])
+        return make_plan(job_config("/in", output, num_shards=num_shards), tracks, ["train"] * 20, {})
+
+    return make
+
+
+def test_a_line_for_each_shard(plan_of, tmp_path):
+    plan = plan_of(tmp_path / "out", 4)
+    assert claim_output(str(tmp_path / "out"), plan, overwrite=False) is None
+    lines = (tmp_path / "out" / ".partial" / "plan.jsonl").read_bytes().splitlines()
+    assert tuple(map(ShardPlan.from_json, lines)) == plan.shards
+    job = json.loads((tmp_path / "out" / ".partial" / "job.json").read_text())
+    assert job == {"configuration": plan.configuration, "files": [shard.file for shard in plan.shards]}
+
+
+def test_shards_of_an_earlier_plan_go_and_no_other_file(plan_of, tmp_path):
+    output = tmp_path / "out"
+    before, after = plan_of(output, 4), plan_of(output, 3)
+    claim_output(str(output), before, overwrite=False)
+    for name in (before.shards[0].file, before.shards[2].file, "rejects.jsonl", "notes.txt"):
+        (output / name).write_text("x")
+    claim_output(str(output), before, overwrite=False)
+    assert names(output) == {before.shards[0].file, before.shards[2].file, "notes.txt"}
+    claim_output(str(output), after, overwrite=False)
+    assert names(output) == {"notes.txt"}
+
+
+def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory, monkeypatch):
+    before, after = plan_of("mem://bucket/out", 15), plan_of("mem://bucket/out", 16)
+    claim_output("mem://bucket/out", before, overwrite=False)
+    for shard in before.shards:
+        memory.write(f"mem://bucket/out/{shard.file}", b"x")
+    asked, listed = [], []
+    exists, list_files = FileSystems.exists, memory._list
+    monkeypatch.setattr(FileSystems, "exists", lambda uri: asked.append(uri) or exists(uri))
+    monkeypatch.setattr(memory, "_list", lambda self, prefix: listed.append(prefix) or list_files(self, prefix))
+    claim_output("mem://bucket/out", after, overwrite=False)
+    assert [name for name in memory.names("mem://bucket/out/") if "tfrecord" in name] == []
+    assert not [path for path in asked if "tfrecord" in path]
+    assert listed == ["mem://bucket/out/"]
+
+
+def names(output):
+    return {path.name for path in Path(output).iterdir() if path.is_file()}

@@ -31,6 +31,7 @@ def load(
     statistics: BandStatistics | None = None,
     seed: int = 0,
     epoch: int = 0,
+    step: int = 0,
     epochs: int | None = 1,
     shuffle_bytes: int = 64 << 20,
 ) -> tf.data.Dataset:
@@ -47,6 +48,7 @@ def load(
         (`Manifest.statistics`), whatever is read. None leaves the log-mel values as they are.
       seed: changes the order.
       epoch: which epoch's order to give, from 0.
+      step: batches of that epoch to leave out, at its start: what a training that goes on has seen already.
       epochs: how many epochs to give, one after another; None for no end.
       shuffle_bytes: how much of the data is shuffled as one; lower it where memory is short.
 
@@ -92,6 +94,7 @@ def load(
     dataset = dataset.map(_Finish(statistics, training), num_parallel_calls=tf.data.AUTOTUNE)
     if epochs is not None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_patches // batch_size) * epochs))
+    dataset = dataset.skip(step)
     options = tf.data.Options()
     options.deterministic = True
     # Sharding between hosts is by hand; left on, it would silently drop data.

@@ -19,7 +19,7 @@ DEMO := demo/$(NAME)
 AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow test-engines lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "          MODEL=black_box|time   FOLDS=5   FRESH=1 to start over where a demo of other data was kept"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
+	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"
 	@echo "make lint                  style and types"
 	@echo "make clean                 removes the environment and the demos"
 
@@ -61,6 +62,9 @@ test: $(VENV)/installed-test
 
 test-slow: $(VENV)/installed-test
 	$(RUN) -m pytest -m slow
+
+test-engines: $(VENV)/installed-test
+	$(RUN) -m tools.engines --clips=200 --seconds=20 --num_shards=20
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

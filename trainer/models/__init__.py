@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import keras
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
-MODELS = ("black_box", "time")
+MODELS = ("black_box", "time", "frequency", "time_frequency")
 
 
 def check_name(name: str) -> None:

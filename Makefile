@@ -26,7 +26,7 @@ help:
 	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
-	@echo "          MODEL=black_box|time   FOLDS=5   FRESH=1 to start over where a demo of other data was kept"
+	@echo "          MODEL=black_box|time|frequency|time_frequency   FOLDS=5   FRESH=1 to start over where a demo of other data was kept"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"

@@ -9,7 +9,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.plan import Plan
-from tfrecords import manifest
+from tfrecords import manifest, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
@@ -39,7 +39,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
             raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
         files = [shard.file for shard in plan.shards]
         storage.make_directories(storage.partial_dir(output))
-        stale = set(unfinished["files"]) - set(files) if unfinished and not overwrite else set()
+        stale = {*unfinished["files"], *tfds.FILES} - set(files) if unfinished and not overwrite else set()
         _delete_files(output, stale | {finish.REJECTS_FILE})
         job = {"configuration": plan.configuration, "files": files}
         storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
@@ -77,7 +77,8 @@ def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | 
         names_found = [FileSystems.split(metadata.path)[1] for metadata in match.metadata_list]
         shards = [name for name in names_found if _SHARD_NAME.fullmatch(name)]
     storage.delete([FileSystems.join(output, manifest.FILE_NAME)])
-    _delete_files(output, {*shards, *(unfinished or {}).get("files", ()), finish.REJECTS_FILE, finish.METRICS_FILE})
+    others = {finish.REJECTS_FILE, finish.METRICS_FILE, *tfds.FILES}
+    _delete_files(output, {*shards, *(unfinished or {}).get("files", ()), *others})
     storage.delete([storage.partial_dir(output)])
 
 

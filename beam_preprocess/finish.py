@@ -1,4 +1,6 @@
-"""The last stage: the results of all shards become rejects.jsonl, metrics.json and, last of all, manifest.json."""
+"""The last stage: the results of all shards become rejects.jsonl, metrics.json, the two files by which
+tensorflow_datasets opens the dataset and, last of all, manifest.json.
+"""
 
 import dataclasses
 import json
@@ -14,7 +16,7 @@ from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.versions import versions
-from tfrecords import manifest
+from tfrecords import manifest, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest, Part
 from tfrecords.statistics import BandStatistics
@@ -61,7 +63,7 @@ class WriteManifest(beam.DoFn):
     def process(
         self, results: Sequence[ShardResult], rejects: Iterable[Rejected], duplicates: Iterable[tuple[str, ...]]
     ) -> list[str]:
-        """Writes the three files, and removes what only an unfinished job needs.
+        """Writes these files, and removes what only an unfinished job needs.
 
         Args:
           results: of all shards; their own rejects and contents are not looked at.
@@ -83,7 +85,10 @@ class WriteManifest(beam.DoFn):
         check_rejects(dataset.config, reasons, tracks + reasons.total())
         metrics = make_metrics(dataset, results, reasons)
         storage.write_text(output, METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
-        storage.write_text(output, manifest.FILE_NAME, make_manifest(dataset, results, reasons, duplicates).to_json())
+        made = make_manifest(dataset, results, reasons, duplicates)
+        for name, text in tfds.to_json(made).items():
+            storage.write_text(output, name, text)
+        storage.write_text(output, manifest.FILE_NAME, made.to_json())
         storage.delete([storage.partial_dir(output)])
         return [FileSystems.join(output, manifest.FILE_NAME)]
 

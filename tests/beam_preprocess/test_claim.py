@@ -30,12 +30,24 @@ def test_shards_of_an_earlier_plan_go_and_no_other_file(plan_of, tmp_path):
     output = tmp_path / "out"
     before, after = plan_of(output, 4), plan_of(output, 3)
     claim_output(str(output), before, overwrite=False)
-    for name in (before.shards[0].file, before.shards[2].file, "rejects.jsonl", "notes.txt"):
+    written = (before.shards[0].file, before.shards[2].file, "rejects.jsonl", "dataset_info.json", "features.json")
+    for name in (*written, "notes.txt"):
         (output / name).write_text("x")
     claim_output(str(output), before, overwrite=False)
     assert names(output) == {before.shards[0].file, before.shards[2].file, "notes.txt"}
     claim_output(str(output), after, overwrite=False)
     assert names(output) == {"notes.txt"}
+
+
+def test_overwriting_leaves_no_file_of_the_earlier_dataset(plan_of, tmp_path):
+    output = tmp_path / "out"
+    plan = plan_of(output, 4)
+    claim_output(str(output), plan, overwrite=False)
+    written = (plan.shards[0].file, "rejects.jsonl", "metrics.json", "dataset_info.json", "features.json")
+    for name in (*written, "label.txt"):
+        (output / name).write_text("x")
+    claim_output(str(output), plan, overwrite=True)
+    assert names(output) == {"label.txt"}
 
 
 def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory, monkeypatch):

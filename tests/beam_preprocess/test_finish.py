@@ -81,7 +81,7 @@ def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp
         written.append(contents(tmp_path / "out"))
         (tmp_path / "out" / ".partial").mkdir()
     assert written[0] == written[1] == written[2]
-    assert set(written[0]) == {"manifest.json", "rejects.jsonl"}
+    assert set(written[0]) == {"dataset_info.json", "features.json", "manifest.json", "rejects.jsonl"}
 
 
 def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):

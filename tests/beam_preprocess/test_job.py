@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import tensorflow_datasets
 
 from beam_preprocess import job, write_shard
 from beam_preprocess.config import SplitConfig
@@ -62,6 +63,8 @@ def shards(output):
 
 def test_what_is_written(unbroken):
     assert files(unbroken) == [
+        "dataset_info.json",
+        "features.json",
         "manifest.json",
         "metrics.json",
         *(f"music-fold_{fold}.tfrecord-0000{index}-of-00002" for fold in range(2) for index in range(2)),
@@ -69,6 +72,20 @@ def test_what_is_written(unbroken):
     ]
     assert list(problems(Manifest.load(unbroken), unbroken)) == []
     assert (unbroken / "rejects.jsonl").read_text() == ""
+
+
+def test_tensorflow_datasets_opens_what_is_written(unbroken):
+    builder = tensorflow_datasets.builder_from_directory(unbroken)
+    manifest = Manifest.load(unbroken)
+    assert (builder.name, builder.info.features["label"].names) == ("music", ["blues", "jazz", "rock"])
+    assert list(builder.info.splits) == ["fold_0", "fold_1"]
+    in_order = tensorflow_datasets.ReadConfig(interleave_cycle_length=1)
+    for part in manifest.parts:
+        found = list(builder.as_dataset(split=part, read_config=in_order).as_numpy_iterator())
+        for one, record in zip(found, iterate(manifest, unbroken, part), strict=True):
+            assert (one["track_id"].decode(), one["group"].decode()) == (record.track_id, record.group)
+            assert (one["label"], one["segment"], one["frames"]) == (record.label, record.segment, len(record.log_mel))
+            np.testing.assert_array_equal(one["log_mel"], record.log_mel)
 
 
 def test_the_manifest_does_not_tell_when_or_where(unbroken, clips):
@@ -113,6 +130,8 @@ def test_another_dataset_is_not_overwritten_unless_told(copy, clips, job_config,
     (copy / "music-fold_0.tfrecord-00000-of-00009").write_text("mine too")
     job.run(other, overwrite=True)
     assert files(copy) == [
+        "dataset_info.json",
+        "features.json",
         "manifest.json",
         "metrics.json",
         "music-fold_0.tfrecord-00000-of-00009",

@@ -17,6 +17,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tfrecords.command_line import UserError
+
 FLINK_VERSION = "1.19.3"
 POM = Path(__file__).parent / "flink" / "pom.xml"
 _START_LIMIT_S = 120
@@ -61,6 +63,8 @@ def install(folder: Path) -> None:
     """
     if folder.exists():
         return
+    # Whole, since Maven takes a path from where the pom lies.
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         package = ["--no-deps", "--no-binary=:all:", f"--dest={scratch}", f"apache-flink-libraries=={FLINK_VERSION}"]
@@ -96,6 +100,7 @@ class FlinkCluster:
         self._wanted = task_managers
         self._slots = slots
         self._ended = contextlib.ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._task_managers: list[subprocess.Popen[bytes]] = []
         rpc_port, rest_port, job_port = free_ports(3)
         self._rpc_port, self._rest_port = rpc_port, rest_port
@@ -176,17 +181,21 @@ class FlinkCluster:
         log = ended.enter_context((self._work_dir / f"{name}.log").open("wb"))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._work_dir)
         ended.callback(_end, process)
+        self._processes[name] = process
         return process
 
     def _wait(self, job_port: int) -> None:
         deadline = time.monotonic() + _START_LIMIT_S
         while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise UserError(f"Flink's {name} ended; see {self._work_dir}/{name}.log")
             with contextlib.suppress(OSError):
                 if self._ask("/overview")["taskmanagers"] == self._wanted:
                     socket.create_connection(("localhost", job_port), timeout=1).close()
                     return
             time.sleep(_POLL_S)
-        raise TimeoutError(f"the Flink cluster did not start within {_START_LIMIT_S} s; see {self._work_dir}/*.log")
+        raise UserError(f"the Flink cluster did not start within {_START_LIMIT_S} s; see {self._work_dir}/*.log")
 
     def _ask(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://{self._rest}{path}", timeout=10) as answer:

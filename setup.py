@@ -27,7 +27,7 @@ setuptools.setup(
         "tensorflow-io>=0.37.1",
     ],
     extras_require={
-        "test": ["apache-beam[gcp]", "hypothesis", "mypy", "pytest", "pyyaml", "ruff"],
+        "test": ["apache-beam[gcp]", "hypothesis", "mypy", "pytest", "pyyaml", "ruff", "tensorflow-datasets>=4.9.10"],
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

@@ -70,7 +70,7 @@ def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
     from beam_preprocess import job
 
     logging.disable(logging.NOTSET)
-    job.run(config, beam_args=beam_args, overwrite=flag_values.overwrite)
+    job.run(config, beam_args=beam_args, own_flags=list(flag_values), overwrite=flag_values.overwrite)
 
 
 def make_config(flag_values: flags.FlagValues) -> JobConfig:

@@ -33,6 +33,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         if overwrite:
             _clear(output, existing, unfinished)
         elif existing is not None and existing.fingerprint == plan.fingerprint:
+            storage.delete([storage.partial_dir(output)])
             return existing
         elif existing is not None or (unfinished and unfinished["configuration"] != plan.configuration):
             state = "another dataset" if existing else "another, unfinished dataset"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import io
 import json
 import logging
@@ -15,7 +16,13 @@ import apache_beam as beam
 import grpc
 import threadpoolctl
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -23,29 +30,41 @@ from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.messages import say
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
 from beam_preprocess.tracks import Track, absolute
 from tfrecords.command_line import UserError
 
 # Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
-_LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
+_LOCAL_RUNNERS = ("", "direct", "fnapi")
+# How long to look for a job server; Beam's own five minutes are for services that are yet to start.
+_JOB_SERVER_TIMEOUT_S = 60
 # A system error as Beam hands it on: at the end of a worker's traceback, as text.
 _SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running [^]]*\])?$", re.MULTILINE)
 
 
-def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
+def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) -> PipelineOptions:
     """Beam's options, with every core in use where the user does not say otherwise.
+
+    Args:
+      beam_args: what is left of the command line without our flags.
+      own_flags: names of our flags.
 
     Raises:
       UserError: a word is no flag, a value is not what Beam takes, or a flag is neither ours nor Beam's (other engines
-        have flags of their own, so there it may pass).
+        have flags of their own, so there it may pass unless it looks like one of ours).
     """
     for before, word in zip(("", *beam_args), beam_args, strict=False):
         # Beam takes "--flag value" for "--flag=value", and drops other words without a sound.
         if not word.startswith("-") and (not before.startswith("--") or "=" in before):
             raise UserError(f"unexpected argument {word!r}; flags are written --name=value (see --help)")
     options, unknown = _parse(beam_args)
+    # Lists of inputs are read, and outputs claimed, before there is a pipeline to set this.
+    FileSystems.set_options(options)
+    for name in unknown:
+        if similar := difflib.get_close_matches(name, own_flags, n=1):
+            raise UserError(f"unknown flag --{name}; did you mean --{similar[0]}?")
     if is_local(options):
         if unknown:
             raise UserError(f"unknown flag --{unknown[0]} (see --help; Beam's own flags are accepted too)")
@@ -56,6 +75,8 @@ def parse_options(beam_args: Sequence[str]) -> PipelineOptions:
             # Threads, not processes: libsndfile, soxr and scipy.fft release the interpreter, and a process more costs
             # seconds of imports. Two threads take half the time of two processes on a thousand clips.
             direct.direct_running_mode = "multi_threading"
+    elif not any(argument.replace("-", "_").startswith("__job_server_timeout") for argument in beam_args):
+        options.view_as(PortableOptions).job_server_timeout = _JOB_SERVER_TIMEOUT_S
     return options
 
 
@@ -77,7 +98,7 @@ def _parse(beam_args: Sequence[str]) -> tuple[PipelineOptions, list[str]]:
 
 def is_local(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine, in Beam's local runner."""
-    return _runner(options) in _LOCAL_RUNNERS
+    return _plain(_runner(options)) in _LOCAL_RUNNERS
 
 
 def is_template(options: PipelineOptions) -> bool:
@@ -85,8 +106,14 @@ def is_template(options: PipelineOptions) -> bool:
     return bool(options.view_as(GoogleCloudOptions).template_location)
 
 
-def _runner(options: PipelineOptions) -> str | None:
-    return options.view_as(StandardOptions).runner
+def _runner(options: PipelineOptions) -> str:
+    """The runner's name as it was given; empty where none was."""
+    return options.view_as(StandardOptions).runner or ""
+
+
+def _plain(runner: str) -> str:
+    """The runner's name without what Beam does not mind: case, and "Runner" at its end."""
+    return runner.lower().removesuffix("runner")
 
 
 def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track]) -> None:
@@ -95,7 +122,7 @@ def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track]) 
     Raises:
       UserError: Dataflow is to read or write files of this machine.
     """
-    if _runner(options) != "DataflowRunner":
+    if _plain(_runner(options)) != "dataflow":
         return
     here = next((uri for uri in (output, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
     if here is not None:
@@ -132,8 +159,12 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
             result = job.run()
             if not is_template(options):
                 _wait(result)
+        except KeyboardInterrupt:
+            if not local:
+                say("the engine may still run the job: end it there before this command is run again")
+            raise
         except Exception as error:
-            _explain(config, plan, str(error))
+            _explain(config, plan, str(error), local=local)
             if local:
                 raise
             raise UserError(f"--runner={_runner(options)}: the job failed: {_cause(error)}") from error
@@ -163,17 +194,20 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
         raise UserError(f"--runner={_runner(options)} cannot be used: {storage.cause(error)}") from None
 
 
-def _explain(config: JobConfig, plan: Plan, error: str) -> None:
+def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:
     """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
     reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
     finish.check_rejects(config, reasons, plan.num_tracks)
-    if causes := _SYSTEM_ERROR.findall(error):
+    # An engine may lack something of its own; only its workers' errors are about our files.
+    if (local or "[while running 'Write" in error) and (causes := _SYSTEM_ERROR.findall(error)):
         raise UserError(f"{config.output}: {causes[-1]}; mend it and run the command again, it keeps what is done")
 
 
 def _cause(error: Exception) -> str:
     """What an engine says of a failure, without the workers' tracebacks, which it has logged."""
+    if isinstance(error, grpc.FutureTimeoutError):
+        return "no job server answers at --job_endpoint (--job_server_timeout is how long to wait)"
     if isinstance(error, grpc.RpcError):
         return f"{error.details()} ({error.code().name})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 tensorflow_datasets opens the dataset and, last of all, manifest.json.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
@@ -89,7 +91,9 @@ class WriteManifest(beam.DoFn):
         for name, text in tfds.to_json(made).items():
             storage.write_text(output, name, text)
         storage.write_text(output, manifest.FILE_NAME, made.to_json())
-        storage.delete([storage.partial_dir(output)])
+        # What is left of it, where another attempt at a shard is still at work, is no reason to fail.
+        with contextlib.suppress(BeamIOError):
+            storage.delete([storage.partial_dir(output)])
         return [FileSystems.join(output, manifest.FILE_NAME)]
 
 

@@ -1,7 +1,7 @@
 """The launcher: lists, plans, checks what is in the output already, runs the pipeline, and says how it went."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -19,19 +19,22 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 
-def run(config: JobConfig, *, beam_args: Sequence[str] = (), overwrite: bool = False) -> Manifest | None:
+def run(
+    config: JobConfig, *, beam_args: Sequence[str] = (), own_flags: Iterable[str] = (), overwrite: bool = False
+) -> Manifest | None:
     """Runs a whole job and returns the dataset's manifest; None where Dataflow runs it later, from a template.
 
     Args:
       config: the job.
       beam_args: Beam's own command line.
+      own_flags: names of our flags, to tell a misspelt one from one of an engine.
       overwrite: start over where the output holds another dataset, or this one.
 
     Raises:
       UserError: bad input or output, too many rejects.
     """
     began = time.monotonic()
-    options = engine.parse_options(beam_args)
+    options = engine.parse_options(beam_args, own_flags=own_flags)
     front_end = FrontEnd(config.front_end)
     tracks = _list(config)
     engine.check_reach(options, config.output, tracks)

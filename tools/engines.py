@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -52,11 +53,13 @@ flags.DEFINE_string("work_dir", "build/compare_engines", "where clips, outputs a
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Runs the job locally, then on each engine; returns the exit status."""
     command_line.no_arguments(positional)
+    # So that whoever ends this command ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     engines = choose_engines(flag_values.engines)
     work_dir, engines_dir = Path(flag_values.work_dir), Path(flag_values.engines_dir)
     source = outputs.make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
     comparison = Comparison(source, work_dir, num_shards=flag_values.num_shards)
-    print(f"{flag_values.clips} clips, {comparison.shards} shards; apache-beam {metadata.version('apache-beam')}")
+    print(f"{comparison.clips} files, {comparison.shards} shards; apache-beam {metadata.version('apache-beam')}")
     if "prism" in engines:
         comparison.run("prism", ["--runner=PrismRunner", f"--prism_location={install_prism(engines_dir)}"])
     if "flink" in engines:
@@ -70,6 +73,8 @@ def choose_engines(names: Sequence[str] | None) -> list[str]:
     Raises:
       UserError: no such engine, or one that was named cannot run here.
     """
+    if names is not None and not names:
+        raise command_line.UserError(f"--engines: name at least one of {', '.join(NEEDS)}")
     for name in names or ():
         if name not in NEEDS:
             raise command_line.UserError(f"--engines: no engine {name!r}; choose of {', '.join(NEEDS)}")
@@ -100,12 +105,14 @@ class Comparison:
 
     Attributes:
       failed: runs that wrote something else so far.
+      clips: files of the input.
       shards: of the dataset.
     """
 
     def __init__(self, source: Path, work_dir: Path, *, num_shards: int) -> None:
         self.failed = 0
         self.work_dir = work_dir
+        self.clips = sum(path.is_file() for path in source.rglob("*"))
         self._source = source
         self._num_shards = num_shards
         shutil.rmtree(work_dir / "local", ignore_errors=True)
@@ -135,12 +142,13 @@ class Comparison:
                 if cluster and kill:
                     outputs.wait_for_shards(output, self.shards // 2, process)
                     cluster.kill_task_manager()
-                status = process.wait(timeout=_JOB_LIMIT_S)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=_JOB_LIMIT_S)
             finally:
                 processes.kill(process)
         problems = outputs.differences(outputs.digests(output), self._expected)
-        if status:
-            problems.append(f"the job's status was {status}; see {log}")
+        if process.returncode:
+            problems.append(f"the job's status was {process.returncode}; see {log}")
         failures = cluster.failures() - failures if cluster else 0
         if (failures > 0) != kill:
             problems.append(f"the engine reports {failures} failures")

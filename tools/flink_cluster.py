@@ -61,7 +61,7 @@ def install(folder: Path) -> None:
     Raises:
       subprocess.CalledProcessError: one of them failed.
     """
-    if folder.exists():
+    if (folder / "job_server").exists():
         return
     # Whole, since Maven takes a path from where the pom lies.
     folder = folder.resolve()

@@ -3,9 +3,10 @@ import errno
 import os
 
 import apache_beam as beam
+import grpc
 import pytest
 import threadpoolctl
-from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PortableOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
@@ -27,7 +28,7 @@ def test_the_default_runner_looks_for_no_other_engine():
     assert type(made.runner) is FnApiRunner
 
 
-@pytest.mark.parametrize("name", ["DirectRunner", "FnApiRunner"])
+@pytest.mark.parametrize("name", ["DirectRunner", "FnApiRunner", "direct", "directrunner"])
 def test_beams_names_of_the_local_runner_are_ours(name):
     made = engine.make_pipeline(engine.parse_options([f"--runner={name}"]))
     assert type(made.runner) is FnApiRunner
@@ -53,6 +54,20 @@ def test_mistaken_flags(beam_args, message):
         engine.parse_options(beam_args)
 
 
+def test_a_flag_that_looks_like_ours_is_not_left_to_an_engine():
+    with pytest.raises(UserError, match=r"unknown flag --num_shard; did you mean --num_shards\?"):
+        engine.parse_options(["--runner=FlinkRunner", "--num_shard=3"], own_flags=["folds", "num_shards"])
+
+
+def test_a_job_server_is_not_looked_for_for_minutes():
+    def timeout_s(*more):
+        options = engine.parse_options(["--runner=PortableRunner", "--job_endpoint=localhost:1", *more])
+        return options.view_as(PortableOptions).job_server_timeout
+
+    assert timeout_s() == 60
+    assert timeout_s("--job_server_timeout=7") == timeout_s("--job-server-timeout=7") == 7
+
+
 @pytest.mark.parametrize("flag", ["--direct_num_workers=abc", "--direct_running_mode=foo"])
 def test_a_value_that_beam_refuses_is_one_line(flag, capfd):
     with pytest.raises(UserError, match="invalid"):
@@ -75,6 +90,8 @@ def test_dataflow_does_not_reach_this_machine(make_tracks):
         engine.check_reach(options, "gs://bucket/out", tracks)
     with pytest.raises(UserError, match="/tmp/out is on this machine"):
         engine.check_reach(options, "/tmp/out", [])
+    with pytest.raises(UserError, match="/tmp/out is on this machine"):
+        engine.check_reach(engine.parse_options(["--runner=dataflow"]), "/tmp/out", [])
     engine.check_reach(options, "gs://bucket/out", [dataclasses.replace(tracks[0], uri="gs://bucket/a.wav")])
     engine.check_reach(engine.parse_options(["--runner=FlinkRunner"]), "/shared/out", tracks)
 
@@ -121,6 +138,15 @@ def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, m
     ("error", "message"),
     [
         (RuntimeError("Job failed\nTraceback ...\n  no slots\n"), "--runner=FlinkRunner: the job failed: no slots$"),
+        (grpc.FutureTimeoutError(), "the job failed: no job server answers at --job_endpoint"),
+        (
+            FileNotFoundError(2, "No such file", "java"),
+            r"FlinkRunner: the job failed: \[Errno 2\] No such file: 'java'$",
+        ),
+        (
+            RuntimeError("Traceback\nOSError: [Errno 28] No space left [while running 'WriteShard']"),
+            "out: No space left;",
+        ),
         (RuntimeError(), "--runner=FlinkRunner: the job failed: RuntimeError$"),
     ],
 )
@@ -128,6 +154,13 @@ def test_an_engines_failure_is_one_line(runner, clips, job_config, tmp_path, err
     runner.error = error
     with pytest.raises(UserError, match=message):
         job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
+
+
+def test_interrupting_the_launcher_does_not_end_the_engine(runner, clips, job_config, tmp_path, capsys):
+    runner.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
+    assert "the engine may still run the job" in capsys.readouterr().err
 
 
 def test_a_job_that_was_cancelled_is_no_success(runner, clips, job_config, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import finish
 from beam_preprocess.finish import Dataset, WriteManifest, check_rejects
@@ -110,6 +111,15 @@ def test_what_an_unfinished_job_needs_goes_last(dataset, tmp_path):
     (tmp_path / "out" / ".partial" / "job.json").write_text("{}")
     WriteManifest(dataset).process(RESULTS, REJECTS, [])
     assert not (tmp_path / "out" / ".partial").exists()
+
+
+def test_what_cannot_be_cleared_away_does_not_undo_the_dataset(dataset, tmp_path, monkeypatch):
+    def busy(uris):
+        raise BeamIOError("not empty")
+
+    monkeypatch.setattr(finish.storage, "delete", busy)
+    WriteManifest(dataset).process(RESULTS, REJECTS, [])
+    assert (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_shard_less_than_planned_makes_no_dataset(dataset, tmp_path):

@@ -89,7 +89,7 @@ def test_more_folds_than_groups(clips, tmp_path):
 
 def test_an_unknown_flag(clips, tmp_path):
     done = run(f"--input={clips}", f"--output={tmp_path}/out", "--fold=5")
-    fails(done, "unknown flag --fold ")
+    fails(done, "unknown flag --fold; did you mean --folds?")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -34,7 +34,7 @@ def one_worker(clips, job_config, tmp_path_factory):
 def test_the_number_and_kind_of_workers_change_no_byte(one_worker, clips, job_config, tmp_path, contents, beam_args):
     job.run(job_config(clips, tmp_path / "out"), beam_args=beam_args)
     found = contents(tmp_path / "out")
-    assert len(found) == 6
+    assert len(found) == 8
     assert found == contents(one_worker)
 
 

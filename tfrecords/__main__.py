@@ -3,22 +3,39 @@
 python -m tfrecords info DIR                   what it holds: parts, labels, shards, configuration
 python -m tfrecords verify DIR                 every size, checksum, count and record; status 1 when one is wrong
 python -m tfrecords show DIR --png=grid.png    a picture of spectrograms with their labels
+python -m tfrecords show DIR --augment=frequency_masks=2,mixup_alpha=0.4
+                                               a picture of patches, each beside what training would make of it
 """
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from tfrecords import command_line, show, verify
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.info import describe
 from tfrecords.manifest import Manifest
 from tfrecords.plots import spectrogram_grid
 
+# Each a panel; each a row of panels.
+_TRACKS, _AUGMENTED_TRACKS = 20, 6
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("png", "grid.png", "show: the picture to write", flag_values=FLAGS)
 flags.DEFINE_list("parts", ["all"], "show: which parts to draw from", flag_values=FLAGS)
-flags.DEFINE_integer("tracks", 20, "show: how many tracks to draw", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "tracks", None, "show: how many tracks to draw; 20, or 6 with --augment", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "augment",
+    "",
+    "show: draw patches beside what this augmentation makes of them; name=value,name=value of "
+    + ", ".join(field.name for field in dataclasses.fields(Augmentation)),
+    flag_values=FLAGS,
+)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
@@ -50,14 +67,23 @@ def _verify(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -
 
 
 def _show(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> int:
-    items = show.samples(manifest, data_dir, parts=flag_values.parts, count=flag_values.tracks)
+    parts, what = flag_values.parts, "spectrograms"
+    drawn: dict[str, Any] = {}
+    if flag_values.augment:
+        augmentation = Augmentation.parse(flag_values.augment)
+        count = flag_values.tracks or _AUGMENTED_TRACKS
+        items = show.augmented_samples(manifest, data_dir, parts=parts, count=count, augmentation=augmentation)
+        what = "patches and versions of them"
+        drawn = {"columns": 1 + show.VERSIONS, "unit": "normalised value"}
+    else:
+        items = show.samples(manifest, data_dir, parts=parts, count=flag_values.tracks or _TRACKS)
     if not items:
-        raise UserError(f"{data_dir}: no tracks in {', '.join(flag_values.parts)}, so nothing to show")
+        raise UserError(f"{data_dir}: no tracks in {', '.join(parts)}, so nothing to show")
     try:
-        Path(flag_values.png).write_bytes(spectrogram_grid(items))
+        Path(flag_values.png).write_bytes(spectrogram_grid(items, **drawn))
     except OSError as error:
         raise UserError(f"--png={flag_values.png} cannot be written: {error.strerror}") from None
-    print(f"wrote {len(items)} spectrograms to {flag_values.png}")
+    print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
 
 

@@ -1,23 +1,27 @@
 """Shards -> tf.data: clip records, parsed in batches, cut into patches and shuffled as whole tensors.
 
 Everything random is a function of (seed, epoch, index), with stateless ops, so that an epoch can be made again
-without replaying the ones before it.
+without replaying the ones before it, and any step of it without making the steps before it.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
-from tfrecords import example
+from tfrecords.batches import batches
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
+from tfrecords.options import IN_MEMORY, ReaderOptions
+from tfrecords.patches import RANDOM, WINDOWS, Cutter, Finish
+from tfrecords.reading import reading
+from tfrecords.sources import Memory, Shards, Share
 from tfrecords.statistics import BandStatistics
 
-# Shards read side by side: tracks of many shards meet in one shuffled chunk.
-_CYCLE_LENGTH = 16
-_FOREVER = tf.int64.max
+__all__ = ["load", "reading"]
+
+_FOREVER = int(tf.int64.max)
+_DEFAULTS = ReaderOptions()
 
 
 def load(
@@ -28,12 +32,15 @@ def load(
     training: bool = False,
     patch_frames: int = 80,
     patch_hop: int | None = None,
+    patch_mode: str = WINDOWS,
     statistics: BandStatistics | None = None,
     seed: int = 0,
     epoch: int = 0,
     step: int = 0,
     epochs: int | None = 1,
-    shuffle_bytes: int = 64 << 20,
+    host_index: int = 0,
+    num_hosts: int = 1,
+    options: ReaderOptions = _DEFAULTS,
 ) -> tf.data.Dataset:
     """Batches of patches from the parts of a dataset.
 
@@ -44,129 +51,90 @@ def load(
       training: shuffle. Otherwise the order is that of the shards, and each patch comes with its track's id.
       patch_frames: frames in a patch; records (and rests of records) that are shorter give no patch.
       patch_hop: frames from one patch to the next of a record; patch_frames by default, so that none overlap.
+      patch_mode: "windows": patches at every patch_hop frames of a record; "random", for training: as many of each
+        record, at starts that every epoch draws anew; "resize": one patch a record, all of it, stretched or squeezed
+        to patch_frames as tf.image.resize does it.
       statistics: subtract this mean and divide by this standard deviation, per band. Use those of the training parts
         (`Manifest.statistics`), whatever is read. None leaves the log-mel values as they are.
       seed: changes the order.
       epoch: which epoch's order to give, from 0.
-      step: batches of that epoch to leave out, at its start: what a training that goes on has seen already.
+      step: batches to leave out from that epoch's start on: what a training that goes on has seen already. They are
+        not decoded; where records differ in their number of patches, the epoch is read up to there, else not even
+        that.
       epochs: how many epochs to give, one after another; None for no end.
-      shuffle_bytes: how much of the data is shuffled as one; lower it where memory is short.
+      host_index: which of several hosts this is, from 0 (tf.distribute's input_pipeline_id).
+      num_hosts: how many there are. Each reads its own shards in every epoch, those whose number modulo num_hosts is
+        host_index, so that it caches no others; shares may differ by some batches. Where records differ in their
+        number of patches, a host counts its share first, reading it once.
+      options: how to use memory, disk and threads.
 
     Returns:
       A dataset of (patches [batch, patch_frames, mel_bands, 1] float32, labels [batch] int32) when training, with
       track_ids [batch] string as a third element when not.
 
     Raises:
-      UserError: no manifest, no such part, a shard is missing or torn, or no record is as long as a patch.
+      UserError: no manifest, no such part, a shard is missing or torn, fewer shards than hosts, an argument out of
+        range, or no record is as long as a patch.
     """
+    cutter = Cutter(patch_mode, patch_frames, patch_frames if patch_hop is None else patch_hop)
+    _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
+    if patch_mode == RANDOM and not training:
+        raise UserError("patch_mode 'random' is for training; take 'windows' to evaluate")
     manifest = Manifest.load(data_dir)
     parts = manifest.select(parts)
-    files = manifest.check_files(data_dir, parts)
-    patch_hop = patch_frames if patch_hop is None else patch_hop
-    for name, value in (("batch_size", batch_size), ("patch_frames", patch_frames), ("patch_hop", patch_hop)):
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}")
-    num_patches = manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_hop)
-    if not num_patches:
-        raise UserError(f"{data_dir}: no record of {', '.join(parts)} is as long as a patch of {patch_frames} frames")
-
-    chunk_records = _chunk_records(manifest, parts, shuffle_bytes)
-
-    def one_epoch(index: tf.Tensor) -> tf.data.Dataset:
-        order = tf.stack([tf.constant(seed, tf.int64), index]) if training else None
-        chunks = _serialized(files, order).batch(chunk_records).enumerate()
-        patches = chunks.map(
-            lambda chunk, serialized: _cut(
-                _parse(serialized, manifest),
-                patch_frames,
-                patch_hop,
-                None if order is None else tf.random.experimental.stateless_fold_in(order, chunk),
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return patches.rebatch(batch_size)
-
-    if training:
-        last = _FOREVER if epochs is None else epoch + epochs
-        dataset = tf.data.Dataset.range(epoch, last).flat_map(one_epoch)
+    _check_patches(manifest, parts, cutter, data_dir)
+    share = Share.of(manifest, data_dir, parts, host_index=host_index, num_hosts=num_hosts)
+    source: Memory | Shards
+    if options.cache == IN_MEMORY:
+        source = Memory.of(share, cutter, statistics=statistics, seed=seed if training else None)
+        statistics = None  # They are normalised already.
     else:
-        dataset = one_epoch(tf.constant(epoch, tf.int64)).repeat(epochs)
-    dataset = dataset.map(_Finish(statistics, training), num_parallel_calls=tf.data.AUTOTUNE)
+        source = Shards.of(share, cutter, seed=seed if training else None, options=options)
+    with reading(data_dir, parts):
+        count = source.count()
+    if not count:
+        raise UserError(f"{data_dir}: no shard of host {host_index} has a record as long as a patch; take fewer hosts")
+    steps = -(-count // batch_size)
+    end = _FOREVER if epochs is None else epoch + epochs
+    first, passed = epoch + step // steps, step % steps
+    left = (end - first) * steps - passed
+    with reading(data_dir, parts):
+        chunks = source.chunks(first, end, passed * batch_size) if left > 0 else source.chunks(0, 1, 0).take(0)
+    dataset = batches(
+        chunks,
+        cutter=cutter,
+        finish=Finish(statistics, patch_frames),
+        batch_size=batch_size,
+        mel_bands=manifest.mel_bands,
+    )
     if epochs is not None:
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_patches // batch_size) * epochs))
-    dataset = dataset.skip(step)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(max(0, left)))
+    return _prefetched(dataset, options)
+
+
+def _check_arguments(**values: int) -> None:
+    for name, least in (("batch_size", 1), ("num_hosts", 1), ("epoch", 0), ("step", 0)):
+        if values[name] < least:
+            raise UserError(f"{name} must be at least {least}, got {values[name]}")
+    if not 0 <= values["host_index"] < values["num_hosts"]:
+        raise UserError(f"host_index must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
+
+
+def _check_patches(manifest: Manifest, parts: Sequence[str], cutter: Cutter, data_dir: str | Path) -> None:
+    if not any(cutter.count(frames) for part in parts for frames in manifest.parts[part].record_frames):
+        raise UserError(f"{data_dir}: no record of {', '.join(parts)} is as long as a patch of {cutter.frames} frames")
+
+
+def _prefetched(dataset: tf.data.Dataset, chosen: ReaderOptions) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # Sharding between hosts is by hand; left on, it would silently drop data.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-@contextlib.contextmanager
-def reading(data_dir: str | Path) -> Iterator[None]:
-    """Around whatever takes batches from `load`: a corrupt shard, found only when it is read, becomes a UserError."""
-    try:
-        yield
-    except tf.errors.DataLossError:
-        raise UserError(
-            f"{data_dir}: a shard is corrupt; python -m tfrecords verify {data_dir} names it; write the dataset again"
-        ) from None
-
-
-def _chunk_records(manifest: Manifest, parts: Iterable[str], shuffle_bytes: int) -> int:
-    shards = [shard for part in parts for shard in manifest.parts[part].shards]
-    record_bytes = sum(shard.bytes for shard in shards) / max(1, sum(shard.records for shard in shards))
-    return max(1, int(shuffle_bytes / record_bytes))
-
-
-def _serialized(files: list[str], order: tf.Tensor | None) -> tf.data.Dataset:
-    """Serialized records: in the files' order, or from many files in turn when an order (seed, epoch) is given."""
-    if order is None:
-        return tf.data.TFRecordDataset(files)
-    shuffled = tf.random.experimental.stateless_shuffle(tf.constant(files), order)
-    return tf.data.Dataset.from_tensor_slices(shuffled).interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=min(len(files), _CYCLE_LENGTH),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-
-
-def _parse(serialized: tf.Tensor, manifest: Manifest) -> dict[str, tf.Tensor]:
-    """serialized [records] -> track_id, label, frames [records] and log_mel [all their frames, mel_bands]."""
-    kinds = {example.TRACK_ID: tf.string, example.LABEL: tf.int64, example.FRAMES: tf.int64, example.LOG_MEL: tf.string}
-    record = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()})
-    values = tf.io.decode_raw(tf.strings.reduce_join(record[example.LOG_MEL]), tf.as_dtype(manifest.dtype))
-    return record | {example.LOG_MEL: tf.reshape(values, [-1, manifest.mel_bands])}
-
-
-def _cut(
-    record: dict[str, tf.Tensor], patch_frames: int, patch_hop: int, order: tf.Tensor | None
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Patches [patches, patch_frames, mel_bands], labels [patches] and track ids [patches], shuffled by order."""
-    frames = record[example.FRAMES]
-    counts = tf.nn.relu((frames - patch_frames) // patch_hop + 1)
-    source = tf.repeat(tf.range(tf.size(frames)), counts)
-    position = tf.range(tf.size(source, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), source)
-    start = tf.gather(tf.cumsum(frames, exclusive=True), source) + position * patch_hop
-    if order is not None:
-        shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.size(source)), order)
-        source, start = tf.gather(source, shuffled), tf.gather(start, shuffled)
-    patches = tf.gather(record[example.LOG_MEL], start[:, tf.newaxis] + tf.range(patch_frames, dtype=tf.int64))
-    return patches, tf.gather(record[example.LABEL], source), tf.gather(record[example.TRACK_ID], source)
-
-
-class _Finish:
-    """Patches as stored -> what a model takes: float32, normalised, with a channel."""
-
-    def __init__(self, statistics: BandStatistics | None, training: bool) -> None:
-        self._statistics = statistics
-        self._training = training
-
-    def __call__(self, patches: tf.Tensor, labels: tf.Tensor, track_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        patches = tf.cast(patches, tf.float32)
-        if self._statistics is not None:
-            mean = tf.constant(self._statistics.mean, tf.float32)
-            patches = (patches - mean) * tf.constant(1 / self._statistics.std, tf.float32)
-        batch = patches[..., tf.newaxis], tf.cast(labels, tf.int32)
-        return batch if self._training else (*batch, track_ids)
+    if chosen.ram_budget_bytes:
+        options.autotune.ram_budget = chosen.ram_budget_bytes
+    if chosen.threads:
+        options.threading.private_threadpool_size = chosen.threads
+    dataset = dataset.with_options(options)
+    if chosen.device:
+        return dataset.apply(tf.data.experimental.prefetch_to_device(chosen.device))
+    return dataset.prefetch(tf.data.AUTOTUNE)

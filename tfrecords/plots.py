@@ -59,7 +59,9 @@ class Spectrogram:
             raise ValueError(f"frames_per_s must be a number above 0; got {self.frames_per_s}")
 
 
-def spectrogram_grid(items: Sequence[Spectrogram], *, columns: int | None = None, style: Style = LIGHT) -> bytes:
+def spectrogram_grid(
+    items: Sequence[Spectrogram], *, columns: int | None = None, unit: str = "log-mel value", style: Style = LIGHT
+) -> bytes:
     """Draws spectrograms side by side on one colour scale: seconds to the right, mel bands upwards.
 
     The scale runs from the 1st percentile of all finite values to the 99.9th, so that a moment of digital silence
@@ -68,6 +70,7 @@ def spectrogram_grid(items: Sequence[Spectrogram], *, columns: int | None = None
     Args:
       items: one or more panels, drawn row by row.
       columns: panels in a row; by default at most 5, so that the rows are about equally full.
+      unit: of the values, beside the colour scale.
       style: colours of paper and ink.
 
     Returns:
@@ -99,7 +102,7 @@ def spectrogram_grid(items: Sequence[Spectrogram], *, columns: int | None = None
     bar = figure.colorbar(
         ScalarMappable(scale, _COLOUR_MAP), ax=grid, shrink=max(0.3, 1 / rows), aspect=16, extend="both", pad=0.015
     )
-    bar.set_label("log-mel value", fontsize=9, color=style.ink)
+    bar.set_label(unit, fontsize=9, color=style.ink)
     style_axes(bar.ax, style)
     bar.outline.set_edgecolor(style.faint)
     return png(figure)

@@ -1,35 +1,103 @@
 """What happens during training besides the steps."""
 
 import math
+import time
 from pathlib import Path
 
 import keras
 
 from tfrecords.command_line import UserError
+from trainer import training_job
+from trainer.training_job import whole_file
+from trainer.training_state import STATE_FILE, TrainingState, values_of
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Saves where training stands, at the end of every epoch and now and then within one; keeps history.csv."""
+
+    def __init__(self, job_dir: Path, start: TrainingState, *, steps: int, save_every_s: float) -> None:
+        """Takes up a training.
+
+        Args:
+          job_dir: of state.npz and history.csv.
+          start: the moment at which the first `fit` begins.
+          steps: in an epoch.
+          save_every_s: save after the step that ends so long after the last save, or later; 0: after every step.
+        """
+        super().__init__()
+        self._job_dir = job_dir
+        self._start = start
+        self._history = list(start.history)
+        self._steps = steps
+        self._save_every_s = save_every_s
+        self._saved = time.monotonic()
+        self._done_before = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Takes up an epoch that was interrupted, whose first steps are not done again."""
+        self._done_before = self._start.step if epoch == self._start.epoch else 0
+        if self._done_before:
+            self._start.restore_metrics(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves if it is time."""
+        step = self._done_before + batch + 1
+        # After the last step validation is due, and then the epoch is saved.
+        if step < self._steps and time.monotonic() - self._saved >= self._save_every_s:
+            self._save(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves, and writes the history."""
+        self._history.append({name: float(value) for name, value in (logs or {}).items()})
+        self._save(0)
+        training_job.write_history(self._job_dir, self._history)
+
+    def _save(self, step: int) -> None:
+        TrainingState(tuple(self._history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
+        self._saved = time.monotonic()
 
 
 class BestCheckpoint(keras.callbacks.Callback):
     """Saves the model whenever the validation loss is the best so far, whole or not at all."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, best: float = math.inf, best_epoch: int = 0) -> None:
+        """Takes up a training whose best validation loss so far is that of best_epoch, from 1."""
         super().__init__()
         self._path = path
-        self._best = math.inf
-        self.best_epoch = 0
+        self._best = best
+        self.best_epoch = best_epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if better."""
         loss = (logs or {})["val_loss"]
         if loss < self._best:
             self._best, self.best_epoch = loss, epoch + 1
-            temporary = self._path.with_name(f".tmp-{self._path.name}")
-            try:
-                self.model.save(temporary)
-                temporary.replace(self._path)
-            except OSError as error:
-                raise UserError(f"{self._path} cannot be written: {error.strerror or error}") from None
-            finally:
-                temporary.unlink(missing_ok=True)
+            save_model(self.model, self._path)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a model, whole or not at all.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with whole_file(path) as temporary:
+        model.save(temporary)
+
+
+class StopWithoutBetter(keras.callbacks.Callback):
+    """Ends training after so many epochs without a better validation loss."""
+
+    def __init__(self, best: BestCheckpoint, patience: int) -> None:
+        """Goes by the epoch that `best`, which comes before it in the list, has found."""
+        super().__init__()
+        self._best = best
+        self._patience = patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops if it is time."""
+        if epoch + 1 - self._best.best_epoch >= self._patience:
+            self.model.stop_training = True
 
 
 class StopOnNaN(keras.callbacks.Callback):

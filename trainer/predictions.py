@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from tfrecords.command_line import UserError
-from tfrecords.dataset import load, reading
+from tfrecords.dataset import load
+from tfrecords.reading import reading
 from trainer import training_job
 from trainer.metrics import Predictions
 from trainer.training_job import TrainingJob
@@ -48,7 +49,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
     )
     probabilities, labels = [], []
     track_ids: list[str] = []
-    with reading(data_dir):
+    with reading(data_dir, parts):
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
             probabilities.append(keras.ops.convert_to_numpy(model.predict_on_batch(patches)))
             labels.append(batch_labels)

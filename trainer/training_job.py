@@ -1,14 +1,19 @@
 """A job directory: what was asked, and the files that training and evaluation leave in it."""
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
+import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
 from trainer import models
@@ -20,6 +25,8 @@ HISTORY_FILE = "history.csv"
 LOGS_DIR = "logs"
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
+# Where the data lie and what reads them change no training; the statistics follow from fingerprint and parts.
+_NOT_COMPARED = ("data_dir", "versions", "statistics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +48,7 @@ class TrainingJob:
       patience: epochs without a better validation loss before training stops.
       seed: of weights, dropout and order; from 0 to 2^32 - 1.
       versions: of the libraries.
+      augmentation: how the training batches are varied.
     """
 
     data_dir: str
@@ -57,6 +65,7 @@ class TrainingJob:
     patience: int
     seed: int
     versions: Mapping[str, str]
+    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         models.check_name(self.model)
@@ -71,7 +80,8 @@ class TrainingJob:
     def save(self, job_dir: Path) -> None:
         """Writes config.json, whole or not at all."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        data |= {"parts": dataclasses.asdict(self.parts), "statistics": self.statistics.to_json()}
+        data |= {name: dataclasses.asdict(data[name]) for name in ("parts", "augmentation")}
+        data["statistics"] = self.statistics.to_json()
         write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
 
     @classmethod
@@ -86,6 +96,7 @@ class TrainingJob:
             data = json.loads(path.read_text("utf-8"))
             data["parts"] = PartChoice(**{role: tuple(names) for role, names in data["parts"].items()})
             data["labels"] = tuple(data["labels"])
+            data["augmentation"] = Augmentation(**data["augmentation"])
             data["statistics"] = BandStatistics.from_json(data["statistics"])
             return cls(**data)
         except OSError:
@@ -95,6 +106,64 @@ class TrainingJob:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not a training job's configuration ({error}); train again") from None
 
+    def differences(self, other: "TrainingJob") -> list[str]:
+        """What makes another job's training a different one, a phrase for each."""
+        phrases = []
+        for field in dataclasses.fields(self):
+            own, others = getattr(self, field.name), getattr(other, field.name)
+            if field.name not in _NOT_COMPARED and own != others:
+                brief = isinstance(own, str | int | float) and field.name != "fingerprint"
+                phrases.append(f"{field.name} {own}, not {others}" if brief else f"other {field.name}")
+        return phrases
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; afterwards the file is on the disk and has its own name.
+
+    Raises:
+      UserError: it cannot be written; what the name held before is still there.
+    """
+    # The ending stays: it tells Keras the format.
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def claimed(job_dir: Path) -> Iterator[None]:
+    """Keeps other processes from training in a directory. The claim ends with the process, however that ends.
+
+    Raises:
+      UserError: another one is training there.
+    """
+    descriptor = os.open(job_dir, os.O_RDONLY)
+    try:
+        # Some network file systems cannot lock a directory; there nobody is kept away.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{job_dir}: another process is training there") from None
+        yield
+    finally:
+        os.close(descriptor)
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file under a temporary name, then renames it.
@@ -102,14 +171,22 @@ def write_text(path: Path, text: str) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole_file(path) as temporary:
         temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_history(job_dir: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes history.csv: a row for each finished epoch, whose number counts from 0.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    text = io.StringIO()
+    if history:
+        writer = csv.DictWriter(text, ["epoch", *sorted(history[0])])
+        writer.writeheader()
+        writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history))
+    write_text(job_dir / HISTORY_FILE, text.getvalue())
 
 
 def read_history(job_dir: Path) -> dict[str, list[float]]:

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import tfrecords
 from tfrecords.command_line import UserError
-from tfrecords.dataset import load, reading
+from tfrecords.dataset import load
+from tfrecords.options import ReaderOptions
 
 
 def collect(dataset):
@@ -56,7 +57,7 @@ def test_patches_come_in_order_with_their_tracks(tiny):
 @pytest.mark.parametrize("shuffle_bytes", [1000, 64 << 20])
 def test_any_hop_and_segments_and_records_that_are_too_short(long, patch_frames, patch_hop, shuffle_bytes):
     sizes = {"patch_frames": patch_frames, "patch_hop": patch_hop}
-    dataset = load(long.path, parts=("fold_1", "fold_2"), shuffle_bytes=shuffle_bytes, **sizes)
+    dataset = load(long.path, parts=("fold_1", "fold_2"), options=ReaderOptions(shuffle_bytes=shuffle_bytes), **sizes)
     patches, labels, track_ids = collect(dataset)
     expected = cut(long, ["fold_1", "fold_2"], **sizes)
     np.testing.assert_array_equal(patches, expected[0])
@@ -71,7 +72,7 @@ def test_the_hop_is_a_patch_unless_told(long):
 
 @pytest.mark.parametrize("shuffle_bytes", [1, 5000])
 def test_an_epoch_of_training_holds_every_patch_once(long, shuffle_bytes):
-    dataset = load(long.path, training=True, epochs=2, shuffle_bytes=shuffle_bytes, **SMALL)
+    dataset = load(long.path, training=True, epochs=2, options=ReaderOptions(shuffle_bytes=shuffle_bytes), **SMALL)
     patches, labels = collect(dataset)
     expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
     found = fingerprints(patches, labels)
@@ -189,14 +190,92 @@ def test_missing_and_torn_shards_are_found_before_anything_is_read(own):
         load(own.path, patch_frames=2)
 
 
-def test_a_corrupt_shard_is_found_when_it_is_read(own):
+def test_random_patches_are_as_many_as_windows_and_drawn_anew_each_epoch(long):
+    arguments = {"patch_frames": 4, "patch_hop": 3, "batch_size": 50, "training": True, "patch_mode": "random"}
+    epochs = [fingerprints(*collect(load(long.path, epoch=epoch, **arguments))) for epoch in (0, 0, 1)]
+    windows = cut(long, ["fold_0", "fold_1", "fold_2"], 4, 3)
+    every = Counter(fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 1)[:2]))
+    assert epochs[0] == epochs[1]
+    assert len(set(epochs[0]) & set(epochs[2])) < 0.7 * len(epochs[0])
+    for epoch in epochs:
+        assert Counter(label for _, label in epoch) == Counter(windows[1].tolist())
+        assert set(epoch) <= set(every)
+        # Any frame may be the first, not only those where windows begin.
+        assert len(set(epoch) - set(fingerprints(*windows[:2]))) > 0.3 * len(epoch)
+
+
+@pytest.mark.parametrize("patch_frames", [1, 7, 15, 80])
+@pytest.mark.parametrize("cache", ["", "memory"])
+def test_whole_clips_are_resized_as_tf_image_does(long, tiny, patch_frames, cache):
+    for data in (long, tiny):
+        dataset = load(data.path, patch_frames=patch_frames, patch_mode="resize", options=ReaderOptions(cache=cache))
+        patches, labels, track_ids = collect(dataset)
+        records = [record for part in data.manifest.parts for record in data.records[part]]
+        assert track_ids.tolist() == [record.track_id.encode() for record in records]
+        assert labels.tolist() == [record.label for record in records]
+        size = (patch_frames, data.manifest.mel_bands)
+        expected = [tf.image.resize(record.log_mel[..., np.newaxis], size) for record in records]
+        np.testing.assert_allclose(patches, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_hosts_share_every_epoch(long, training):
+    for num_hosts in (2, 5):
+        parts = [
+            load(long.path, training=training, host_index=host, num_hosts=num_hosts, epoch=1, **SMALL)
+            for host in range(num_hosts)
+        ]
+        found = [fingerprints(*collect(part)[:2]) for part in parts]
+        assert [int(part.cardinality()) for part in parts] == [-(-len(one) // 10) for one in found]
+        expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
+        assert Counter(patch for one in found for patch in one) == Counter(expected)
+
+
+@pytest.mark.parametrize("cache", ["memory", "folder"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_cache_gives_what_the_shards_give(tmp_path, write_dataset, cache, training):
+    data = write_dataset(tmp_path / "dataset", mel_bands=3)
+    statistics = data.manifest.statistics(["train"])
+    options = ReaderOptions(cache=str(tmp_path / "cache") if cache == "folder" else cache)
+    arguments = {"training": training, "statistics": statistics, "epochs": 2, "batch_size": 7}
+    kept = load(data.path, options=options, **arguments)
+    plain = fingerprints(*collect(load(data.path, **arguments))[:2])
+    for path in data.shards("train", "valid", "test"):
+        path.unlink()
+    found = fingerprints(*collect(kept)[:2])
+    # In memory, all is shuffled as one.
+    assert found == plain if cache == "folder" or not training else Counter(found) == Counter(plain)
+
+
+def test_a_cache_is_filled_once_and_not_with_what_is_damaged(own, tmp_path):
+    options = ReaderOptions(cache=str(tmp_path / "cache"))
+    load(own.path, parts=["fold_0"], patch_frames=2, options=options)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+    assert set(before) == {f"{shard.sha256}.tfrecord" for shard in own.manifest.parts["fold_0"].shards}
     path = own.shards("fold_1")[0]
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    batches = load(own.path, patch_frames=2)
-    with (
-        pytest.raises(UserError, match=f"^{own.path}: a shard is corrupt; .* verify {own.path} names it"),
-        reading(own.path),
-    ):
-        list(batches)
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    with pytest.raises(UserError, match=f"^{path}: its SHA-256 is not the manifest's"):
+        load(own.path, patch_frames=2, options=options)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_hosts": 7}, "train, valid, test have 6 shards, too few for 7 hosts"),
+        ({"num_hosts": 2, "host_index": 2}, "host_index must be from 0 to 1, got 2"),
+        ({"num_hosts": 0}, "num_hosts must be at least 1, got 0"),
+        ({"step": -1}, "step must be at least 0, got -1"),
+        ({"patch_mode": "random"}, "patch_mode 'random' is for training"),
+        ({"patch_mode": "warp"}, "patch_mode must be one of windows, random, resize, got 'warp'"),
+    ],
+)
+def test_choices_that_cannot_be(tiny, arguments, message):
+    with pytest.raises(UserError, match=message):
+        load(tiny.path, **arguments)
+
+
+@pytest.mark.parametrize("name", ["shuffle_bytes", "ram_budget_bytes", "threads"])
+def test_options_that_cannot_be(name):
+    with pytest.raises(UserError, match=f"{name} must be at least .*, got -1"):
+        ReaderOptions(**{name: -1})

@@ -53,6 +53,21 @@ def test_show_draws_the_tracks_asked_for(own, tmp_path, capsys):
     assert min(Image.open(picture).size) > 200
 
 
+def test_show_draws_what_an_augmentation_makes_of_patches(tiny, tmp_path, capsys):
+    picture, plain = tmp_path / "augmented.png", tmp_path / "plain.png"
+    assert run("show", tiny.path, f"--png={picture}", "--tracks=2", "--augment=time_masks=1,mixup_alpha=0.4") == 0
+    assert run("show", tiny.path, f"--png={plain}", "--tracks=5") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"wrote 10 patches and versions of them to {picture}", f"wrote 5 spectrograms to {plain}"]
+    assert Image.open(picture).size[1] > 1.5 * Image.open(plain).size[1]
+
+
+def test_an_augmentation_that_is_none(tiny, tmp_path):
+    with pytest.raises(UserError, match="no augmentation is called 'masks'; there are gain_db, mixup_alpha,"):
+        run("show", tiny.path, f"--png={tmp_path}/grid.png", "--augment=masks=1")
+    assert not (tmp_path / "grid.png").exists()
+
+
 def test_show_without_tracks_is_an_error(tmp_path, write_dataset):
     data = write_dataset(tmp_path / "empty", tracks_per_label=0)
     with pytest.raises(UserError, match="no tracks in valid, test, so nothing to show"):

@@ -39,6 +39,13 @@ def test_columns_and_style_are_heeded():
     assert decode(plots.spectrogram_grid(items, style=plots.DARK))[0, 0].tolist() == corner(plots.DARK)
 
 
+def test_the_unit_stands_beside_the_scale():
+    one, other = (decode(plots.spectrogram_grid([spectrogram()], unit=unit)) for unit in ("a", "b"))
+    assert one.shape == other.shape
+    # Only there, at the right edge, do the pictures differ.
+    assert set(np.flatnonzero((one != other).any(axis=(0, 2))) * 10 // one.shape[1]) == {9}
+
+
 def test_low_bands_are_at_the_bottom_and_time_runs_to_the_right():
     values = np.zeros((40, 20), np.float32)
     values[:20, :10] = 5  # first half of the time, lower half of the bands

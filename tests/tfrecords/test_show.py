@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
-from tfrecords.show import samples
+from tfrecords.show import VERSIONS, augmented_samples, samples
 
 
 def titles(data, **arguments):
@@ -47,3 +48,58 @@ def test_mistakes(own):
     own.shards("fold_0")[0].unlink()
     with pytest.raises(UserError, match="cannot be read: No such file"):
         samples(own.manifest, own.path, parts=["fold_0"], count=1)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory, write_dataset):
+    """Tracks of 70 to 100 frames, of which those of 80 and more make a patch."""
+    path = tmp_path_factory.mktemp("mixed") / "dataset"
+    return write_dataset(path, frames=(70, 100), tracks_per_label=6, mel_bands=9, front_end={"compression": "log10"})
+
+
+def augmented(data, *, count=6, **settings):
+    """Rows of panels: a patch, then its versions."""
+    items = augmented_samples(
+        data.manifest, data.path, parts=["train"], count=count, augmentation=Augmentation(**settings)
+    )
+    return [items[start : start + 1 + VERSIONS] for start in range(0, len(items), 1 + VERSIONS)]
+
+
+def test_each_patch_is_followed_by_versions_of_it(mixed):
+    rows = augmented(mixed, time_masks=1, frequency_masks=1)
+    long = {record.track_id: record.log_mel for record in mixed.records["train"] if len(record.log_mel) >= 80}
+    statistics = mixed.manifest.statistics(["train"])
+    assert len(rows) == 6 and any(len(record.log_mel) < 80 for record in mixed.records["train"])
+    for patch, *versions in rows:
+        label, name = patch.title.split(": ")
+        log_mel = long[f"{label}/{name}"]
+        middle = log_mel[(len(log_mel) - 80) // 2 :][:80]
+        np.testing.assert_allclose(patch.log_mel, (middle - statistics.mean) / statistics.std, atol=1e-5)
+        assert [version.title for version in versions] == [f"version {number}" for number in range(1, 5)]
+        for version in versions:
+            masked = version.log_mel == 0
+            np.testing.assert_array_equal(version.log_mel[~masked], patch.log_mel[~masked])
+        assert len({version.log_mel.tobytes() for version in versions}) == VERSIONS
+
+
+def test_mixed_patches_tell_their_labels(mixed):
+    rows = augmented(mixed, mixup_alpha=1.0)
+    titles = [version.title for _, *versions in rows for version in versions]
+    assert any(" + " in title for title in titles)
+    for patch, *versions in rows:
+        label = patch.title.split(":")[0]
+        for version in versions:
+            first, *rest = version.title.split(" + ")
+            assert first.endswith(label)
+            if rest:
+                assert sum(int(share.split()[0]) for share in (first, *rest)) in (99, 100, 101)
+
+
+def test_tracks_shorter_than_a_patch_are_left_out(own, mixed):
+    assert augmented_samples(own.manifest, own.path, parts=["all"], count=3, augmentation=Augmentation()) == []
+    assert len(augmented(mixed, count=1)) == 1
+
+
+def test_a_mask_wider_than_a_patch_is_no_picture(mixed):
+    with pytest.raises(UserError, match="frequency_mask_bands must be at most the 9 mel bands of a patch, got 10"):
+        augmented(mixed, frequency_masks=1, frequency_mask_bands=10)

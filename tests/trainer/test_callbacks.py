@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer.callbacks import BestCheckpoint, EpochLine, StopOnNaN
+from trainer import callbacks
+from trainer.callbacks import BestCheckpoint, EpochLine, SaveProgress, StopOnNaN, StopWithoutBetter
+from trainer.training_job import read_history
+from trainer.training_state import STATE_FILE, TrainingState
 
 
 @pytest.fixture
@@ -73,3 +76,58 @@ def test_one_line_per_epoch(capsys):
     EpochLine(7).on_epoch_end(0, logs)
     said = "epoch 1 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250\n"
     assert capsys.readouterr().out == said
+
+
+def test_a_best_loss_from_before_stays_the_one_to_beat(model, tmp_path):
+    callback = BestCheckpoint(tmp_path / "best.keras", best=1.0, best_epoch=2)
+    callback.set_model(model)
+    callback.on_epoch_end(2, {"val_loss": 1.0})
+    assert callback.best_epoch == 2 and not (tmp_path / "best.keras").exists()
+    callback.on_epoch_end(3, {"val_loss": 0.9})
+    assert callback.best_epoch == 4 and (tmp_path / "best.keras").exists()
+
+
+@pytest.mark.parametrize(("best_epoch", "epoch", "stops"), [(1, 2, False), (1, 3, True), (4, 5, False), (4, 7, True)])
+def test_training_ends_after_so_many_epochs_without_a_better_one(model, tmp_path, best_epoch, epoch, stops):
+    callback = StopWithoutBetter(BestCheckpoint(tmp_path / "best.keras", best_epoch=best_epoch), patience=3)
+    callback.set_model(model)
+    model.stop_training = False
+    callback.on_epoch_end(epoch, {})
+    assert model.stop_training is stops
+
+
+@pytest.fixture
+def compiled(model):
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_progress_is_saved_by_the_clock_and_at_the_end_of_an_epoch(compiled, tmp_path, monkeypatch):
+    clock = iter([100, 104.9, 105, 105, 109, 110.1, 110.1, 200, 200])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    callback = SaveProgress(tmp_path, TrainingState(), steps=5, save_every_s=5)
+    callback.set_model(compiled)
+    callback.on_epoch_begin(0)
+    places = []
+    for batch in range(5):
+        callback.on_train_batch_end(batch)
+        state = TrainingState.load(tmp_path / STATE_FILE) if (tmp_path / STATE_FILE).exists() else None
+        places.append(state and (state.epoch, state.step))
+    assert places == [None, (0, 2), (0, 2), (0, 4), (0, 4)]
+    callback.on_epoch_end(0, {"loss": 2.0, "val_loss": np.float32(1.5)})
+    state = TrainingState.load(tmp_path / STATE_FILE)
+    assert (list(state.history), state.step) == ([{"loss": 2.0, "val_loss": 1.5}], 0)
+    assert read_history(tmp_path) == {"epoch": [0], "loss": [2.0], "val_loss": [1.5]}
+
+
+def test_steps_done_before_count_in_the_epoch_that_goes_on_alone(compiled, tmp_path):
+    start = TrainingState([{"val_loss": 1.0}], 3, callbacks.values_of(compiled))
+    callback = SaveProgress(tmp_path, start, steps=9, save_every_s=0)
+    callback.set_model(compiled)
+    for epoch, place in ((1, (1, 4)), (2, (2, 1))):
+        callback.on_epoch_begin(epoch)
+        callback.on_train_batch_end(0)
+        state = TrainingState.load(tmp_path / STATE_FILE)
+        assert (state.epoch, state.step) == place
+        callback.on_epoch_end(epoch, {"val_loss": 1.0})

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import plots, train
+from trainer import plots, train, training_job
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
+from trainer.training_state import STATE_FILE, TrainingState
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,7 +108,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{data.path}: a shard is corrupt"):
+    with pytest.raises(UserError, match=rf"^{path}: (corrupt|torn) at byte \d+"):
         run_training(job_of(data.path), tmp_path / "job")
 
 
@@ -129,6 +131,168 @@ def test_a_shard_that_is_missing_anywhere_is_found_before_training(own, job_of, 
     path.unlink()
     with pytest.raises(UserError, match=f"^{path} should hold"):
         job_of(own.path, "--patch_frames=2")
+
+
+class Killed(BaseException):
+    pass
+
+
+def run_until_save(monkeypatch, number, job, job_dir, **options):
+    """Trains until a state has been saved so often, and not a moment longer."""
+    with monkeypatch.context() as patch:
+        save, saves = TrainingState.save, []
+
+        def save_and_die(state, path):
+            save(state, path)
+            saves.append(path)
+            if len(saves) == number:
+                raise Killed
+
+        patch.setattr(TrainingState, "save", save_and_die)
+        job_dir.mkdir()
+        with pytest.raises(Killed):
+            train.train(job, job_dir, **options)
+
+
+def run_on(job, job_dir, **options):
+    start = train.unfinished(job, job_dir)
+    assert start is not None
+    train.train(job, job_dir, start=start, **options)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny, job_of, tmp_path_factory):
+    """A job of two epochs of four steps, and the log of its batches."""
+    job_dir, log = tmp_path_factory.mktemp("unbroken") / "job", tmp_path_factory.mktemp("log") / "log"
+    job = job_of(tiny.path, "--batch_size=3")
+    job_dir.mkdir()
+    train.train(job, job_dir, running=train.Running(log_batches=log))
+    lines = log.read_text().splitlines()
+    steps = len(lines) // 2
+    assert steps > 2
+    assert [line.split()[:2] for line in lines] == [[str(n // steps), str(n % steps)] for n in range(2 * steps)]
+    assert len({line.split()[2] for line in lines}) == len(lines)
+    return job, job_dir, lines
+
+
+MIXED = "--augment=gain_db=3,mixup_alpha=0.5,frequency_masks=1,time_masks=1"
+
+
+def test_augmented_batches_are_those_of_an_unbroken_training(write_dataset, job_of, tmp_path):
+    data = write_dataset(tmp_path / "data", front_end={"compression": "log10"})
+    job = job_of(data.path, MIXED)
+    patches = data.manifest.num_patches(job.parts.train, patch_frames=80, patch_hop=80)
+    steps = -(-patches // job.batch_size)
+
+    def batches(job, count, **position):
+        made = train._training_batches(job, train.Running(), None, steps=steps, **position)
+        return list(made.take(count).as_numpy_iterator())
+
+    whole, rest = batches(job, 2 * steps, epoch=0, step=0), batches(job, steps - 1, epoch=1, step=1)
+    for (patch, label), (expected_patch, expected_label) in zip(rest, whole[steps + 1 :], strict=True):
+        np.testing.assert_array_equal(patch, expected_patch)
+        np.testing.assert_array_equal(label, expected_label)
+    plain = batches(job_of(data.path), 1, epoch=0, step=0)[0]
+    assert whole[0][0].shape == plain[0].shape and np.abs(whole[0][0] - plain[0]).max() > 0.1
+    assert whole[0][1].shape == (len(plain[1]), len(job.labels))
+    np.testing.assert_allclose(whole[0][1].sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_path):
+    data = write_dataset(tmp_path / "data", front_end={"compression": "log10"})
+    history = run_training(job_of(data.path, MIXED), tmp_path / "job")
+    assert np.isfinite(history["val_loss"]).all()
+    kept = TrainingJob.load(tmp_path / "job")
+    assert kept.augmentation.mixup_alpha == 0.5
+    assert kept.differences(job_of(data.path)) == ["other augmentation"]
+
+
+def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
+    with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):
+        job_of(tiny.path, "--augment=frequency_masks=1,frequency_mask_bands=41")
+
+
+# The first state is that of the start; within an epoch there is one after each step but the last.
+@pytest.mark.parametrize("moment", ["within", "epoch's end", "within second", "end"])
+def test_a_training_that_was_stopped_goes_on_where_it_was(unbroken, tmp_path, monkeypatch, capsys, moment):
+    job, whole, lines = unbroken
+    steps = len(lines) // 2
+    number = {"within": 3, "epoch's end": 1 + steps, "within second": 2 + steps, "end": 1 + 2 * steps}[moment]
+    done = {"within": 2, "epoch's end": steps, "within second": 1 + steps, "end": 2 * steps}[moment]
+    running = train.Running(save_every_s=0, log_batches=tmp_path / "log")
+    run_until_save(monkeypatch, number, job, tmp_path / "job", running=running)
+    before = (tmp_path / "log").read_text().splitlines()
+    # The line of the step that was saved may be missing: it is written after the state.
+    assert lines[: max(0, done - 1)] == before[: done - 1] and len(before) <= done
+    capsys.readouterr()
+    (tmp_path / "log").unlink()
+    run_on(job, tmp_path / "job", running=running)
+    said = f"going on in epoch {1 + done // steps} of 2, after step {done % steps} of {steps}"
+    assert (said if moment != "end" else "all 2 epochs are done") in capsys.readouterr().out
+    assert (tmp_path / "log").read_text().splitlines() == lines[done:]
+    found, expected_history = read_history(tmp_path / "job"), read_history(whole)
+    assert list(found) == list(expected_history)
+    np.testing.assert_allclose(list(found.values()), list(expected_history.values()), atol=1e-6)
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
+    for weights, expected in zip(own, others, strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-6)
+    files = ["best.keras", "config.json", "history.csv", "logs"]
+    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == files
+    with pytest.raises(UserError, match="already holds a job"):
+        train.unfinished(job, tmp_path / "job")
+
+
+def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path, monkeypatch):
+    job, _, lines = unbroken
+    steps = len(lines) // 2
+    run_until_save(monkeypatch, 2 + steps, job, tmp_path / "job", running=train.Running(save_every_s=0))
+    state = TrainingState.load(tmp_path / "job" / STATE_FILE)
+    # As if no later epoch could be better.
+    dataclasses.replace(state, history=[{**state.history[0], "val_loss": -1.0}]).save(tmp_path / "job" / STATE_FILE)
+    before = (tmp_path / "job" / "best.keras").read_bytes()
+    run_on(job, tmp_path / "job")
+    assert (tmp_path / "job" / "best.keras").read_bytes() == before
+    assert len(read_history(tmp_path / "job")["val_loss"]) == 2
+
+
+def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
+    job = job_of(tiny.path, "--learning_rate=1e-30", "--epochs=20", "--patience=3")
+    running = train.Running(save_every_s=1e9)
+    run_until_save(monkeypatch, 3, job, tmp_path / "job", running=running)
+    run_on(job, tmp_path / "job", running=running)
+    assert len(read_history(tmp_path / "job")["loss"]) == 4
+
+
+def test_a_job_that_was_stopped_before_it_began_is_begun(tiny, job_of, tmp_path):
+    # A state without a configuration is what a kill between the two leaves.
+    TrainingState().save(tmp_path / STATE_FILE)
+    assert train.unfinished(job_of(tiny.path), tmp_path) is None
+
+
+def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, monkeypatch):
+    job_dir = tmp_path / "job"
+    run_until_save(monkeypatch, 2, job_of(tiny.path), job_dir)
+    state = (job_dir / STATE_FILE).read_bytes()
+    arguments = [f"--data_dir={tiny.path}", f"--job_dir={job_dir}", "--model=time", "--epochs=2", "--batch_size=4"]
+    done = run_program(*arguments, "--seed=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {job_dir} holds an unfinished job that differs: learning_rate 0.01, not 0.001; seed 0, not 1; "
+        "go on with its flags, choose another --job_dir, or --overwrite it\n"
+    )
+    assert (job_dir / STATE_FILE).read_bytes() == state
+    with training_job.claimed(job_dir):
+        done = run_program(*arguments, "--learning_rate=0.01")
+    assert (done.returncode, done.stderr) == (2, f"error: {job_dir}: another process is training there\n")
+    (job_dir / STATE_FILE).write_bytes(state[:-100])
+    done = run_program(*arguments, "--learning_rate=0.01")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {job_dir}/state.npz: not the state of this training (")
+    assert len(done.stderr.splitlines()) == 1
+    (job_dir / STATE_FILE).write_bytes(state)
+    done = run_program(*arguments, "--learning_rate=0.01")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("going on in epoch 2 of 2, after step 0 of ")
 
 
 def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
@@ -173,8 +337,10 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
         ([], "--data_dir=OUT and --job_dir=JOB are needed"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/job"], "cannot be made: Not a directory"),
         (["--data_dir={data}/no", "--job_dir={data}/job"], "{data}/no: no such directory"),
-        (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time, got"),
+        (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
+        (["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"], "flag --save_every_s=-1"),
+        (["--data_dir={data}", "--job_dir={data}/job", "--data_service=localhost:1"], "must be grpc://HOST:PORT, got"),
     ],
 )
 def test_mistakes_end_in_one_line_and_status_2(own, arguments, message):

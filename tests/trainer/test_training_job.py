@@ -1,11 +1,25 @@
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer.training_job import CONFIG_FILE, HISTORY_FILE, TrainingJob, read_history, write_text
+from trainer.training_job import (
+    CONFIG_FILE,
+    HISTORY_FILE,
+    TrainingJob,
+    claimed,
+    read_history,
+    whole_file,
+    write_history,
+    write_text,
+)
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
@@ -116,3 +130,51 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(UserError, match="cannot be written: No such file or directory"):
         write_text(tmp_path / "no" / "file", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_history_is_written_as_it_is_read(tmp_path):
+    write_history(tmp_path, [])
+    assert read_history(tmp_path) == {}
+    write_history(tmp_path, [{"val_loss": 0.1 + 0.2, "loss": 1.5}, {"val_loss": 2.0, "loss": 0.25}])
+    assert (tmp_path / HISTORY_FILE).read_text().splitlines()[0] == "epoch,loss,val_loss"
+    assert read_history(tmp_path) == {"epoch": [0, 1], "loss": [1.5, 0.25], "val_loss": [0.1 + 0.2, 2]}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("first")
+
+    def fail():
+        with whole_file(path) as temporary:
+            temporary.write_text("sec")
+            assert path.read_text() == "first"
+            raise error
+
+    full = f"{path} cannot be written: No space left on device"
+    with pytest.raises(UserError, match=full) if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):
+    imports = "import pathlib, time\nfrom trainer.training_job import claimed\n"
+    block = f"with claimed(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", imports + block], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "claimed\n"
+    with pytest.raises(UserError, match=f"^{tmp_path}: another process is training there$"), claimed(tmp_path):
+        pass
+    process.kill()
+    process.communicate()
+    with claimed(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_jobs_differ_in_what_changes_a_training(job_of, tiny):
+    job = job_of(tiny.path)
+    assert job.differences(job) == []
+    assert job.differences(dataclasses.replace(job, data_dir="/elsewhere", versions={"keras": "1"})) == []
+    other = dataclasses.replace(job, fingerprint="e" * 64, seed=3, labels=("a", "b"), batch_size=9)
+    assert job.differences(other) == ["other fingerprint", "other labels", "batch_size 4, not 9", "seed 0, not 3"]

@@ -1,0 +1,18 @@
+import pytest
+
+from benchmarks import read
+
+
+@pytest.mark.slow
+def test_it_prints_its_ratios(tmp_path, capsys):
+    values = read.FLAGS
+    values(["", f"--work_dir={tmp_path}", "--clips=32", "--seconds=5", "--shards=4", "--rounds=1"])
+    read.main(values, [])
+    printed = capsys.readouterr().out
+    for figure in (
+        "from disk / usual reader = ",
+        "in memory / float32 tensor = ",
+        "larger / smaller = ",
+        "first batch",
+    ):
+        assert figure in printed

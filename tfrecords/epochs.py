@@ -1,0 +1,100 @@
+"""The order in which an epoch reads its records, and where in it a patch is found without reading what is before it.
+
+Shards are taken in groups, and the shards of a group in turn, a record at a time. That is a rule simple enough to go
+on from any record: whole groups are left out, and in the group where reading goes on, so many whole rounds.
+"""
+
+import bisect
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+# Shards read side by side in training: clips of many shards meet in one shuffled chunk.
+_GROUP = 16
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """The records of some shards, epoch after epoch.
+
+    Attributes:
+      files: paths of the shards.
+      records: number of records of each.
+      seed: of the order; None to read the shards one after another as they are listed.
+    """
+
+    files: Sequence[str]
+    records: Sequence[int]
+    seed: int | None
+
+    @property
+    def _group(self) -> int:
+        return 1 if self.seed is None else _GROUP
+
+    def epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        """All the serialized records of an epoch."""
+        order = self._shuffled(epoch)
+        return _read(tf.gather(tf.constant(self.files), order), tf.zeros_like(order), self._group)
+
+    def rest_of_epoch(self, epoch: int, position: int) -> tf.data.Dataset:
+        """What is left of `epoch` after so many records, which are not read."""
+        order = self._shuffled(tf.constant(epoch)).numpy()
+        passed, rest = seek([self.records[index] for index in order], position, self._group)
+        return _read(tf.gather(tf.constant(self.files), order), tf.constant(passed, tf.int64), self._group).skip(rest)
+
+    def _shuffled(self, epoch: tf.Tensor) -> tf.Tensor:
+        """Indices of the shards [files] int64."""
+        order = tf.range(len(self.files), dtype=tf.int64)
+        if self.seed is None:
+            return order
+        return tf.random.experimental.stateless_shuffle(order, epoch_order(self.seed, epoch))
+
+
+def epoch_order(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    """The seed [2] int64 of all that is random in an epoch."""
+    return tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+
+
+def seek(records: Sequence[int], position: int, group: int) -> tuple[list[int], int]:
+    """Where a position among records lies.
+
+    Args:
+      records: number of records of each shard, in order.
+      position: so many records have been read.
+      group: shards read in turn, a record from each.
+
+    Returns:
+      How many records of each shard are passed before the last whole round, and how many more after it.
+    """
+    passed: list[int] = []
+    for begin in range(0, len(records), group):
+        sizes = records[begin : begin + group]
+        if position >= sum(sizes):
+            passed.extend(sizes)
+            position -= sum(sizes)
+            continue
+        rounds = bisect.bisect_right(
+            range(max(sizes)), position, key=lambda count: sum(min(size, count) for size in sizes)
+        )
+        own = [min(size, rounds - 1) for size in sizes]
+        return [*passed, *own, *[0] * (len(records) - begin - len(sizes))], position - sum(own)
+    return passed, position
+
+
+def _read(files: tf.Tensor, passed: tf.Tensor, group: int) -> tf.data.Dataset:
+    """Serialized records of groups of files, without those passed at the head of each file."""
+
+    def one(file: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+        # Leaves records out by their lengths, unread.
+        return tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES).skip(records)
+
+    shards = tf.data.Dataset.from_tensor_slices((files, passed))
+    if group == 1:
+        return shards.flat_map(one)
+    return shards.batch(group).flat_map(
+        lambda *shard: tf.data.Dataset.from_tensor_slices(shard).interleave(
+            one, cycle_length=group, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+    )

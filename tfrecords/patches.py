@@ -1,0 +1,180 @@
+"""Serialized clips -> where their patches lie -> patches: each step for a whole tensor of clips at once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrecords import example
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest
+from tfrecords.statistics import BandStatistics
+
+WINDOWS, RANDOM, RESIZE = "windows", "random", "resize"
+MODES = (WINDOWS, RANDOM, RESIZE)
+# Clips are padded to the longest of their chunk, which saves a copy, unless that adds more than this to them all.
+_MAX_PADDING = 0.25
+# DecodePaddedRaw knows no float16.
+_SAME_SIZE = {"float16": tf.uint16, "float32": tf.float32}
+
+
+class Clips(NamedTuple):
+    """Decoded clips, or patches of them that are not cut out yet.
+
+    Attributes:
+      log_mel: [rows, mel_bands], as stored: the frames of all clips; some rows may be unused.
+      first: [clips] int64, the row of a clip's (a patch's) first frame.
+      frames: [clips] int64, how many frames it is made of.
+      about: label [clips] int64 and, where it is wanted, track_id [clips] string.
+    """
+
+    log_mel: tf.Tensor
+    first: tf.Tensor
+    frames: tf.Tensor
+    about: Mapping[str, tf.Tensor]
+
+
+def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
+    """Some of the clips (patches), by a slice or by indices."""
+
+    def of(values: tf.Tensor) -> tf.Tensor:
+        return values[chosen] if isinstance(chosen, slice) else tf.gather(values, chosen)
+
+    about = {name: of(values) for name, values in clips.about.items()}
+    return Clips(clips.log_mel, of(clips.first), of(clips.frames), about)
+
+
+def parse(serialized: tf.Tensor, manifest: Manifest, *, with_track_id: bool) -> Clips:
+    """Serialized records [clips] -> the clips."""
+    kinds = {example.FRAMES: tf.int64, example.LABEL: tf.int64, example.LOG_MEL: tf.string}
+    if with_track_id:
+        kinds[example.TRACK_ID] = tf.string
+    about = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()})
+    frames = about.pop(example.FRAMES)
+    log_mel, first = _decode(about.pop(example.LOG_MEL), frames, manifest)
+    return Clips(log_mel, first, frames, about)
+
+
+def parse_frames(serialized: tf.Tensor) -> tf.Tensor:
+    """Serialized records [clips] -> their numbers of frames [clips] int64, and nothing else is looked at."""
+    kind = tf.io.FixedLenFeature([], tf.int64)
+    return tf.io.parse_example(serialized, {example.FRAMES: kind})[example.FRAMES]
+
+
+def _decode(data: tf.Tensor, frames: tf.Tensor, manifest: Manifest) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bytes of clips [clips] -> log_mel [rows, mel_bands] and the row [clips] where each begins."""
+    kind = tf.as_dtype(manifest.dtype)
+    longest, clips = tf.reduce_max(frames), tf.size(frames, tf.int64)
+
+    def padded() -> tuple[tf.Tensor, tf.Tensor]:
+        length = tf.cast(longest * manifest.mel_bands * kind.size, tf.int32)
+        values = tf.io.decode_raw(data, _SAME_SIZE[manifest.dtype], fixed_length=length)
+        return tf.bitcast(values, kind), tf.range(clips) * longest
+
+    def joined() -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.io.decode_raw(tf.strings.reduce_join(data)[tf.newaxis], kind), tf.cumsum(frames, exclusive=True)
+
+    limit = (1 + _MAX_PADDING) * tf.cast(tf.reduce_sum(frames), tf.float64)
+    values, first = tf.cond(tf.cast(longest * clips, tf.float64) <= limit, padded, joined)
+    return tf.reshape(values, [-1, manifest.mel_bands]), first
+
+
+@dataclasses.dataclass(frozen=True)
+class Cutter:
+    """How clips become patches.
+
+    Attributes:
+      mode: "windows": at every patch_hop frames of a clip; "random": as many, each beginning at any frame of the
+        clip; "resize": one patch, the whole clip, made as long as a patch as tf.image.resize does it.
+      frames: of a patch.
+      hop: frames from one window of a clip to the next.
+    """
+
+    mode: str
+    frames: int
+    hop: int
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"patch_mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+        for name in ("frames", "hop"):
+            if getattr(self, name) < 1:
+                raise UserError(f"patch_{name} must be at least 1, got {getattr(self, name)}")
+
+    def count(self, frames: int) -> int:
+        """Number of patches of a clip of so many frames."""
+        return 1 if self.mode == RESIZE else max(0, (frames - self.frames) // self.hop + 1)
+
+    def counts(self, frames: tf.Tensor) -> tf.Tensor:
+        """As `count`, for [clips] int64."""
+        return tf.ones_like(frames) if self.mode == RESIZE else tf.nn.relu((frames - self.frames) // self.hop + 1)
+
+    def index(self, clips: Clips, order: tf.Tensor | None) -> Clips:
+        """Where the patches of clips lie, in the clips' order or, given order ([2] int64), shuffled by it."""
+        counts = self.counts(clips.frames)
+        source = tf.repeat(tf.range(tf.size(counts)), counts)
+        position = tf.range(tf.size(source, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), source)
+        if order is not None:
+            shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.size(source)), order)
+            source, position = tf.gather(source, shuffled), tf.gather(position, shuffled)
+        patches = select(clips, source)
+        if self.mode == RESIZE:
+            return patches
+        if self.mode == RANDOM:
+            starts = patches.frames - self.frames + 1
+            uniform = tf.random.stateless_uniform(tf.shape(starts), _other(order), dtype=tf.float64)
+            start = tf.cast(uniform * tf.cast(starts, tf.float64), tf.int64)
+        else:
+            start = position * self.hop
+        return patches._replace(first=patches.first + start)
+
+    def cut(self, patches: Clips) -> tf.Tensor:
+        """The patches themselves: [patches, frames, mel_bands], as stored or, resized, float32."""
+        if self.mode == RESIZE:
+            return _resized(patches, self.frames)
+        return tf.gather(patches.log_mel, patches.first[:, tf.newaxis] + tf.range(self.frames, dtype=tf.int64))
+
+
+def _other(order: tf.Tensor) -> tf.Tensor:
+    """A seed for a second use of an order."""
+    return tf.random.experimental.stateless_fold_in(order, 1)
+
+
+def _resized(clips: Clips, length: int) -> tf.Tensor:
+    """Whole clips as [clips, length, mel_bands] float32, by tf.image.resize's rule for bilinear interpolation.
+
+    Row i of a result lies at (i + 0.5) frames / length - 0.5 of its clip: between two frames, weighted by nearness.
+    tf.image.resize itself takes clips of one length only.
+    """
+    scale = tf.cast(clips.frames, tf.float32) / length
+    position = (tf.range(length, dtype=tf.float32) + 0.5) * scale[:, tf.newaxis] - 0.5
+    below = tf.floor(position)
+    last = clips.frames[:, tf.newaxis] - 1
+    first = clips.first[:, tf.newaxis]
+    before = tf.gather(clips.log_mel, first + tf.maximum(tf.cast(below, tf.int64), 0))
+    after = tf.gather(clips.log_mel, first + tf.minimum(tf.cast(tf.math.ceil(position), tf.int64), last))
+    before, after = tf.cast(before, tf.float32), tf.cast(after, tf.float32)
+    return before + (after - before) * (position - below)[..., tf.newaxis]
+
+
+class Finish:
+    """Patches as cut -> what a model takes: float32, normalised, with a channel."""
+
+    def __init__(self, statistics: BandStatistics | None, frames: int) -> None:
+        self._scaling = None
+        if statistics is not None:
+            # Repeated for every frame, the inner loop runs over a whole patch and not over its few bands.
+            shape = [frames, len(statistics.mean)]
+            mean, std = (
+                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.std)
+            )
+            self._scaling = mean, 1 / std
+
+    def __call__(self, patches: tf.Tensor) -> tf.Tensor:
+        """[patches, frames, mel_bands] -> [patches, frames, mel_bands, 1] float32."""
+        patches = tf.cast(patches, tf.float32)
+        if self._scaling is not None:
+            mean, scale = self._scaling
+            patches = (patches - mean) * scale
+        return patches[..., tf.newaxis]

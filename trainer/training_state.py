@@ -1,0 +1,144 @@
+"""Where an unfinished training stands, in one file: every variable, the history so far and the place in the data.
+
+JOB/state.npz is there as long as the job is unfinished. It is written under a temporary name, flushed to the disk and
+renamed, so that a process may be killed at any moment: what is found is a whole state, the last one or the one before.
+
+The place is (finished epochs, steps of the next one). As every batch is a function of (seed, epoch, step), a training
+that goes on from there sees the very batches that it would have seen. The variables are those of the weights, the
+optimiser (whose iterations place the learning rate), the dropout's seeds and the metrics: the running means of an
+epoch that was interrupted cover all its steps.
+"""
+
+import dataclasses
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfrecords.command_line import UserError
+from trainer.training_job import whole_file
+
+if TYPE_CHECKING:
+    import keras
+
+STATE_FILE = "state.npz"
+_NUMBERS = "numbers"
+_METRICS = "metrics"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A moment between two steps of a training.
+
+    Attributes:
+      history: per finished epoch, metric name -> value; `val_loss` is among them.
+      step: steps of the next epoch that are done, from 0.
+      variables: of the model, by the names that `variables_of` gives; empty when training has not begun.
+    """
+
+    history: Sequence[Mapping[str, float]] = ()
+    step: int = 0
+    variables: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs; also the number, from 0, of the one that is next or under way."""
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch, from 1, of the lowest validation loss; 0 before there is one."""
+        losses = [row["val_loss"] for row in self.history]
+        return losses.index(min(losses)) + 1 if losses else 0
+
+    def save(self, path: Path) -> None:
+        """Writes the state, whole or not at all.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        numbers = json.dumps({"step": self.step, "history": [dict(row) for row in self.history]})
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{_NUMBERS: np.array(numbers)}, **self.variables)
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainingState":
+        """Reads a state.
+
+        Raises:
+          UserError: it cannot be read, or is no training's state.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                variables = {name: arrays[name] for name in arrays.files}
+            numbers = json.loads(str(variables.pop(_NUMBERS)))
+            rows = [{str(name): float(value) for name, value in row.items()} for row in numbers["history"]]
+            state = cls(rows, int(numbers["step"]), variables)
+            if state.step < 0 or not all("val_loss" in row for row in rows):
+                raise ValueError("no place in a training")
+        except (OSError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from None
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise _damaged(path, error) from None
+        return state
+
+    def restore(self, model: "keras.Model", path: Path) -> None:
+        """Gives a built model (see `build`) the state's variables.
+
+        Raises:
+          UserError: they are not this model's; `path` is named as their source.
+        """
+        variables = variables_of(model)
+        expected = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if expected != {name: value.shape for name, value in self.variables.items()}:
+            raise _damaged(path, "its variables are not this model's")
+        for name, variable in variables.items():
+            variable.assign(self.variables[name])
+
+    def restore_metrics(self, model: "keras.Model") -> None:
+        """Gives a model the running means of the epoch that is under way."""
+        for name, variable in variables_of(model).items():
+            if name.startswith(_METRICS):
+                variable.assign(self.variables[name])
+
+
+def build(model: "keras.Model", *, soft_labels: bool = False) -> None:
+    """Makes the variables of a compiled model that Keras leaves until the first step: optimiser's and metrics'.
+
+    Args:
+      model: patches -> probabilities [batch, num_classes].
+      soft_labels: its loss takes labels as [batch, num_classes] instead of [batch].
+    """
+    model.optimizer.build(model.trainable_variables)
+    # Metrics are built by what they are given. A test leaves weights, optimiser and dropout's seeds alone.
+    label = np.zeros((1, model.output_shape[-1]), np.float32) if soft_labels else np.zeros(1, np.int32)
+    model.test_on_batch(np.zeros((1, *model.input_shape[1:]), np.float32), label)
+    model.reset_metrics()
+
+
+def variables_of(model: "keras.Model") -> "dict[str, keras.Variable]":
+    """All that a model's training changes, under names that are the same in every process."""
+    groups = {
+        "trainable": model.trainable_variables,
+        "other": model.non_trainable_variables,
+        "optimizer": model.optimizer.variables,
+        _METRICS: model.metrics_variables,
+    }
+    # Keras numbers the names of dropout's seeds through the whole process, so places stand for names.
+    return {f"{group}/{place}": variable for group, own in groups.items() for place, variable in enumerate(own)}
+
+
+def values_of(model: "keras.Model") -> dict[str, np.ndarray]:
+    """`variables_of` as arrays of the host, which later steps do not change."""
+    import keras
+
+    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in variables_of(model).items()}
+
+
+def _damaged(path: Path, error: object) -> UserError:
+    text = str(error).splitlines()[0] if str(error) else "it ends too early"
+    return UserError(f"{path}: not the state of this training ({text}); --overwrite starts over")

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfrecords
+from tfrecords import mixing
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
 from tfrecords.options import ReaderOptions
@@ -155,6 +156,7 @@ def test_a_band_that_never_changes_stays_finite(tmp_path, write_dataset):
 
 def test_load_is_found_in_the_package(tiny):
     assert tfrecords.load is load
+    assert tfrecords.mix is mixing.mix
     with pytest.raises(AttributeError, match="no attribute 'lood'"):
         tfrecords.lood  # noqa: B018
 

@@ -1,18 +1,4 @@
-import pytest
-
 from tools import outputs
-
-
-@pytest.fixture
-def output(tmp_path):
-    """A job's directory: two shards, and the sidecar of one."""
-    (tmp_path / ".partial").mkdir()
-    (tmp_path / "rejects.jsonl").write_text("")
-    for index in range(2):
-        (tmp_path / f"set-fold_0.tfrecord-0000{index}-of-00002").write_bytes(bytes([index]))
-    (tmp_path / ".partial" / "set-fold_0.tfrecord-00000-of-00002.json").write_text("{}")
-    (tmp_path / ".partial" / "job.json").write_text("{}")
-    return tmp_path
 
 
 def test_sidecars_are_those_of_shards(output):

@@ -27,8 +27,7 @@ def values(dataset):
     return [[part.tolist() for part in batch] for batch in dataset.as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("name", ["even", "uneven"])
-@pytest.mark.parametrize("shuffle_bytes", [1, 2000])
+@pytest.mark.parametrize(("name", "shuffle_bytes"), [("even", 2000), ("uneven", 1), ("uneven", 2000)])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -44,7 +43,7 @@ def test_any_step(name, shuffle_bytes, arguments, request):
     two = batches(data, epoch=1, epochs=2, **common)
     steps = len(two) // 2
     assert steps >= 2
-    for step in (1, steps // 2, steps - 1, steps + 1, 2 * steps - 1, 2 * steps + 3):
+    for step in (1, steps // 2, steps + 1, 2 * steps + 3):
         dataset = load(data.path, epoch=1, epochs=2, step=step, **common)
         assert values(dataset) == two[step:], step
         assert int(dataset.cardinality()) == len(two[step:])

@@ -74,14 +74,16 @@ def test_each_run_is_compared_with_the_local_one(comparison, capsys):
     assert "manifest.json: its bytes differ" in printed
 
 
-def test_failures_have_to_be_those_that_were_caused(comparison, capsys):
-    cluster = Cluster(2, 3, 3, 3, 3, 4)
+def test_a_kill_has_to_be_noticed_and_other_failures_are_told(comparison, capsys):
+    cluster = Cluster(2, 3, 3, 3)
     comparison.run("killed", [], cluster=cluster, kill=True)
     assert (comparison.failed, cluster.killed) == (0, 1)
     assert "recovered from 1 failures" in capsys.readouterr().out
+    comparison.run("by_itself", [], cluster=Cluster(3, 5))
+    assert "by_itself: 8 files identical" in (printed := capsys.readouterr().out) and "from 2 failures" in printed
     comparison.run("not_noticed", [], cluster=cluster, kill=True)
-    comparison.run("by_itself", [], cluster=cluster)
-    assert (comparison.failed, cluster.killed) == (2, 2)
+    assert (comparison.failed, cluster.killed) == (1, 2)
+    assert "did not notice" in capsys.readouterr().out
 
 
 def test_a_failed_job_names_its_log(comparison, capsys):

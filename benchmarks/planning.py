@@ -64,7 +64,10 @@ def plan_dir(work_dir: Path, tracks: int) -> Path:
 
 def write_csv(path: Path, tracks: int) -> Path:
     """A list of tracks that are not there; always the same for a number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise command_line.UserError(f"--work_dir={path.parent} cannot be made: {error.strerror}") from None
     rng = np.random.default_rng(tracks)
     # Uniform in the logarithm: the k-th artist comes one k-th as often as the first.
     artists = np.floor((tracks // TRACKS_PER_ARTIST) ** rng.random(tracks)).astype(int)

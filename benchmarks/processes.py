@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 MIB = 1 << 20
 _SAMPLE_EVERY_S = 0.05
+_POLL_S = 0.002
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 # Of /proc/<pid>/stat, counted after the command's name, which may hold blanks.
 _SESSION_FIELD = 3
@@ -66,6 +67,13 @@ def kill(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool], *, limit_s: float) -> None:
+    """Until a condition holds, the process has ended, or the time is up; whoever waits sees it within milliseconds."""
+    deadline = time.monotonic() + limit_s
+    while process.poll() is None and time.monotonic() < deadline and not condition():
+        time.sleep(_POLL_S)
 
 
 def run(

@@ -18,8 +18,6 @@ from tfrecords.reading import reading
 from tfrecords.sources import Memory, Shards, Share
 from tfrecords.statistics import BandStatistics
 
-__all__ = ["load", "reading"]
-
 _FOREVER = int(tf.int64.max)
 _DEFAULTS = ReaderOptions()
 

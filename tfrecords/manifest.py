@@ -17,6 +17,11 @@ PARTIAL_DIR = ".partial"
 FORMAT_VERSION = 1
 
 
+def count_patches(frames: int, *, patch_frames: int, patch_hop: int) -> int:
+    """Number of patches that a record of so many frames is cut into."""
+    return max(0, (frames - patch_frames) // patch_hop + 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One TFRecord file.
@@ -126,7 +131,7 @@ class Manifest:
     def num_patches(self, parts: Iterable[str], *, patch_frames: int, patch_hop: int) -> int:
         """Number of patches that the union of parts is cut into; shorter rests are left out."""
         return sum(
-            count * max(0, (frames - patch_frames) // patch_hop + 1)
+            count * count_patches(frames, patch_frames=patch_frames, patch_hop=patch_hop)
             for part in self.select(parts)
             for frames, count in self.parts[part].record_frames.items()
         )

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecords import example
 from tfrecords.command_line import UserError
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import Manifest, count_patches
 from tfrecords.statistics import BandStatistics
 
 WINDOWS, RANDOM, RESIZE = "windows", "random", "resize"
@@ -104,7 +104,7 @@ class Cutter:
 
     def count(self, frames: int) -> int:
         """Number of patches of a clip of so many frames."""
-        return 1 if self.mode == RESIZE else max(0, (frames - self.frames) // self.hop + 1)
+        return 1 if self.mode == RESIZE else count_patches(frames, patch_frames=self.frames, patch_hop=self.hop)
 
     def counts(self, frames: tf.Tensor) -> tf.Tensor:
         """As `count`, for [clips] int64."""

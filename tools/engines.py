@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     work_dir, engines_dir = Path(flag_values.work_dir), Path(flag_values.engines_dir)
     source = outputs.make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
     comparison = Comparison(source, work_dir, num_shards=flag_values.num_shards)
-    print(f"{comparison.clips} files, {comparison.shards} shards; apache-beam {metadata.version('apache-beam')}")
+    print(f"{comparison.files} files, {comparison.shards} shards; apache-beam {metadata.version('apache-beam')}")
     if "prism" in engines:
         comparison.run("prism", ["--runner=PrismRunner", f"--prism_location={install_prism(engines_dir)}"])
     if "flink" in engines:
@@ -105,14 +105,14 @@ class Comparison:
 
     Attributes:
       failed: runs that wrote something else so far.
-      clips: files of the input.
+      files: of the input.
       shards: of the dataset.
     """
 
     def __init__(self, source: Path, work_dir: Path, *, num_shards: int) -> None:
         self.failed = 0
         self.work_dir = work_dir
-        self.clips = sum(path.is_file() for path in source.rglob("*"))
+        self.files = sum(path.is_file() for path in source.rglob("*"))
         self._source = source
         self._num_shards = num_shards
         shutil.rmtree(work_dir / "local", ignore_errors=True)

@@ -33,7 +33,6 @@ from tfrecords.manifest import FILE_NAME
 from trainer.training_job import HISTORY_FILE, read_history
 from trainer.training_state import STATE_FILE
 
-_POLL_S = 0.002
 _RUN_LIMIT_S = 1800
 _SAVE_EVERY_S = 0.1
 # Some kills come during a step, some while a state is being written.
@@ -126,9 +125,7 @@ def _kill_once(command: list[str], log: Path, lines: int, *, delay_s: float, one
         if one_core:
             # At once, as the threads that a process starts have their cores from it.
             os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
-        deadline = time.monotonic() + _RUN_LIMIT_S
-        while process.poll() is None and time.monotonic() < deadline and _lines(log) < lines:
-            time.sleep(_POLL_S)
+        processes.wait_until(process, lambda: _lines(log) >= lines, limit_s=_RUN_LIMIT_S)
         time.sleep(delay_s)
     finally:
         processes.kill(process)

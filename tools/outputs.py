@@ -2,14 +2,13 @@
 
 import hashlib
 import subprocess
-import time
 from pathlib import Path
 
 from beam_preprocess import synthesize
 from benchmarks import clips as clip_files
+from benchmarks import processes
 from tfrecords.manifest import PARTIAL_DIR
 
-_POLL_S = 0.002
 _RUN_LIMIT_S = 1800
 # How the run went, not what it made.
 _METRICS_FILE = "metrics.json"
@@ -37,11 +36,8 @@ def sidecars(output: Path) -> list[Path]:
 
 def wait_for_shards(output: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Until the job has claimed its output and finished so many shards, or has ended."""
-    deadline = time.monotonic() + _RUN_LIMIT_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if (output / PARTIAL_DIR).is_dir() and len(sidecars(output)) >= count:
-            return
-        time.sleep(_POLL_S)
+    claimed = output / PARTIAL_DIR
+    processes.wait_until(process, lambda: claimed.is_dir() and len(sidecars(output)) >= count, limit_s=_RUN_LIMIT_S)
 
 
 def digests(output: Path) -> dict[str, str]:

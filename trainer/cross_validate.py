@@ -22,7 +22,6 @@ import copy
 import json
 import os
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -43,9 +42,10 @@ from trainer import (
     training_job,
 )
 from trainer.cross_validation import CrossValidation, Run
-from trainer.fold_run import Done, FoldRun
+from trainer.fold_run import FoldRun
 from trainer.parts import count_folds
 from trainer.pooling import pool, read_tracks
+from trainer.progress import Progress
 from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
 from trainer.workers import WorkerEndedError, Workers
@@ -158,7 +158,7 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(processes or cores, len(left))
     threads = max(1, cores // count)
-    progress = Progress(left, total=len(fold_runs), processes=count)
+    progress = Progress((each.run for each in left), total=len(fold_runs), processes=count)
     print(
         f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True
     )
@@ -172,39 +172,6 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
                 f"{error.task.run}: its process ended with status {error.status} (-9: killed, perhaps for want of "
                 f"memory; fewer --processes need less); see {error.task.job_dir / fold_run.LOG_FILE}"
             ) from None
-
-
-class Progress:
-    """How far the trainings are, and how long the rest may take."""
-
-    def __init__(self, left: Sequence[FoldRun], *, total: int, processes: int) -> None:
-        """Begins before the first of them."""
-        self._left = {each.run for each in left}
-        self._total = total
-        self._processes = processes
-        self._seconds: dict[str, list[float]] = defaultdict(list)
-
-    def line(self, run: Run, done: Done) -> str:
-        """What to print when a run has ended."""
-        self._left.remove(run)
-        self._seconds[run.model].append(done.seconds)
-        rest = f"; about {_duration(self._rest_s())} left" if self._left else ""
-        return (
-            f"{self._total - len(self._left)} of {self._total}: {run}: {100 * done.accuracy:.1f} % of {done.tracks} "
-            f"tracks, {done.epochs} epochs (best {done.best_epoch}), {_duration(done.seconds)}{rest}"
-        )
-
-    def _rest_s(self) -> float:
-        """As long as the runs of the same model took, or of all models where none has ended."""
-        every = [seconds for own in self._seconds.values() for seconds in own]
-        own = {run.model: self._seconds.get(run.model, every) for run in self._left}
-        return sum(sum(own[run.model]) / len(own[run.model]) for run in self._left) / self._processes
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _finish(asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:

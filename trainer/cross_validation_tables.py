@@ -74,12 +74,14 @@ def _pair_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
     groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
-    numbers = {name: value for name, value in training.items() if name != "versions" and value not in ("", None, {})}
+    options = ",".join(f"{name}={size}" for name, size in training["model_options"].items())
     facts = {
         "data": f"{_shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
         f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
         "chance": f"{_percent(data['chance'])} (always the most common label)",
-        "training": ", ".join(f"{name} {value}" for name, value in numbers.items()),
+        "training": training["described"],
+        "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
+        **({"model options": options} if options else {}),
         "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
     if results["warnings"]:

@@ -141,6 +141,7 @@ def write_report(
     history: Mapping[str, Sequence[float]] | None,
     samples: Sequence[Spectrogram],
     facts: Mapping[str, str],
+    best_epoch: int = 0,
     training_data: bool = False,
 ) -> None:
     """Writes one self-contained HTML page: no script, no request, pictures inside, for light and dark screens.
@@ -151,6 +152,7 @@ def write_report(
       history: one value per epoch of loss, val_loss, accuracy, val_accuracy; None or empty leaves the curves out.
       samples: spectrograms to show; none leaves the section out.
       facts: what was measured and with what (model, data, seed, versions), shown in the order given.
+      best_epoch: the epoch, from 1, whose model was scored, to be marked in the curves; 0 marks none.
       training_data: the tracks were trained or validated on, so that the page must not pass for a test.
 
     Raises:
@@ -165,7 +167,7 @@ def write_report(
         _confusion(summary),
     ]
     if history:
-        sections.append(_curves(history))
+        sections.append(_curves(history, best_epoch))
     if samples:
         sections.append(_samples(samples))
     sections.append(_wrong_tracks(summary["tracks_wrong"]))
@@ -270,11 +272,15 @@ def _confusion(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _curves(history: Mapping[str, Sequence[float]]) -> str:
-    best, epochs = plots.best_epoch(history), _count(max(map(len, history.values())), "epoch")
-    said = f"{epochs}; epoch {best} was the best on the validation tracks." if best else f"{epochs}."
+def _curves(history: Mapping[str, Sequence[float]], best_epoch: int) -> str:
+    epochs = _count(max(map(len, history.values())), "epoch")
+    said = f"{epochs}; epoch {best_epoch} was the best on the validation tracks." if best_epoch else f"{epochs}."
     text = f"Learning curves: loss and accuracy over {said}"
-    return _section("Learning curves", _picture(lambda style: plots.learning_curves(history, style=style), text, 760))
+
+    def draw(style: Style) -> bytes:
+        return plots.learning_curves(history, best_epoch=best_epoch, style=style)
+
+    return _section("Learning curves", _picture(draw, text, 760))
 
 
 def _samples(samples: Sequence[Spectrogram]) -> str:

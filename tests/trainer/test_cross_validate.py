@@ -68,6 +68,7 @@ def test_what_comes_out(unbroken, data):
         "time",
     ]
     asked = json.loads((cv_dir / CROSS_VALIDATION_FILE).read_text())
+    assert (asked["flags"]["recipe"], asked["flags"]["patience"]) == ("modern", 8)
     assert (asked["models"], asked["seeds"], asked["folds"], asked["flags"]["epochs"]) == (["time"], [0, 1], 3, 1)
     results = json.loads((cv_dir / "results.json").read_text())
     assert results["command"] == (
@@ -207,6 +208,21 @@ def test_overwriting_starts_over(unbroken, data, tmp_path, monkeypatch):
     assert json.loads((cv_dir / CROSS_VALIDATION_FILE).read_text())["flags"]["epochs"] == 3
 
 
+@pytest.mark.parametrize("names", ["time_frequency_init,time,frequency", "time_frequency_init,time"])
+def test_filters_come_from_the_runs_of_the_same_seed_and_fold(data, tmp_path, monkeypatch, names):
+    runs = []
+    monkeypatch.setattr(cross_validate, "_train", lambda own, processes: runs.extend(own))
+    monkeypatch.setattr(cross_validate, "_finish", lambda *arguments: None)
+    main(f"--data_dir={data.path}", f"--job_dir={tmp_path}", f"--model={names}", "--seeds=2")
+    with_parents = [own for own in runs if own.run.model == "time_frequency_init"]
+    assert len(with_parents) == 6
+    for own in with_parents:
+        place = Path(f"seed_{own.run.seed}") / f"fold_{own.run.fold}"
+        parents = (tmp_path / "time" / place, tmp_path / "frequency" / place)
+        assert own.parents == (parents if names.endswith(",frequency") else None)
+    assert all(own.parents is None for own in runs if own.run.model != "time_frequency_init")
+
+
 def test_remains_of_another_one_are_not_taken_for_finished(unbroken, data, tmp_path):
     # As after a kill while one was being cleared away.
     cv_dir = shutil.copytree(unbroken[0], tmp_path / "CV")
@@ -217,7 +233,7 @@ def test_remains_of_another_one_are_not_taken_for_finished(unbroken, data, tmp_p
 
 def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
     own = {"data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite"}
-    not_here = {"seed", "test_fold", "valid_fold", "data_service", "log_batches"}
+    not_here = {"seed", "test_fold", "valid_fold", "init_from", "data_service", "log_batches"}
     assert set(train.FLAGS) - set(cross_validate.FLAGS) == not_here
     for name in set(train.FLAGS) - own - not_here:
         assert cross_validate.FLAGS[name].help == train.FLAGS[name].help

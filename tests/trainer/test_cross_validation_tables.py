@@ -28,7 +28,14 @@ def results():
             "label_names": ["a", "b", "c", "d"],
             "chance": 0.25,
         },
-        "training": {"recipe": "modern", "epochs": 40, "augment": "", "versions": {"keras": "3.15"}},
+        "training": {
+            "recipe": "modern",
+            "described": "modern: Adam, learning rate 0.001",
+            "patch_frames": 80,
+            "augment": "",
+            "model_options": {},
+            "versions": {"keras": "3.15"},
+        },
         "seeds": [0, 1],
         "warnings": [],
         "models": {
@@ -61,7 +68,8 @@ def test_markdown(results):
         "- data: emotify, 244 tracks of 4 labels, 81 artists or other groups, 10 folds, seeds 0, 1; "
         "fingerprint 0123456789ab",
         "- chance: 25.0 % (always the most common label)",
-        "- training: recipe modern, epochs 40",
+        "- training: modern: Adam, learning rate 0.001",
+        "- patches: 80 frames, not augmented",
         "- versions: keras 3.15",
         results["command"],
     ):
@@ -75,6 +83,11 @@ def test_what_a_reader_must_know_is_told(results):
     assert "- warning: no artists were given\n" in markdown(results)
     assert ", artists not given, " in markdown(results)
     assert "warning: no artists were given" in text(results).splitlines()
+
+
+def test_what_is_not_the_default_is_told(results):
+    results["training"] |= {"augment": "time_masks=2", "model_options": {"filter_bands": 30, "filters": 16}}
+    assert "- patches: 80 frames, time_masks=2\n- model options: filter_bands=30,filters=16\n" in markdown(results)
 
 
 def test_one_model_is_compared_with_none(results):

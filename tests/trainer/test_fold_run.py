@@ -1,8 +1,10 @@
+import dataclasses
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -91,6 +93,42 @@ def test_a_directory_that_cannot_be_made(make, tmp_path):
     (tmp_path / "time").write_text("")
     with pytest.raises(UserError, match=r"^time, seed 0, fold 1: .*/time/seed_0/fold_1 cannot be written: Not a dir"):
         carry_out(make())
+
+
+def test_filters_that_know_no_track_of_the_test_fold(make, data, tmp_path):
+    parents = tuple(Run(model, 0, 1).job_dir(tmp_path) for model in ("time", "frequency"))
+    child = Run("time_frequency_init", 0, 1)
+    flags = ("--epochs=1", "--learning_rate=1e-30")
+    own = dataclasses.replace(
+        make("--model=time_frequency_init", *flags), run=child, job_dir=child.job_dir(tmp_path), parents=parents
+    )
+    for model, job_dir in zip(("time", "frequency"), parents, strict=True):
+        assert not own.may_begin
+        carry_out(dataclasses.replace(make(f"--model={model}", *flags), run=Run(model, 0, 1), job_dir=job_dir))
+    assert own.may_begin
+    carry_out(own)
+    own.check_directory()
+    assert not (own.job_dir / "time").exists()
+    tested = FoldPredictions.load(own.job_dir / PREDICTIONS_FILE).predictions.track_ids
+    trained = keras.models.load_model(own.job_dir / CHECKPOINT_FILE)
+    for model, job_dir in zip(("time", "frequency"), parents, strict=True):
+        parts = TrainingJob.load(job_dir).parts
+        seen = {record.track_id for part in parts.train + parts.valid for record in data.records[part]}
+        assert set(tested) == {record.track_id for record in data.records["fold_1"]} and not seen & set(tested)
+        # They are indeed where the filters come from: with so small a rate they stay as they were.
+        kernel = keras.models.load_model(job_dir / CHECKPOINT_FILE).get_layer("convolution").kernel
+        np.testing.assert_array_equal(trained.get_layer(f"{model}_convolution").kernel, kernel)
+
+
+def test_parents_of_another_fold_are_refused(make, tmp_path):
+    flags = ("--epochs=1", "--test_fold=2")
+    parents = tuple(tmp_path / model for model in ("time", "frequency"))
+    for model, job_dir in zip(("time", "frequency"), parents, strict=True):
+        carry_out(dataclasses.replace(make(f"--model={model}", *flags), job_dir=job_dir))
+    own = dataclasses.replace(make("--model=time_frequency_init"), parents=parents)
+    with pytest.raises(UserError, match=r"^time, seed 0, fold 1: .* its filters may know validation or test tracks"):
+        carry_out(own)
+    assert not own.is_done
 
 
 def test_a_worker_takes_no_more_threads_than_it_was_given():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import plots, train, training_job
+from trainer import epochs, recipes, train, training_job
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
 from trainer.training_state import STATE_FILE, TrainingState
 
@@ -59,7 +59,8 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     probabilities = model.predict_on_batch(np.array(patches, np.float32)[..., np.newaxis])
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
-    assert history["val_loss"][plots.best_epoch(history) - 1] == min(history["val_loss"])
+    best = recipes.get("modern").best_epoch(recipes.rows_of(history))
+    assert history["val_loss"][best - 1] == min(history["val_loss"])
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(trained, tiny, job_of, tmp_path):
@@ -185,7 +186,7 @@ def test_augmented_batches_are_those_of_an_unbroken_training(write_dataset, job_
     steps = -(-patches // job.batch_size)
 
     def batches(job, count, **position):
-        made = train._training_batches(job, train.Running(), None, steps=steps, **position)
+        made = epochs.training_batches(job, train.Running(), None, steps=steps, **position)
         return list(made.take(count).as_numpy_iterator())
 
     whole, rest = batches(job, 2 * steps, epoch=0, step=0), batches(job, steps - 1, epoch=1, step=1)

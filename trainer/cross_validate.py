@@ -175,8 +175,9 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
         print(f"all {len(fold_runs)} trainings are done", flush=True)
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(processes or cores, len(left))
-    threads = max(1, cores // count)
+    at_once = min(processes or cores, len(fold_runs))
+    # Not by what is left: with other threads, one that goes on would sum in another order than an unbroken one.
+    threads, count = max(1, cores // at_once), min(at_once, len(left))
     progress = Progress((each.run for each in left), total=len(fold_runs), processes=count)
     print(
         f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True

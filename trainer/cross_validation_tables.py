@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
-_PAIR_COLUMNS = ("models", "difference in points", "95 % interval", "")
+_PAIR_COLUMNS = ("models", "difference in points", "95 % interval", "excludes 0")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """results.md: the models, every pair of them, and what they were made with."""
     several = [
         "",
-        "Differences of pooled track accuracy, paired on the same tracks:",
+        "Differences of pooled track accuracy, paired on the same tracks (each interval for itself: of many pairs, some "
+        "exclude 0 by chance):",
         "",
         *_markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
     ]
@@ -65,9 +66,9 @@ def _pair_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for pair in results["comparisons"]:
         low, high = pair["interval"]
-        verdict = "includes 0" if low <= 0 <= high else "excludes 0"
+        excludes = "no" if low <= 0 <= high else "yes"
         between = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        rows.append((f"{pair['one']} - {pair['other']}", f"{100 * pair['difference']:+.1f}", between, verdict))
+        rows.append((f"{pair['one']} - {pair['other']}", f"{100 * pair['difference']:+.1f}", between, excludes))
     return rows
 
 

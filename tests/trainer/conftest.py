@@ -6,12 +6,22 @@ from trainer import train
 from trainer.train import make_job
 
 
+def train_flags(*arguments):
+    """The flags of trainer.train as the command line gives them."""
+    values = copy.deepcopy(train.FLAGS)
+    values(["train", *arguments])
+    return values
+
+
 def job_of(data_dir, *arguments):
     """A job as the command line makes it: the small model, two epochs, unless told otherwise."""
-    values = copy.deepcopy(train.FLAGS)
     small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01"]
-    values(["train", f"--data_dir={data_dir}", *small, *arguments])
-    return make_job(values)
+    return make_job(train_flags(f"--data_dir={data_dir}", *small, *arguments))
+
+
+@pytest.fixture(scope="session", name="train_flags")
+def train_flags_fixture():
+    return train_flags
 
 
 @pytest.fixture(scope="session", name="job_of")

@@ -9,7 +9,7 @@ Why no single frame tells a tempo: from the end of a burst to the next one's beg
 frame never holds more than one burst, and knows nothing of the others. Whether it holds one, and where, depends on the
 place in a step, and on whether that step sounds: every second does, whatever the tempo. So frames have one distribution
 in all tempo genres. All that a filter of one frame's length, pooled over the frames of a patch, has left is how far the
-number of bursts in 1.86 s varies: 10 to 15 at 80 beats a minute, 12 or 13 at 200.
+number of bursts in 1.86 s varies: 10 to 15 at 80 beats a minute, 11 to 14 at the others.
 
 Why no single band tells a spectrum: every band is loud in one of the four, all ten loud bands of a track sound at the
 same times and, after the front end's filters, equally loud. So the bands' courses over time are the same ones in all

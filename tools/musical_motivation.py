@@ -7,7 +7,7 @@ Two sets of four genres are synthesised, which differ in tempo alone and in spec
 (beam_preprocess/synthetic_contrasts.py), preprocessed in four folds, and `time` and `frequency` cross-validated on
 them. The one must be better by --margin on the tempo set, the other on the spectrum set: the lower end of the
 difference's 95 % interval counts. A third set is the tempo set with its labels dealt to its tracks at random: there
-both models must be at chance, else the score itself leaks.
+both models must be at chance (within the 99 % interval), else the score itself leaks.
 
 DIR then holds results.json, results.md, and a folder of each set with its data and cross-validation. It must be empty
 or not there before. Exit status 1 if anything did not hold.
@@ -34,6 +34,8 @@ FOLDS = 4
 THESIS = {"tempo": ("time", "frequency"), "spectrum": ("frequency", "time")}
 SHUFFLED = "shuffled"
 _MODELS = ("time", "frequency")
+# Of the intervals that must include chance: of two right ones at 95 %, one misses it for one seed in ten.
+_CHANCE_CONFIDENCE = 0.99
 # Few tracks make few steps an epoch: small ones, and larger than the trainer's own rate.
 _TRAINING = ("--batch_size=32", "--learning_rate=0.003")
 

@@ -201,9 +201,11 @@ def at_chance(found: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     """For each model, whether it finds nothing where there is nothing to be found."""
     findings = []
     for score in scores_of({SHUFFLED: found[SHUFFLED]}):
-        low, high = score.interval
-        says = f"labels shuffled: {score.model} {_percent(score.accuracy)} % [{_percent(low)}, {_percent(high)}]"
-        findings.append(Finding(f"{says}, to include chance, {_percent(score.chance)} %", low <= score.chance <= high))
+        low, high = wilson_interval(score.right, score.tracks, _CHANCE_CONFIDENCE)
+        says = f"labels shuffled: {score.model} {_percent(score.accuracy)} %"
+        interval = f"{100 * _CHANCE_CONFIDENCE:g} % interval [{_percent(low)}, {_percent(high)}]"
+        includes = f"to include chance, {_percent(score.chance)} %"
+        findings.append(Finding(f"{says}, {interval}, {includes}", low <= score.chance <= high))
     return findings
 
 

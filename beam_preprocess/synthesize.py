@@ -1,6 +1,9 @@
 """Makes a data set to try everything on: ten procedurally synthesised "genres" in GTZAN's layout and file names.
 
-    python -m beam_preprocess.synthesize --output=DIR [--tracks_per_genre=20] [--seconds=12] [--seed=0]
+    python -m beam_preprocess.synthesize --output=DIR [--genres=ten] [--tracks_per_genre=20] [--seconds=12] [--seed=0]
+
+--genres=tempo gives four that differ in tempo alone, --genres=spectrum four that differ in spectrum alone, to see what
+a model listens to (beam_preprocess/synthetic_contrasts.py says how they are made).
 
 Writes DIR/blues/blues.00000.wav and so on: 22050 Hz, mono, 16 bits. The same flags give the same audio. Tracks that
 are already there, whole and with the same seed and length, are kept; other files in DIR are left alone.
@@ -9,27 +12,38 @@ are already there, whole and with the same seed and length, are kept; other file
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 
 import soundfile
 from absl import flags
 
+from beam_preprocess import synthetic_contrasts
 from beam_preprocess.synthetic_audio import SAMPLE_RATE_HZ, synthesize_track
 from beam_preprocess.synthetic_genres import GENRES
 from tfrecords import command_line
 
-__all__ = ["GENRES", "synthesize_dataset", "synthesize_track"]
+__all__ = ["GENRES", "GENRE_SETS", "synthesize_dataset", "synthesize_track"]
 
+# Set, as --genres names it -> its genres.
+GENRE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ten": tuple(GENRES),
+        "tempo": tuple(synthetic_contrasts.STEPS),
+        "spectrum": tuple(synthetic_contrasts.LOWEST_BAND),
+    }
+)
 MAX_TRACKS_PER_GENRE = 100_000  # GTZAN's file names have five digits.
 MIN_SECONDS, MAX_SECONDS = 3, 300
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Directory to write to (required).", flag_values=FLAGS)
-flags.DEFINE_integer("tracks_per_genre", 20, "Tracks of each of the ten genres.", flag_values=FLAGS)
+flags.DEFINE_string("genres", "ten", f"Which set: {', '.join(GENRE_SETS)}.", flag_values=FLAGS)
+flags.DEFINE_integer("tracks_per_genre", 20, "Tracks of each genre.", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 12, f"Length of a track, {MIN_SECONDS} to {MAX_SECONDS}.", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Another seed gives other tracks.", flag_values=FLAGS)
 
@@ -59,7 +73,8 @@ class _Track:
 
     def write(self) -> None:
         """Writes under a temporary name, then renames: a final name never holds half a track."""
-        samples = synthesize_track(self.genre, seed=self.seed, seconds=self.seconds, index=self.index)
+        synthesize = synthesize_track if self.genre in GENRES else synthetic_contrasts.synthesize_track
+        samples = synthesize(self.genre, seed=self.seed, seconds=self.seconds, index=self.index)
         wav = io.BytesIO()
         with soundfile.SoundFile(wav, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="WAV") as file:
             file.comment = self.comment
@@ -75,6 +90,7 @@ class _Track:
 def synthesize_dataset(
     output: str | Path,
     *,
+    genres: str = "ten",
     tracks_per_genre: int,
     seconds: float,
     seed: int = 0,
@@ -84,6 +100,7 @@ def synthesize_dataset(
 
     Args:
       output: a directory, made where it is missing.
+      genres: a key of GENRE_SETS.
       tracks_per_genre: 1 to 100,000.
       seconds: length of a track, 3 to 300.
       seed: 0 or more.
@@ -92,6 +109,8 @@ def synthesize_dataset(
     Raises:
       UserError: for a value out of its range, or an output that cannot be written to.
     """
+    if genres not in GENRE_SETS:
+        raise command_line.UserError(f"genres must be one of {', '.join(GENRE_SETS)}, got {genres!r}")
     _check_range("tracks_per_genre", tracks_per_genre, 1, MAX_TRACKS_PER_GENRE)
     _check_range("seconds", seconds, MIN_SECONDS, MAX_SECONDS)
     if seed < 0:
@@ -100,11 +119,11 @@ def synthesize_dataset(
         raise command_line.UserError(f"the output must be a local directory, got {str(output)!r}")
     tracks = [
         _Track(Path(output) / genre / f"{genre}.{index:05d}.wav", genre, index, seconds, seed)
-        for genre in GENRES
+        for genre in GENRE_SETS[genres]
         for index in range(tracks_per_genre)
     ]
     try:
-        for genre in GENRES:
+        for genre in GENRE_SETS[genres]:
             (Path(output) / genre).mkdir(parents=True, exist_ok=True)
         missing = [track for track in tracks if not track.is_there()]
         report = progress or (lambda written, total: None)
@@ -141,6 +160,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
     paths = synthesize_dataset(
         flag_values.output,
+        genres=flag_values.genres,
         tracks_per_genre=flag_values.tracks_per_genre,
         seconds=flag_values.seconds,
         seed=flag_values.seed,
@@ -148,8 +168,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     )
     kept = f"; {len(paths) - written} tracks already there" if written < len(paths) else ""
     print(
-        f"wrote {written} tracks of {flag_values.seconds:g} s, {len(GENRES)} genres, to {flag_values.output} "
-        f"in {perf_counter() - begin_s:.1f} s{kept}"
+        f"wrote {written} tracks of {flag_values.seconds:g} s, {len(GENRE_SETS[flag_values.genres])} genres, "
+        f"to {flag_values.output} in {perf_counter() - begin_s:.1f} s{kept}"
     )
 
 

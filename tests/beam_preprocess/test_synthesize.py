@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess import synthesize
+from beam_preprocess import synthesize, synthetic_contrasts
+from beam_preprocess.synthetic_contrasts import LOWEST_BAND, STEPS
 from beam_preprocess.synthetic_genres import Rhythm
 from tfrecords.command_line import UserError
 
@@ -64,6 +65,17 @@ def test_layout_and_format(small_set):
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype, info.format) == (22050, 1, "PCM_16", "WAV")
         assert info.frames == round(3.1 * 22050)
+
+
+@pytest.mark.parametrize("genres", ["tempo", "spectrum"])
+def test_a_set_of_four(tmp_path, genres):
+    names = {"tempo": STEPS, "spectrum": LOWEST_BAND}[genres]
+    paths = synthesize.synthesize_dataset(tmp_path, genres=genres, tracks_per_genre=1, seconds=3)
+    assert paths == [tmp_path / genre / f"{genre}.00000.wav" for genre in names]
+    for genre, path in zip(names, paths, strict=True):
+        written, _ = soundfile.read(path, dtype="float32")
+        track = synthetic_contrasts.synthesize_track(genre, seed=0, seconds=3)
+        np.testing.assert_allclose(written, track, atol=1 / 2**15)
 
 
 def test_a_file_holds_the_track_of_its_genre_and_index(small_set):
@@ -131,6 +143,7 @@ def test_a_failed_rename_leaves_no_file_under_the_final_name(tmp_path, monkeypat
         ({"seconds": 2.9}, "seconds must be 3 to 300, got 2.9"),
         ({"seconds": float("nan")}, "seconds must be 3 to 300, got nan"),
         ({"seconds": 1e9}, "seconds must be 3 to 300"),
+        ({"genres": "four"}, "genres must be one of ten, tempo, spectrum, got 'four'"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"output": "gs://bucket/synthetic"}, "local directory"),
     ],
@@ -150,7 +163,8 @@ def test_command_line(tmp_path):
     # One process for what is said of imports, of a first and of a second run.
     program = f"""
 import sys
-from beam_preprocess import synthesize
+from beam_preprocess import synthesize, synthetic_contrasts
+from beam_preprocess.synthetic_contrasts import LOWEST_BAND, STEPS
 from tfrecords import command_line
 for run in range(2):
     try:

@@ -89,7 +89,7 @@ def _scan(files: list[str]) -> "tf.data.Dataset":
     import tensorflow as tf
 
     records = tf.data.Dataset.from_tensor_slices(files).interleave(
-        lambda file: tf.data.TFRecordDataset(file, buffer_size=1 << 20),
+        tf.data.TFRecordDataset,
         cycle_length=16,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

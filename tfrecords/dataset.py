@@ -1,4 +1,4 @@
-"""Shards -> tf.data: clip records, parsed in batches, cut into patches and shuffled as whole tensors.
+"""Shards -> tf.data: clip records, decoded chunk by chunk, whose patches are shuffled as one and cut batch by batch.
 
 Everything random is a function of (seed, epoch, index), with stateless ops, so that an epoch can be made again
 without replaying the ones before it, and any step of it without making the steps before it.
@@ -97,7 +97,7 @@ def load(
     first, passed = epoch + step // steps, step % steps
     left = (end - first) * steps - passed
     with reading(data_dir, parts):
-        chunks = source.chunks(first, end, passed * batch_size) if left > 0 else source.chunks(0, 1, 0).take(0)
+        chunks = source.chunks(first, end, passed * batch_size) if left > 0 else source.chunks(0, 0, 0)
     dataset = batches(
         chunks,
         cutter=cutter,

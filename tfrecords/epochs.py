@@ -5,14 +5,19 @@ on from any record: whole groups are left out, and in the group where reading go
 """
 
 import bisect
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 import tensorflow as tf
 
+from tfrecords.shard import ShardError, open_shard, read_records
+
 # Shards read side by side in training: clips of many shards meet in one shuffled chunk.
 _GROUP = 16
-_BUFFER_BYTES = 1 << 20
+# Of each; small enough to stay in the processor's cache between filling and use.
+_BUFFER_BYTES = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +48,23 @@ class Reader:
         order = self._shuffled(tf.constant(epoch)).numpy()
         passed, rest = seek([self.records[index] for index in order], position, self._group)
         return _read(tf.gather(tf.constant(self.files), order), tf.constant(passed, tf.int64), self._group).skip(rest)
+
+    def iterate(self, epoch: int, position: int) -> Iterator[bytes]:
+        """As `rest_of_epoch`, read by Python.
+
+        Raises:
+          ShardError: a shard cannot be read, is torn or corrupt, or has other than its number of records.
+        """
+        order = self._shuffled(tf.constant(epoch)).numpy().tolist()
+        shards = [(self.files[index], self.records[index]) for index in order]
+        passed, rest = seek([number for _, number in shards], position, self._group)
+        for begin in range(0, len(shards), self._group):
+            group = slice(begin, begin + self._group)
+            for record in _in_turn(shards[group], passed[group]):
+                if rest:
+                    rest -= 1
+                else:
+                    yield record
 
     def _shuffled(self, epoch: tf.Tensor) -> tf.Tensor:
         """Indices of the shards [files] int64."""
@@ -81,6 +103,32 @@ def seek(records: Sequence[int], position: int, group: int) -> tuple[list[int], 
         own = [min(size, rounds - 1) for size in sizes]
         return [*passed, *own, *[0] * (len(records) - begin - len(sizes))], position - sum(own)
     return passed, position
+
+
+def _in_turn(shards: Sequence[tuple[str, int]], passed: Sequence[int]) -> Iterator[bytes]:
+    """A record of each (path, number of records) after the other, without those passed at the head of each."""
+    with contextlib.ExitStack() as opened:
+        streams = [
+            _whole(opened.enter_context(open_shard(path)), path, number, skip=skip)
+            for (path, number), skip in zip(shards, passed, strict=False)
+            if skip < number
+        ]
+        while streams:
+            for stream in list(streams):
+                record = next(stream, None)
+                if record is None:
+                    streams.remove(stream)
+                else:
+                    yield record
+
+
+def _whole(file: BinaryIO, path: str, number: int, *, skip: int) -> Iterator[bytes]:
+    found = skip
+    for record in read_records(file, path, skip=skip):
+        found += 1
+        yield record
+    if found != number:
+        raise ShardError(f"{path}: has {found} records; the manifest says {number}")
 
 
 def _read(files: tf.Tensor, passed: tf.Tensor, group: int) -> tf.data.Dataset:

@@ -107,8 +107,8 @@ def encode(record: Record) -> bytes:
         )
     example = _Example()
     feature = example.features.feature
-    feature[TRACK_ID].bytes_list.value.append(_to_bytes(record.track_id))
-    feature[GROUP].bytes_list.value.append(_to_bytes(record.group))
+    feature[TRACK_ID].bytes_list.value.append(to_bytes(record.track_id))
+    feature[GROUP].bytes_list.value.append(to_bytes(record.group))
     feature[LABEL].int64_list.value.append(record.label)
     feature[SEGMENT].int64_list.value.append(record.segment)
     feature[FRAMES].int64_list.value.append(len(log_mel))
@@ -146,7 +146,8 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
     )
 
 
-def _to_bytes(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
+    """A track's id or group as its record's bytes."""
     # File names on Linux are bytes; surrogateescape carries the ones that are no UTF-8.
     return text.encode("utf-8", "surrogateescape")
 

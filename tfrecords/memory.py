@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecords import example
 from tfrecords.manifest import Manifest, Shard
-from tfrecords.patches import Clips
+from tfrecords.patches import Clips, Cutter
 from tfrecords.records import iterate_shard
 from tfrecords.statistics import BandStatistics
 
@@ -17,11 +17,14 @@ def read_clips(
     manifest: Manifest,
     data_dir: str | Path,
     shards: Sequence[Shard],
+    cutter: Cutter,
     *,
     statistics: BandStatistics | None,
     with_track_id: bool,
 ) -> Clips:
     """All the clips of some shards; their log_mel is float32 and, given statistics, normalised.
+
+    Frames that are in no patch of the cutter's are left out.
 
     Raises:
       ShardError: a shard is missing, torn or corrupt; the message names file and offset.
@@ -34,17 +37,18 @@ def read_clips(
     row = 0
     for shard in shards:
         for record in iterate_shard(manifest, data_dir, shard):
+            used = record.log_mel[: cutter.used(len(record.log_mel))]
             first.append(row)
             frames.append(len(record.log_mel))
             labels.append(record.label)
-            track_ids.append(record.track_id.encode("utf-8", "surrogateescape"))
-            clip = log_mel[row : row + frames[-1]]
-            clip[:] = record.log_mel
+            track_ids.append(example.to_bytes(record.track_id))
+            clip = log_mel[row : row + len(used)]
+            clip[:] = used
             if statistics is not None:
                 clip -= statistics.mean.astype(np.float32)
                 clip *= 1 / statistics.std.astype(np.float32)
-            row += frames[-1]
+            row += len(used)
     about = {example.LABEL: tf.constant(labels, tf.int64)}
     if with_track_id:
         about[example.TRACK_ID] = tf.constant(track_ids, tf.string)
-    return Clips(tf.constant(log_mel), tf.constant(first, tf.int64), tf.constant(frames, tf.int64), about)
+    return Clips(tf.constant(log_mel[:row]), tf.constant(first, tf.int64), tf.constant(frames, tf.int64), about)

@@ -12,13 +12,15 @@ class ReaderOptions:
     """How `tfrecords.load` uses memory, disk and threads. The defaults are right for most.
 
     Attributes:
+      in_graph: read by TensorFlow's operations alone, for a pipeline that other processes are to run, such as the
+        workers of a tf.data service. The batches are the same; they cost twice the time or more.
       cache: "" reads the shards anew for every epoch: right for local disks. "memory" reads the clips once, when
         `load` is called, and keeps them decoded and normalised as float32 (twice the size of float16 shards, and for
         a moment twice that): right when they fit. Then all patches of an epoch are shuffled as one. Anything else is
         a directory to which the shards are copied when `load` is called, each under its checksum, so that no other
         content is ever taken for it: right for data on slow or shared disks; delete it to be rid of it.
       shuffle_bytes: how much stored data is shuffled as one, in bytes. Raise it where neighbouring batches are too
-        alike (few shards, sorted clips); lower it where memory is short: about six times as much is in use at once.
+        alike (few shards, sorted clips); lower it where memory is short: twice as much is in use at once.
         It decides the order of training, so keep it when a training goes on.
       ram_budget_bytes: bytes that tf.data may take for finished batches; 0 for TensorFlow's own limit, half of the
         host's memory. Raise it for batches of hundreds of megabytes.
@@ -28,6 +30,7 @@ class ReaderOptions:
         loop of your own on one GPU; Keras' fit and distribution strategies do their own copying.
     """
 
+    in_graph: bool = False
     cache: str = ""
     shuffle_bytes: int = 32 << 20
     ram_budget_bytes: int = 1 << 30

@@ -1,6 +1,7 @@
 """Serialized clips -> where their patches lie -> patches: each step for a whole tensor of clips at once."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Clips(NamedTuple):
     """Decoded clips, or patches of them that are not cut out yet.
 
     Attributes:
-      log_mel: [rows, mel_bands], as stored: the frames of all clips; some rows may be unused.
+      log_mel: [rows, mel_bands], as stored: the frames of all clips that are in a patch; some rows may be unused.
       first: [clips] int64, the row of a clip's (a patch's) first frame.
       frames: [clips] int64, how many frames it is made of.
       about: label [clips] int64 and, where it is wanted, track_id [clips] string.
@@ -45,14 +46,14 @@ def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
     return Clips(clips.log_mel, of(clips.first), of(clips.frames), about)
 
 
-def parse(serialized: tf.Tensor, manifest: Manifest, *, with_track_id: bool) -> Clips:
-    """Serialized records [clips] -> the clips."""
+def parse(serialized: tf.Tensor, manifest: Manifest, cutter: "Cutter", *, with_track_id: bool) -> Clips:
+    """Serialized records [clips] -> the clips, without frames that are in no patch."""
     kinds = {example.FRAMES: tf.int64, example.LABEL: tf.int64, example.LOG_MEL: tf.string}
     if with_track_id:
         kinds[example.TRACK_ID] = tf.string
     about = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()})
     frames = about.pop(example.FRAMES)
-    log_mel, first = _decode(about.pop(example.LOG_MEL), frames, manifest)
+    log_mel, first = _decode(about.pop(example.LOG_MEL), cutter.used_of(frames), manifest, unit=cutter.unit)
     return Clips(log_mel, first, frames, about)
 
 
@@ -62,18 +63,21 @@ def parse_frames(serialized: tf.Tensor) -> tf.Tensor:
     return tf.io.parse_example(serialized, {example.FRAMES: kind})[example.FRAMES]
 
 
-def _decode(data: tf.Tensor, frames: tf.Tensor, manifest: Manifest) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bytes of clips [clips] -> log_mel [rows, mel_bands] and the row [clips] where each begins."""
+def _decode(data: tf.Tensor, frames: tf.Tensor, manifest: Manifest, *, unit: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bytes of clips [clips] -> so many frames of each as log_mel [rows, mel_bands], and the row where each begins."""
     kind = tf.as_dtype(manifest.dtype)
-    longest, clips = tf.reduce_max(frames), tf.size(frames, tf.int64)
+    frame_bytes = manifest.mel_bands * kind.size
+    # Not 0 where no clip is as long as a patch.
+    longest, clips = tf.maximum(tf.reduce_max(frames), unit), tf.size(frames, tf.int64)
 
     def padded() -> tuple[tf.Tensor, tf.Tensor]:
-        length = tf.cast(longest * manifest.mel_bands * kind.size, tf.int32)
+        length = tf.cast(longest * frame_bytes, tf.int32)
         values = tf.io.decode_raw(data, _SAME_SIZE[manifest.dtype], fixed_length=length)
         return tf.bitcast(values, kind), tf.range(clips) * longest
 
     def joined() -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.io.decode_raw(tf.strings.reduce_join(data)[tf.newaxis], kind), tf.cumsum(frames, exclusive=True)
+        heads = tf.strings.substr(data, tf.zeros_like(frames), frames * frame_bytes)
+        return tf.io.decode_raw(tf.strings.reduce_join(heads)[tf.newaxis], kind), tf.cumsum(frames, exclusive=True)
 
     limit = (1 + _MAX_PADDING) * tf.cast(tf.reduce_sum(frames), tf.float64)
     values, first = tf.cond(tf.cast(longest * clips, tf.float64) <= limit, padded, joined)
@@ -101,6 +105,25 @@ class Cutter:
         for name in ("frames", "hop"):
             if getattr(self, name) < 1:
                 raise UserError(f"patch_{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def unit(self) -> int:
+        """Frames that stay together: used clips and patches are whole runs of so many, and each is copied as one."""
+        return math.gcd(self.frames, self.hop) if self.mode == WINDOWS else 1
+
+    def used(self, frames: int) -> int:
+        """How many frames of a clip of so many are in a patch, a multiple of `unit`; what follows them is left out."""
+        if self.mode != WINDOWS:
+            return frames
+        count = self.count(frames)
+        return (count - 1) * self.hop + self.frames if count else 0
+
+    def used_of(self, frames: tf.Tensor) -> tf.Tensor:
+        """As `used`, for [clips] int64."""
+        if self.mode != WINDOWS:
+            return frames
+        counts = self.counts(frames)
+        return tf.where(counts > 0, (counts - 1) * self.hop + self.frames, 0)
 
     def count(self, frames: int) -> int:
         """Number of patches of a clip of so many frames."""
@@ -133,7 +156,11 @@ class Cutter:
         """The patches themselves: [patches, frames, mel_bands], as stored or, resized, float32."""
         if self.mode == RESIZE:
             return _resized(patches, self.frames)
-        return tf.gather(patches.log_mel, patches.first[:, tf.newaxis] + tf.range(self.frames, dtype=tf.int64))
+        mel_bands = patches.log_mel.shape[1]
+        runs = tf.reshape(patches.log_mel, [-1, self.unit * mel_bands])
+        number = tf.range(self.frames // self.unit, dtype=tf.int64)
+        cut = tf.gather(runs, (patches.first // self.unit)[:, tf.newaxis] + number)
+        return tf.reshape(cut, [-1, self.frames, mel_bands])
 
 
 def _other(order: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest, Shard
-from tfrecords.shard import ShardError, read_records
+from tfrecords.shard import ShardError, open_shard, read_records
 
 
 def iterate(manifest: Manifest, data_dir: str | Path, part: str) -> Iterator[Record]:
@@ -26,11 +26,7 @@ def iterate_shard(manifest: Manifest, data_dir: str | Path, shard: Shard) -> Ite
         or record.
     """
     path = Path(data_dir) / shard.file
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
-    with file:
+    with open_shard(path) as file:
         for index, serialized in enumerate(read_records(file, str(path))):
             try:
                 yield decode(serialized, mel_bands=manifest.mel_bands, dtype=manifest.dtype)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
@@ -69,12 +70,25 @@ class RecordWriter:
         return self._sha256.hexdigest()
 
 
-def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
+def open_shard(path: str | Path) -> BinaryIO:
+    """Opens a shard's file for reading.
+
+    Raises:
+      ShardError: it cannot be opened.
+    """
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_records(file: BinaryIO, name: str, *, skip: int = 0) -> Iterator[bytes]:
     """Yields the records of a shard.
 
     Args:
       file: open for reading, at the start of a shard.
       name: what errors call the file.
+      skip: records at the start that are passed by their lengths, unread.
 
     Raises:
       ShardError: the file ends inside a record, or a checksum does not match.
@@ -87,6 +101,11 @@ def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
         (crc,) = _CRC.unpack_from(header, _LENGTH.size)
         if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
             raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
+        if skip:
+            skip -= 1
+            offset += _HEADER_BYTES + length + _CRC.size
+            file.seek(offset)
+            continue
         data = file.read(length)
         footer = file.read(_CRC.size)
         if len(data) < length or len(footer) < _CRC.size:

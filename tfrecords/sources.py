@@ -4,9 +4,11 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
+from tfrecords import example
 from tfrecords.command_line import UserError
 from tfrecords.epochs import Reader, epoch_order
 from tfrecords.local_copy import copy_shards
@@ -15,8 +17,9 @@ from tfrecords.memory import read_clips
 from tfrecords.options import ReaderOptions
 from tfrecords.patches import Clips, Cutter, parse, parse_frames, select
 from tfrecords.statistics import BandStatistics
+from tfrecords.streaming import ChunkReader
 
-# One chunk is decoded while another is cut.
+# By TensorFlow, one chunk is decoded while another is parsed.
 _DECODED_AT_ONCE = 2
 
 
@@ -64,6 +67,11 @@ class Share:
         """Number of records of each shard."""
         return [shard.records for shard in self.shards]
 
+    @property
+    def longest(self) -> int:
+        """Frames of the longest record."""
+        return max(frames for part in self.parts for frames in self.manifest.parts[part].record_frames)
+
     def patch_counts(self, cutter: Cutter) -> tuple[int | None, int | None]:
         """Number of patches of every record, and of all of them; None for what the manifest does not say."""
         tables = [self.manifest.parts[part].record_frames for part in self.parts]
@@ -84,18 +92,22 @@ class Shards:
       manifest: of their dataset.
       cutter: what patches are.
       chunk_records: clips in a chunk.
+      max_rows: no chunk has more frames.
       total: number of patches of an epoch; None if it is not known.
       uniform: the number of patches of every clip, where all have the same, else None.
       with_track_id: whether patches come with their track's id.
+      in_graph: whether TensorFlow's operations read, else Python does.
     """
 
     reader: Reader
     manifest: Manifest
     cutter: Cutter
     chunk_records: int
+    max_rows: int
     total: int | None
     uniform: int | None
     with_track_id: bool
+    in_graph: bool
 
     @classmethod
     def of(cls, share: Share, cutter: Cutter, *, seed: int | None, options: ReaderOptions) -> "Shards":
@@ -103,14 +115,17 @@ class Shards:
         files = copy_shards(share.files, share.shards, options.cache) if options.cache else share.files
         record_bytes = sum(shard.bytes for shard in share.shards) / max(1, sum(share.records))
         uniform, total = share.patch_counts(cutter)
+        chunk_records = max(1, int(options.shuffle_bytes / max(1.0, record_bytes)))
         return cls(
             reader=Reader(files, share.records, seed),
             manifest=share.manifest,
             cutter=cutter,
-            chunk_records=max(1, int(options.shuffle_bytes / max(1.0, record_bytes))),
+            chunk_records=chunk_records,
+            max_rows=min(chunk_records * share.longest, sum(shard.frames for shard in share.shards)),
             total=total,
             uniform=uniform,
             with_track_id=seed is None,
+            in_graph=options.in_graph,
         )
 
     def count(self) -> int:
@@ -126,30 +141,57 @@ class Shards:
           skip: patches of the first epoch to leave out; chunks before them are not decoded.
         """
         begin, passed = self._chunk_of(epoch, skip)
+        clips = (self._decoded_in_graph if self.in_graph else self._decoded)(epoch, end, begin)
 
-        def numbered(records: tf.data.Dataset, epoch: tf.Tensor, start: int = 0, skip: int = 0) -> tf.data.Dataset:
+        def indexed(epoch: tf.Tensor, chunk: tf.Tensor, clips: Clips) -> tuple[tf.Tensor, Clips]:
+            order = None
+            if self.reader.seed is not None:
+                order = tf.random.experimental.stateless_fold_in(epoch_order(self.reader.seed, epoch), chunk)
+            first = (epoch == first_epoch) & (chunk == begin)
+            left_out = tf.where(first, tf.constant(skip - passed, tf.int64), tf.constant(0, tf.int64))
+            return chunk == last, select(self.cutter.index(clips, order), slice(left_out, None))
+
+        first_epoch, last = epoch, math.ceil(sum(self.reader.records) / self.chunk_records) - 1
+        # One chunk is read while another is cut.
+        return clips.map(indexed).prefetch(1)
+
+    def _decoded(self, epoch: int, end: int, begin: int) -> tf.data.Dataset:
+        """(epoch, number, clips) of each chunk, from the chunk `begin` of the first epoch on."""
+
+        def clips(
+            epoch: tf.Tensor, chunk: tf.Tensor, log_mel: tf.Tensor, about: dict[str, tf.Tensor]
+        ) -> tuple[Any, ...]:
+            about = dict(about)
+            frames = about.pop(example.FRAMES)
+            return epoch, chunk, Clips(log_mel, tf.cumsum(self.cutter.used_of(frames), exclusive=True), frames, about)
+
+        reader = ChunkReader(
+            reader=self.reader,
+            manifest=self.manifest,
+            cutter=self.cutter,
+            chunk_records=self.chunk_records,
+            max_rows=self.max_rows,
+            with_track_id=self.with_track_id,
+        )
+        return reader.dataset(epoch, end, begin).map(clips)
+
+    def _decoded_in_graph(self, epoch: int, end: int, begin: int) -> tf.data.Dataset:
+        """As `_decoded`, by TensorFlow's operations alone."""
+
+        def numbered(records: tf.data.Dataset, epoch: tf.Tensor, start: int = 0) -> tf.data.Dataset:
             chunks = records.batch(self.chunk_records).enumerate(start)
-            left_out, zero = tf.constant(skip, tf.int64), tf.constant(0, tf.int64)
-            return chunks.map(
-                lambda chunk, serialized: (epoch, chunk, tf.where(chunk == start, left_out, zero), serialized)
-            )
+            return chunks.map(lambda chunk, serialized: (epoch, chunk, serialized))
 
-        records = self.reader.rest_of_epoch(epoch, begin * self.chunk_records)
-        first = numbered(records, tf.constant(epoch, tf.int64), begin, skip - passed)
-        others = tf.data.Dataset.range(epoch + 1, end).flat_map(
+        def decoded(epoch: tf.Tensor, chunk: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Clips]:
+            return epoch, chunk, parse(serialized, self.manifest, self.cutter, with_track_id=self.with_track_id)
+
+        chunks = tf.data.Dataset.range(epoch + 1, end).flat_map(
             lambda number: numbered(self.reader.epoch(number), number)
         )
-        return first.concatenate(others).map(self._decoded, num_parallel_calls=_DECODED_AT_ONCE, deterministic=True)
-
-    def _decoded(
-        self, epoch: tf.Tensor, chunk: tf.Tensor, skip: tf.Tensor, serialized: tf.Tensor
-    ) -> tuple[tf.Tensor, Clips]:
-        order = None
-        if self.reader.seed is not None:
-            order = tf.random.experimental.stateless_fold_in(epoch_order(self.reader.seed, epoch), chunk)
-        patches = self.cutter.index(parse(serialized, self.manifest, with_track_id=self.with_track_id), order)
-        last = math.ceil(sum(self.reader.records) / self.chunk_records) - 1
-        return chunk == last, select(patches, slice(skip, None))
+        if epoch < end:
+            rest = self.reader.rest_of_epoch(epoch, begin * self.chunk_records)
+            chunks = numbered(rest, tf.constant(epoch, tf.int64), begin).concatenate(chunks)
+        return chunks.map(decoded, num_parallel_calls=_DECODED_AT_ONCE, deterministic=True)
 
     def _chunk_of(self, epoch: int, patch: int) -> tuple[int, int]:
         """The chunk of an epoch that holds a patch, and the number of patches before that chunk."""
@@ -189,7 +231,7 @@ class Memory:
     def of(cls, share: Share, cutter: Cutter, *, statistics: BandStatistics | None, seed: int | None) -> "Memory":
         """Reads a share's clips, normalised by statistics; the order depends on seed, None for none."""
         clips = read_clips(
-            share.manifest, share.data_dir, share.shards, statistics=statistics, with_track_id=seed is None
+            share.manifest, share.data_dir, share.shards, cutter, statistics=statistics, with_track_id=seed is None
         )
         return cls(clips, cutter, seed)
 

@@ -76,7 +76,7 @@ def distributed(batches_from: "Callable[[int], tf.data.Dataset]", address: str, 
     """One epoch's batches, made by the service's workers: each once, in no fixed order.
 
     Args:
-      batches_from: step -> the epoch's batches from that step on.
+      batches_from: step -> the epoch's batches from that step on, read with `ReaderOptions(in_graph=True)`.
       address: grpc://HOST:PORT of the dispatcher.
       steps: batches in the epoch.
     """

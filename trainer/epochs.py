@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrecords.augment import Augmenter, augmented
 from tfrecords.augmentation import Augmentation
 from tfrecords.dataset import load
+from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
 from trainer import data_service, models, training_job
 from trainer.batch_log import BatchLog
@@ -62,6 +63,8 @@ def training_batches(
             batch_size=job.batch_size,
             patch_frames=job.patch_frames,
             statistics=job.statistics,
+            # The workers of a service run no Python of this process.
+            options=ReaderOptions(in_graph=running.data_service is not None),
         )
 
     if running.data_service:

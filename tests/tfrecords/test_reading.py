@@ -45,13 +45,14 @@ def test_every_single_bit_that_flips_is_found(small, copy):
         assert offset == (0 if bit // 8 < second else second) or bit // 8 >= 2 * second - 40
 
 
+@pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("byte", [0, 1, 7, 8, 11, 12, 40, -4, -1])
-def test_tensorflow_finds_it_and_reading_says_where(copy, byte, training):
+def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, training, in_graph):
     path, content, second = copy
     position = second + byte if byte >= 0 else len(content) + byte
     flip(path, content, 8 * position + 3)
-    batches = load(path.parent, patch_frames=2, training=training)
+    batches = load(path.parent, patch_frames=2, training=training, options=ReaderOptions(in_graph=in_graph))
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"), reading(path.parent):
         list(batches)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"):
@@ -71,6 +72,11 @@ def test_counting_before_reading_says_where_too(own):
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"):
         load(own.path, patch_frames=2, num_hosts=2)
+
+
+def test_other_errors_of_tensorflow_pass(tiny):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading(tiny.path):
+        raise tf.errors.InvalidArgumentError(None, None, "bad shape")
 
 
 def test_damage_that_is_gone_when_it_is_looked_for(tiny):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
+from tfrecords.options import ReaderOptions
 from trainer import train
 from trainer.data_service import check_service, distributed
 from trainer.training_job import read_history
@@ -34,8 +35,12 @@ def digests(batches):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_epoch_holds_every_batch_once(tiny, workers):
+    options = ReaderOptions(in_graph=True)
+
     def batches_from(step):
-        return load(tiny.path, parts=["train"], training=True, seed=3, epoch=5, step=step, batch_size=1)
+        return load(
+            tiny.path, parts=["train"], training=True, seed=3, epoch=5, step=step, batch_size=1, options=options
+        )
 
     expected = digests(batches_from(0).as_numpy_iterator())
     assert len(set(expected)) == len(expected) > 8

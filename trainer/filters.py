@@ -4,7 +4,7 @@ the genres that each of them answers to.
 The paper's own question (Pons, Lidy and Serra, 2016): whether filters of such shapes learn musical concepts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -156,18 +156,11 @@ def top_filters(activity: np.ndarray, count: int) -> list[list[int]]:
     return [[int(number) for number in row if scores[label, number] > 0] for label, row in enumerate(order)]
 
 
-def order_by_genre(activity: np.ndarray) -> list[int]:
-    """The filters, those that answer most to the first genre first, so that a heat map shows blocks."""
-    scores = np.nan_to_num(standardized(activity), nan=-np.inf)
-    best = scores.argmax(axis=0)
-    return [int(number) for number in np.lexsort((-scores.max(axis=0), best))]
-
-
-def heaviest_hz(weights: np.ndarray, centres_hz: Sequence[float]) -> np.ndarray:
+def heaviest_hz(weights: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
     """Of filters along frequency [bands, filters]: the centre [filters], in Hz, of the band with the highest weight.
 
     Args:
       weights: [bands, filters], of filters that lie on the lowest bands, as at the first of their positions.
-      centres_hz: of the front end's bands, at least as many as the filters have.
+      centres_hz: [mel_bands], of the front end's bands, at least as many as the filters have.
     """
-    return np.asarray(centres_hz)[weights.argmax(axis=0)]
+    return centres_hz[weights.argmax(axis=0)]

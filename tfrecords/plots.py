@@ -14,7 +14,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 PIXELS_PER_INCH = 192  # Twice the 96 of CSS: a picture shown at half its pixels is sharp on any screen.
 _PANEL_HEIGHT_IN = 1.25
@@ -143,23 +142,11 @@ def style_axes(axes: Axes, style: Style) -> None:
         spine.set(color=style.faint, linewidth=0.8)
 
 
-def png(figure: Figure, *, colours: int | None = None) -> bytes:
-    """The figure, cut to what is drawn on it, as a PNG file of PIXELS_PER_INCH.
-
-    Args:
-      figure: to draw.
-      colours: how many the file has at most, up to 256; lines and areas on plain paper look the same with 32, in a
-        quarter of the bytes. None keeps them all.
-    """
+def png(figure: Figure) -> bytes:
+    """The figure, cut to what is drawn on it, as a PNG file of PIXELS_PER_INCH."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
-    if colours is None:
-        return buffer.getvalue()
-    reduced = io.BytesIO()
-    with Image.open(buffer) as picture:
-        few = picture.convert("RGB").quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(reduced, "PNG", optimize=True)
-    return reduced.getvalue()
+    return buffer.getvalue()
 
 
 def printable(text: str) -> str:

@@ -18,6 +18,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import training_job
 from trainer.audio_links import AudioLinks
+from trainer.score_warnings import data_warnings, groups_of
 from trainer.training_job import TrainingJob
 
 _SAMPLES = 10
@@ -91,7 +92,7 @@ def evaluate(
     summary = summarize(predict(job, model, data_dir, chosen))
     summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "seed": job.seed}
     summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
-    summary["groups"] = _groups(manifest)
+    summary["groups"] = groups_of(manifest)
     summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
     # Metrics last: where they are, the report is there too.
     write_report(
@@ -146,13 +147,6 @@ def _seen_in_training(job: TrainingJob, manifest: Manifest, parts: Sequence[str]
     return bool(set(parts) & {*job.parts.train, *job.parts.valid})
 
 
-def _groups(manifest: Manifest) -> str:
-    """What the split did about tracks that belong together: "kept_apart", "torn" or "not_given"."""
-    if not manifest.split["group_safe"]:
-        return "torn"
-    return "kept_apart" if manifest.split["grouped"] else "not_given"
-
-
 def _warnings(summary: Mapping[str, Any]) -> dict[str, str]:
     """What a reader of the score must know, by the name of the fact in the report."""
     warnings = {}
@@ -160,15 +154,7 @@ def _warnings(summary: Mapping[str, Any]) -> dict[str, str]:
         warnings["Seen in training"] = "these parts were trained or validated on: no score for new music"
     if summary["seen_in_training"] is None:
         warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
-    if summary["groups"] == "not_given":
-        warnings["Artists"] = (
-            "no artists were given, so one may be in both training and test: the score may be too good"
-        )
-    if summary["groups"] == "torn":
-        warnings["Artists"] = "some artists are in both training and test: the score is too good"
-    if missing := summary["tracks_without_patch"]:
-        warnings["Tracks without a patch"] = f"tracks shorter than a patch, not in the score: {missing}"
-    return warnings
+    return warnings | data_warnings(summary["groups"], summary["tracks_without_patch"])
 
 
 def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, str]:

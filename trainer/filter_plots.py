@@ -23,7 +23,6 @@ _MORE_ON_DARK, _LESS_ON_DARK = "#56b4e9", "#e69f00"
 _MOST_DEVIATIONS = 2.5  # Where the heat map's colours end.
 _TICKS_BPM = (60, 120, 180, 240)
 _TICKS_HZ = (250, 1000, 2000, 4000, 8000)  # On the mel scale lower octaves would touch.
-_FEW_COLOURS = 32  # In a file.
 
 
 def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) -> bytes:
@@ -48,7 +47,7 @@ def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) 
         if cell.last:
             places = [cell.left + _WIDTH_IN * _tempo_share(bpm) for bpm in _TICKS_BPM]
             _tick_labels(axes, cell, places, list(map(str, _TICKS_BPM)), style)
-    return png(figure, colours=_FEW_COLOURS)
+    return png(figure)
 
 
 def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[str], *, style: Style = LIGHT) -> bytes:
@@ -74,7 +73,7 @@ def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[s
         axes.vlines(places, cell.bottom, cell.bottom + 0.03, color=style.ink, linewidth=0.6)
         if cell.last:
             _tick_labels(axes, cell, places, list(map(_short_hz, inside)), style)
-    return png(figure, colours=_FEW_COLOURS)
+    return png(figure)
 
 
 def activity_map(
@@ -111,7 +110,7 @@ def activity_map(
     bar.set_label("standard deviations", fontsize=8, color=style.ink)
     style_axes(bar.ax, style)
     bar.outline.set_visible(False)
-    return png(figure, colours=2 * _FEW_COLOURS)
+    return png(figure)
 
 
 def tempo_name(bpm: float) -> str:

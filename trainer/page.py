@@ -2,15 +2,19 @@
 
 import base64
 import html
+import io
 import string
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
 from trainer.page_style import CSS
 from trainer.training_job import write_text
 
+_COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
 # The policy makes sure of what the page promises: nothing is fetched, nothing runs.
 _PAGE = string.Template("""<!DOCTYPE html>
 <html lang="en">
@@ -90,7 +94,7 @@ def scale(point: float, interval: Sequence[float], *, mark: float, text: str, sm
 
 def picture(draw: Callable[[Style], bytes], text: str, least_px: int) -> str:
     """The picture for light and dark; on a narrow screen it shrinks to least_px wide, and scrolls from there on."""
-    light, dark = draw(LIGHT), draw(DARK)
+    light, dark = (_fewer_colours(draw(style)) for style in (LIGHT, DARK))
     width, height = (round(pixels * 96 / PIXELS_PER_INCH) for pixels in struct.unpack(">II", light[16:24]))
     size = f'width="{width}" height="{height}" style="min-width:{min(width, least_px)}px"'
     sources = (
@@ -98,6 +102,15 @@ def picture(draw: Callable[[Style], bytes], text: str, least_px: int) -> str:
         f'<img src="{_data_uri(light)}" {size} alt="{escape(text)}"></picture>'
     )
     return scroll(sources, "Picture")
+
+
+def _fewer_colours(png: bytes) -> bytes:
+    """The picture with a palette: it looks the same and takes a third to a half of the bytes."""
+    reduced = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as full:
+        palette = full.convert("RGB").quantize(_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        palette.save(reduced, "PNG", optimize=True)
+    return reduced.getvalue()
 
 
 def _data_uri(png: bytes) -> str:

@@ -30,7 +30,7 @@ def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold
       UserError: parts of other names, fewer than three folds, a fold that is not there, the same fold twice.
     """
     names = tuple(manifest.parts)
-    if all(re.fullmatch("fold_[0-9]+", name) for name in names):
+    if _are_folds(names):
         return _choose_folds(names, test_fold, valid_fold)
     # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
     if not {"train", "valid", "test"} <= set(names):
@@ -41,6 +41,24 @@ def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold
     if test_fold is not None or valid_fold is not None:
         raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
     return PartChoice(("train",), ("valid",), ("test",))
+
+
+def count_folds(manifest: Manifest) -> int:
+    """How many folds a dataset consists of.
+
+    Raises:
+      UserError: it has parts of other names.
+    """
+    if not _are_folds(tuple(manifest.parts)):
+        raise UserError(
+            f"cross-validation needs a dataset of folds; this one has {', '.join(manifest.parts)}; write it with "
+            "python -m beam_preprocess --folds=10"
+        )
+    return len(manifest.parts)
+
+
+def _are_folds(names: tuple[str, ...]) -> bool:
+    return all(re.fullmatch("fold_[0-9]+", name) for name in names)
 
 
 def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int | None) -> PartChoice:

@@ -1,0 +1,225 @@
+"""Cross-validates models: every fold of a dataset is tested on by models that were trained without it.
+
+python -m trainer.cross_validate --data_dir=OUT --job_dir=CV [--model=black_box,time | all] [--seeds=3] ...
+
+OUT is a dataset of folds (beam_preprocess --folds=N). For each model, seed and fold there is one training, as by
+python -m trainer.train --test_fold=K: fold K is the test, the fold before it chooses the epoch, the others train. The
+trainings run in --processes workers, and CV then holds
+
+  cross_validation.json           what was asked for
+  <model>/seed_<s>/fold_<k>/      a job directory for each training, which trainer.evaluate and the other commands take,
+                                  with the predictions of its test fold (predictions.npz) and what it printed (log.txt)
+  predictions.npz                 the predictions of all tracks, each by models that never saw it
+  results.json, results.md        accuracies over folds and seeds and of the pooled predictions, the differences between
+                                  models, both with 95 % intervals over groups (artists), the tracks most often wrong
+
+A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is
+kept, a training under way goes on from its last saved state. More models or seeds may be added to one in the same way.
+--overwrite starts over.
+"""
+
+import copy
+import json
+import os
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from absl import flags
+
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest
+from trainer import (
+    cross_validation,
+    cross_validation_results,
+    cross_validation_tables,
+    fold_run,
+    metrics,
+    models,
+    train,
+    training_job,
+)
+from trainer.cross_validation import CrossValidation, Run
+from trainer.fold_run import Done, FoldRun
+from trainer.parts import count_folds
+from trainer.pooling import pool, read_tracks
+from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.training_job import TrainingJob
+from trainer.workers import WorkerEndedError, Workers
+
+# Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
+_ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
+_NOT_FOR_MANY = ("data_service", "log_batches")
+_HOW_TO_RUN = ("save_every_s",)
+_TRAINING_FLAGS = [name for name in train.FLAGS if name not in (*_ANOTHER_MEANING, *_NOT_FOR_MANY, *_HOW_TO_RUN)]
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("data_dir", "", "directory of the dataset, which has folds", flag_values=FLAGS)
+flags.DEFINE_string("job_dir", "", "directory for the trainings and the results", flag_values=FLAGS)
+flags.DEFINE_list("model", ["black_box"], f"some of {', '.join(models.MODELS)}, or all", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "seeds", 1, "how many, from 0 on; each model is trained from each", lower_bound=1, flag_values=FLAGS
+)
+flags.DEFINE_integer(
+    "processes",
+    None,
+    "trainings at a time, which share the cores; by default one per core",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a cross-validation", flag_values=FLAGS)
+for _name in (*_TRAINING_FLAGS, *_HOW_TO_RUN):
+    FLAGS[_name] = copy.deepcopy(train.FLAGS[_name])
+
+
+def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
+    """Checks everything, trains what is left, writes the results and prints them."""
+    command_line.no_arguments(positional)
+    if not flag_values.data_dir or not flag_values.job_dir:
+        raise UserError("--data_dir=OUT and --job_dir=CV are needed (see --help)")
+    cv_dir = Path(flag_values.job_dir)
+    manifest = Manifest.load(flag_values.data_dir)
+    asked = _asked(flag_values, manifest)
+    fold_runs = [
+        FoldRun(run, make_job(flag_values, run), run.job_dir(cv_dir), flag_values.save_every_s) for run in asked.runs()
+    ]
+    _make_dir(cv_dir)
+    with training_job.claimed(cv_dir):
+        if flag_values.overwrite:
+            cross_validation.clear(cv_dir)
+        _check_directory(asked, cv_dir, fold_runs)
+        asked.save(cv_dir)
+        _train(fold_runs, processes=flag_values.processes)
+        _finish(asked, manifest, cv_dir, fold_runs)
+
+
+def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation:
+    names = list(models.MODELS) if flag_values.model == ["all"] else flag_values.model
+    for name in names:
+        models.check_name(name)
+    if len(set(names)) < len(names) or not names:
+        raise UserError(f"--model must name different models, got {','.join(names)!r}")
+    given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]
+    return CrossValidation(
+        data_dir=str(Path(flag_values.data_dir).resolve()),
+        fingerprint=manifest.fingerprint,
+        models=tuple(names),
+        seeds=tuple(range(flag_values.seeds)),
+        folds=count_folds(manifest),
+        flags={name: flag_values[name].value for name in _TRAINING_FLAGS},
+        command=shlex.join(["python", "-m", "trainer.cross_validate", *given]),
+    )
+
+
+def make_job(flag_values: flags.FlagValues, run: Run) -> TrainingJob:
+    """The job that trainer.train would make of the same flags.
+
+    Raises:
+      UserError: as trainer.train.make_job.
+    """
+    same = [flag_values[name].serialize() for name in _TRAINING_FLAGS if flag_values[name].present]
+    own = [
+        f"--data_dir={flag_values.data_dir}",
+        f"--model={run.model}",
+        f"--seed={run.seed}",
+        f"--test_fold={run.fold}",
+    ]
+    values = copy.deepcopy(train.FLAGS)
+    values(["trainer.train", *same, *own])
+    return train.make_job(values)
+
+
+def _make_dir(cv_dir: Path) -> None:
+    try:
+        cv_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--job_dir={cv_dir} cannot be made: {error.strerror}") from None
+
+
+def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
+    """Raises UserError when the directory holds something else."""
+    if (cv_dir / training_job.CONFIG_FILE).exists():
+        raise UserError(f"{cv_dir} holds a training job; choose another --job_dir")
+    if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
+        asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
+    for each in fold_runs:
+        each.check_directory()
+
+
+def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
+    """Does the runs that are not done yet, a line for each."""
+    left = [each for each in fold_runs if not each.is_done]
+    if not left:
+        print(f"all {len(fold_runs)} trainings are done", flush=True)
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(processes or cores, len(left))
+    threads = max(1, cores // count)
+    progress = Progress(left, total=len(fold_runs), processes=count)
+    print(
+        f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True
+    )
+    with Workers(count, partial(fold_run.prepare, threads), fold_run.carry_out) as workers:
+        try:
+            for each, done in workers.do(left):
+                print(progress.line(each.run, done), flush=True)
+        except WorkerEndedError as error:
+            assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
+            raise UserError(
+                f"{error.task.run}: its process ended with status {error.status} (-9: killed, perhaps for want of "
+                f"memory; fewer --processes need less); see {error.task.job_dir / fold_run.LOG_FILE}"
+            ) from None
+
+
+class Progress:
+    """How far the trainings are, and how long the rest may take."""
+
+    def __init__(self, left: Sequence[FoldRun], *, total: int, processes: int) -> None:
+        """Begins before the first of them."""
+        self._left = {each.run for each in left}
+        self._total = total
+        self._processes = processes
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+
+    def line(self, run: Run, done: Done) -> str:
+        """What to print when a run has ended."""
+        self._left.remove(run)
+        self._seconds[run.model].append(done.seconds)
+        rest = f"; about {_duration(self._rest_s())} left" if self._left else ""
+        return (
+            f"{self._total - len(self._left)} of {self._total}: {run}: {100 * done.accuracy:.1f} % of {done.tracks} "
+            f"tracks, {done.epochs} epochs (best {done.best_epoch}), {_duration(done.seconds)}{rest}"
+        )
+
+    def _rest_s(self) -> float:
+        """As long as the runs of the same model took, or of all models where none has ended."""
+        every = [seconds for own in self._seconds.values() for seconds in own]
+        own = {run.model: self._seconds.get(run.model, every) for run in self._left}
+        return sum(sum(own[run.model]) / len(own[run.model]) for run in self._left) / self._processes
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _finish(asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
+    """Pools the predictions, writes the results and prints them."""
+    job = fold_runs[0].job
+    tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
+    runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
+    pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
+    found = cross_validation_results.results(asked, manifest, job, runs, pooled)
+    pooled.save(cv_dir / cross_validation.POOLED_FILE)
+    training_job.write_text(cv_dir / cross_validation.TABLE_FILE, cross_validation_tables.markdown(found))
+    # Last: where it is, the others are too.
+    training_job.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    print(f"\n{cross_validation_tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__)

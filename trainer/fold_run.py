@@ -1,0 +1,161 @@
+"""One run of a cross-validation, from wherever it was left to the predictions of its test fold."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+from trainer import train, training_job
+from trainer.cross_validation import Run
+from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.training_job import TrainingJob
+from trainer.training_state import STATE_FILE
+
+LOG_FILE = "log.txt"
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldRun:
+    """A run and all that it needs; it travels to a worker.
+
+    Attributes:
+      run: its place in the cross-validation.
+      job: what to train.
+      job_dir: where.
+      save_every_s: as trainer.train.Running has it.
+    """
+
+    run: Run
+    job: TrainingJob
+    job_dir: Path
+    save_every_s: float
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its predictions are there."""
+        return (self.job_dir / PREDICTIONS_FILE).exists()
+
+    def check_directory(self) -> None:
+        """Raises UserError when the directory holds another job."""
+        if not (self.job_dir / training_job.CONFIG_FILE).exists():
+            return
+        if differences := TrainingJob.load(self.job_dir).differences(self.job):
+            raise UserError(
+                f"{self.job_dir} holds a job that differs: {'; '.join(differences)}; "
+                "go on with its flags, choose another --job_dir, or --overwrite it"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What is told of a run that was just done.
+
+    Attributes:
+      accuracy: share of the test fold's tracks that were recognised, by mean probability.
+      tracks: of the test fold.
+      epochs: that were trained.
+      best_epoch: from 1.
+      seconds: that it took, or the rest of it.
+    """
+
+    accuracy: float
+    tracks: int
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+
+def prepare(threads: int) -> None:
+    """Sets a worker's TensorFlow up, for so many threads."""
+    command_line.import_tensorflow()
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Several workers share it: none may take all its memory.
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def carry_out(fold_run: FoldRun) -> Done:
+    """Trains, or goes on training, then predicts the test fold; what is printed goes to the log in the directory.
+
+    Raises:
+      UserError: it cannot be done, and why; of what is no person's mistake the traceback is in the log.
+    """
+    try:
+        fold_run.job_dir.mkdir(parents=True, exist_ok=True)
+        log = fold_run.job_dir / LOG_FILE
+        with _printing_to(log), training_job.claimed(fold_run.job_dir):
+            try:
+                return _carry_out(fold_run)
+            except Exception:
+                traceback.print_exc()
+                raise
+    except UserError as error:
+        raise UserError(f"{fold_run.run}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{fold_run.run}: {fold_run.job_dir} cannot be written: {error.strerror}") from None
+    except Exception as error:
+        words = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{fold_run.run} failed: {type(error).__name__}: {words}; see {log}") from error
+
+
+def _carry_out(fold_run: FoldRun) -> Done:
+    import keras
+
+    from trainer import plots
+    from trainer.metrics import summarize
+    from trainer.predictions import load_model, predict
+
+    began = time.monotonic()
+    job, job_dir = fold_run.job, fold_run.job_dir
+    # A process does many runs: what Keras holds of one is no use to the next.
+    keras.utils.clear_session(free_memory=True)
+    if not _is_trained(job_dir):
+        running = train.Running(save_every_s=fold_run.save_every_s)
+        train.train(job, job_dir, start=train.unfinished(job, job_dir), running=running)
+    model = load_model(job_dir)
+    history = training_job.read_history(job_dir)
+    done = FoldPredictions(
+        predictions=predict(job, model, job.data_dir, job.parts.test),
+        parameters=model.count_params(),
+        epochs=len(history["epoch"]),
+        best_epoch=plots.best_epoch(history) or 0,
+    )
+    done.save(job_dir / PREDICTIONS_FILE)
+    summary = summarize(done.predictions)
+    return Done(
+        accuracy=summary["track_accuracy_mean"],
+        tracks=summary["tracks"],
+        epochs=done.epochs,
+        best_epoch=done.best_epoch,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _is_trained(job_dir: Path) -> bool:
+    return (job_dir / training_job.CONFIG_FILE).exists() and not (job_dir / STATE_FILE).exists()
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """Sends all that the process prints, its C++ side included, to the end of a file."""
+    terminal = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    try:
+        with log.open("ab") as file:
+            for descriptor in terminal:
+                os.dup2(file.fileno(), descriptor)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, own in terminal.items():
+            os.dup2(own, descriptor)
+            os.close(own)

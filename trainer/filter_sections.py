@@ -56,7 +56,7 @@ def filter_sections(
     for bank in filters.filter_banks(model):
         if bank.kind != filters.BOTH:
             drawn = _rhythms(job, bank) if bank.kind == filters.TIME else _envelopes(job, bank)
-            activity = filters.genre_activity(model, bank.layer, _patches(job, data_dir, parts), len(job.labels))
+            activity = filters.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
             sections.append(page.section(f"{drawn.title}{run}", drawn.picture + page.note(drawn.note)))
             sections.append(_activity_section(job, bank, drawn, activity, parts, run))
     return sections
@@ -125,7 +125,7 @@ def _activity_section(
     )
     silent = int((ordered <= 0).all(axis=0).sum())
     note = (
-        f"Mean activation of each filter, after ReLU and pooling, over each genre's patches in {', '.join(parts)}, "
+        f"Mean activation of each filter, after ReLU, over each genre's patches in {', '.join(parts)}, "
         "in standard deviations from that filter's mean over the genres. Dots: up to three filters of each genre that "
         "answer to it more than to others." + (f" {page.count(silent, 'filter')} never answered." if silent else "")
     )

@@ -105,33 +105,28 @@ def _peaks(grid: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def genre_activity(
-    model: keras.Model, layer: str, batches: Iterable[tuple[np.ndarray, np.ndarray]], num_labels: int
+    model: keras.Model, bank: FilterBank, batches: Iterable[tuple[np.ndarray, np.ndarray]], num_labels: int
 ) -> np.ndarray:
-    """How strongly each filter answers to each genre: its activation as the classifier gets it, after ReLU and pooling.
+    """How strongly each filter answers to each genre: its activation after ReLU, at its strongest.
+
+    Filters along time are max-pooled over the bands, those along frequency over the frames, as the paper's models do
+    it, and others over both; what is left of the other direction is averaged.
 
     Args:
-      model: with a pooling right after the convolution.
-      layer: the convolution's name.
+      model: the bank's.
+      bank: of filters.
       batches: of (patches [batch, frames, mel_bands, 1] float32, normalised, labels [batch] int).
       num_labels: how many labels there are.
 
     Returns:
-      [labels, filters] float64, means over the genre's patches and the positions that pooling leaves; NaN where a
-      genre has no patch.
-
-    Raises:
-      ValueError: nothing pools the convolution.
+      [labels, filters] float64, means over the genre's patches; NaN where a genre has no patch.
     """
-    convolved = model.get_layer(layer).output
-    pooled = [
-        one.output for one in model.layers if isinstance(one, keras.layers.MaxPooling2D) and one.input is convolved
-    ]
-    if not pooled:
-        raise ValueError(f"no max-pooling follows the layer {layer!r}")
-    answers = keras.Model(model.inputs, pooled[0])
-    sums, counts = np.zeros((num_labels, pooled[0].shape[-1])), np.zeros((num_labels, 1))
+    convolution = model.get_layer(bank.layer)
+    pooled_axes = {TIME: (2,), FREQUENCY: (1,), BOTH: (1, 2)}[bank.kind]
+    sums, counts = np.zeros((num_labels, bank.weights.shape[2])), np.zeros((num_labels, 1))
     for patches, labels in batches:
-        active = keras.ops.convert_to_numpy(answers.predict_on_batch(patches)).mean(axis=(1, 2), dtype=np.float64)
+        strongest = keras.ops.max(convolution(patches), axis=pooled_axes, keepdims=True)
+        active = keras.ops.convert_to_numpy(strongest).mean(axis=(1, 2), dtype=np.float64)
         np.add.at(sums, labels, active)
         np.add.at(counts, labels, 1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -66,8 +66,6 @@ th[scope=row] { font-weight: 500; }
 .bar i { display: block; height: .6rem; border-radius: .3rem; background: var(--bar); }
 .bar span { display: block; border-radius: .3rem; background: var(--line); }
 a { color: var(--accent); }
-h3 { margin: 1.6rem 0 .6rem; font-size: .9375rem; }
-h3:first-child { margin-top: 0; }
 picture, img { display: block; }
 img { max-width: 100%; height: auto; margin: 0 auto; }
 @media (min-width: 64rem) {

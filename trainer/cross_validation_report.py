@@ -83,7 +83,7 @@ def _filters(cv_dir: Path, results: Mapping[str, Any]) -> list[str]:
         job_dir = run.job_dir(cv_dir)
         job = TrainingJob.load(job_dir)
         sections += filter_sections(
-            job, load_model(job_dir), results["data"]["data_dir"], job.parts.test, run=f" \N{EN DASH} {run}"
+            job, load_model(job_dir), results["data"]["data_dir"], job.parts.test, run=f" ({run})"
         )
     return sections
 
@@ -98,7 +98,7 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "Dataset fingerprint": data["fingerprint"],
         "Tracks": f"{data['tracks']}, {_per_genre(data['tracks_per_label'].values())} of each genre",
         "Artists": groups,
-        **{f"Warning {number}": warning for number, warning in enumerate(results["warnings"], 1)},
+        **({"Warning": "; ".join(results["warnings"])} if results["warnings"] else {}),
         "Folds": f"{data['folds']}; each tests models trained on the others, the fold before it chooses their epoch",
         "Normalised by": "mean and variance per band of the training folds",
         "Seeds": ", ".join(map(str, results["seeds"])),

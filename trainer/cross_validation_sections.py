@@ -15,7 +15,7 @@ PAPER = {
     "time_frequency": (86.54, 4.29),
     "time_frequency_init": (87.68, 4.44),
 }
-_MOST_WRONG_TRACKS = 40
+_MOST_WRONG_TRACKS = 30
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -81,7 +81,7 @@ def comparisons(results: Mapping[str, Any]) -> list[str]:
     if not pairs:
         return []
     reach = max(abs(end) for pair in pairs for end in (*pair["interval"], pair["difference"]))
-    reach = max(0.05, math.ceil(20 * reach) / 20)
+    reach = (math.floor(20 * reach) + 1) / 20
     ends = f"<span>{_points(-reach, 0)}</span><span>0</span><span>{_points(reach, 0)}</span>"
     last = f'<th scope="col" class="scale-cell">Points<div class="ends">{ends}</div></th>'
     table = page.table(
@@ -89,8 +89,8 @@ def comparisons(results: Mapping[str, Any]) -> list[str]:
     )
     note = (
         "Percentage points of track accuracy by which the first model is better, on the same tracks. An interval that "
-        f"leaves out 0 tells the two apart; it is a bootstrap over {_unit(results)}"
-        + (f", and of {len(pairs)} pairs one in twenty would do so by chance." if len(pairs) > 1 else ".")
+        f"leaves out 0 tells the two apart; it is a bootstrap over {_unit(results)}. Of equal models, one pair in "
+        "twenty would be told apart by chance."
     )
     return [page.section("Differences between models", table + page.note(note))]
 
@@ -129,7 +129,7 @@ def _shaded(share: float | None) -> str:
     if share is None:
         return f"<td>{_DASH}</td>"
     shade = f"background:color-mix(in srgb, var(--band) {100 * share:.0f}%, transparent)"
-    return f'<td style="{shade}">{page.percent(share)}</td>'
+    return f'<td class="shaded" style="{shade}">{page.percent(share)}</td>'
 
 
 def confusions(results: Mapping[str, Any]) -> list[str]:
@@ -137,9 +137,7 @@ def confusions(results: Mapping[str, Any]) -> list[str]:
     names = results["data"]["label_names"]
     aside = "half" if len(results["models"]) > 1 else ""
     return [
-        report_sections.confusion(
-            model["confusion_matrix"], names, title=f"Confusion matrix {_DASH} {name}", aside=aside
-        )
+        report_sections.confusion(model["confusion_matrix"], names, title=f"Confusion matrix of {name}", aside=aside)
         for name, model in results["models"].items()
     ]
 
@@ -171,7 +169,7 @@ def _wrong_row(track: Mapping[str, Any], link: str | None) -> str:
     taken = ", ".join(f"{label} {count}\N{MULTIPLICATION SIGN}" for label, count in others.items())
     return (
         f"<tr>{report_sections.track_name(track['track_id'], link)}"
-        f'<td class="text">{page.escape(track["label"])}</td><td class="text">{page.escape(taken)}</td>'
+        f'<td class="text">{page.escape(track["label"])}</td><td class="text several">{page.escape(taken)}</td>'
         f"<td>{100 * track['wrong']:.0f} %</td></tr>\n"
     )
 

@@ -53,10 +53,12 @@ tbody tr:last-child > * { border-bottom: 0; }
 th:first-child, td:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { color: var(--soft); font-size: .8125rem; font-weight: 600; white-space: nowrap; }
-thead .elsewhere { text-align: center; border-left: 1px solid var(--line); white-space: normal; }
+thead .elsewhere { min-width: 9.5rem; text-align: center; border-left: 1px solid var(--line); white-space: normal; }
 td.elsewhere { border-left: 1px solid var(--line); color: var(--soft); }
 thead .group { text-align: center; }
-.scale-cell { width: 30%; }
+.scale-cell { width: 26%; }
+td.shaded:last-child { padding-right: .6rem; }
+.several { min-width: 11rem; }
 th[scope=row], .text { text-align: left; white-space: normal; overflow-wrap: break-word; }
 .id, .facts td { overflow-wrap: anywhere; }
 th[scope=row] { font-weight: 500; }

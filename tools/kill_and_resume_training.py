@@ -1,7 +1,7 @@
 """Kills a training at random steps and starts it again: no batch may be lost, trained on twice or different.
 
-python -m tools.kill_and_resume_training [--kills=5] [--data_dir=DATA] [--model=time] [--epochs=4] [--batch_size=16]
-    [--seed=0] [--work_dir=DIR]
+python -m tools.kill_and_resume_training [--kills=5] [--data_dir=DATA] [--model=time] [--recipe=modern] [--epochs=4]
+    [--batch_size=16] [--seed=0] [--work_dir=DIR]
 
 One job trains unbroken. Another one of the same flags is killed (SIGKILL, its whole process group) when it has trained
 on a random number of further batches, and started again with the same command, once for each kill; every other time it
@@ -30,6 +30,7 @@ from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
+from trainer import recipes
 from trainer.training_job import HISTORY_FILE, read_history
 from trainer.training_state import STATE_FILE
 
@@ -42,6 +43,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_integer("kills", 5, "how often the job is killed", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_string("data_dir", None, "dataset; by default a synthetic one is made", flag_values=FLAGS)
 flags.DEFINE_string("model", "time", "which one to train", flag_values=FLAGS)
+flags.DEFINE_string("recipe", "modern", "how it is trained", flag_values=FLAGS)
 flags.DEFINE_integer("epochs", 4, "epochs to train", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 16, "patches in a step", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the training and of the moments", flag_values=FLAGS)
@@ -105,15 +107,15 @@ def _log(job_dir: Path) -> Path:
 
 
 def _command(flag_values: flags.FlagValues, data_dir: Path | str, job_dir: Path) -> list[str]:
-    """The training's command line; it does not stop early, so that the number of batches is known."""
-    same = [f"--{name}={flag_values[name].value}" for name in ("model", "epochs", "batch_size", "seed")]
+    """The training's command line; patience does not stop it early, so that the number of batches is known."""
+    same = [f"--{name}={flag_values[name].value}" for name in ("model", "recipe", "epochs", "batch_size", "seed")]
     places = [f"--data_dir={data_dir}", f"--job_dir={job_dir}", f"--log_batches={_log(job_dir)}"]
     return [
         "-m",
         "trainer.train",
         *places,
         *same,
-        f"--patience={flag_values.epochs}",
+        *([f"--patience={flag_values.epochs}"] if recipes.get(flag_values.recipe).patience else []),
         f"--save_every_s={_SAVE_EVERY_S}",
     ]
 

@@ -2,12 +2,14 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from tfrecords.command_line import UserError
 from trainer import training_job
+from trainer.recipes import History, Recipe
 from trainer.training_job import whole_file
 from trainer.training_state import STATE_FILE, TrainingState, values_of
 
@@ -27,7 +29,8 @@ class SaveProgress(keras.callbacks.Callback):
         super().__init__()
         self._job_dir = job_dir
         self._start = start
-        self._history = list(start.history)
+        # Of the finished epochs; callbacks later in the list find the one that ends in it.
+        self.history = list(start.history)
         self._steps = steps
         self._save_every_s = save_every_s
         self._saved = time.monotonic()
@@ -48,30 +51,28 @@ class SaveProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves, and writes the history."""
-        self._history.append({name: float(value) for name, value in (logs or {}).items()})
+        self.history.append({name: float(value) for name, value in (logs or {}).items()})
         self._save(0)
-        training_job.write_history(self._job_dir, self._history)
+        training_job.write_history(self._job_dir, self.history)
 
     def _save(self, step: int) -> None:
-        TrainingState(tuple(self._history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
+        TrainingState(tuple(self.history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
         self._saved = time.monotonic()
 
 
 class BestCheckpoint(keras.callbacks.Callback):
-    """Saves the model whenever the validation loss is the best so far, whole or not at all."""
+    """Saves the model whenever it is the best so far, whole or not at all."""
 
-    def __init__(self, path: Path, *, best: float = math.inf, best_epoch: int = 0) -> None:
-        """Takes up a training whose best validation loss so far is that of best_epoch, from 1."""
+    def __init__(self, path: Path, recipe: Recipe, history: History) -> None:
+        """Goes by the recipe's choice among the epochs in `history`, to which SaveProgress has added by then."""
         super().__init__()
         self._path = path
-        self._best = best
-        self.best_epoch = best_epoch
+        self._recipe = recipe
+        self._history = history
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if better."""
-        loss = (logs or {})["val_loss"]
-        if loss < self._best:
-            self._best, self.best_epoch = loss, epoch + 1
+        if self._recipe.best_epoch(self._history) == epoch + 1:
             save_model(self.model, self._path)
 
 
@@ -85,19 +86,42 @@ def save_model(model: keras.Model, path: Path) -> None:
         model.save(temporary)
 
 
-class StopWithoutBetter(keras.callbacks.Callback):
-    """Ends training after so many epochs without a better validation loss."""
+class StopWhenDone(keras.callbacks.Callback):
+    """Ends training when its recipe says so."""
 
-    def __init__(self, best: BestCheckpoint, patience: int) -> None:
-        """Goes by the epoch that `best`, which comes before it in the list, has found."""
+    def __init__(self, is_done: Callable[[], bool]) -> None:
+        """Asks `is_done` after each epoch."""
         super().__init__()
-        self._best = best
-        self._patience = patience
+        self._is_done = is_done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Stops if it is time."""
-        if epoch + 1 - self._best.best_epoch >= self._patience:
+        if self._is_done():
             self.model.stop_training = True
+
+
+class HalveRate(keras.callbacks.Callback):
+    """Sets the learning rate of each epoch, for a recipe that halves it."""
+
+    def __init__(self, recipe: Recipe, history: History, learning_rate: float) -> None:
+        """Goes by the epochs in `history`, to which SaveProgress adds.
+
+        Args:
+          recipe: one with `rises`.
+          history: of the finished epochs.
+          learning_rate: of the first epoch.
+        """
+        super().__init__()
+        self._recipe = recipe
+        self._history = history
+        self._learning_rate = learning_rate
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Sets it, and says so where it changes."""
+        rate = self._recipe.rate_after(self._history, self._learning_rate)
+        if rate != self._recipe.rate_after(self._history[:-1], self._learning_rate):
+            print(f"learning rate {rate:g} from epoch {epoch + 1} on", flush=True)
+        self.model.optimizer.learning_rate = rate
 
 
 class StopOnNaN(keras.callbacks.Callback):

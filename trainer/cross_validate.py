@@ -16,16 +16,20 @@ trainings run in --processes workers, and CV then holds
 A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is
 kept, a training under way goes on from its last saved state. More models or seeds may be added to one in the same way.
 --overwrite starts over.
+
+The filters of time_frequency_init are those of the time and frequency models of the same seed and fold where both are
+among the models; else each of its trainings makes its own first.
 """
 
 import copy
+import dataclasses
 import json
 import os
 import shlex
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -43,16 +47,17 @@ from trainer import (
     training_job,
 )
 from trainer.cross_validation import CrossValidation, Run
-from trainer.fold_run import Done, FoldRun
+from trainer.fold_run import FoldRun
 from trainer.parts import count_folds
 from trainer.pooling import pool, read_tracks
+from trainer.progress import Progress
 from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
 from trainer.workers import WorkerEndedError, Workers
 
 # Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
 _ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
-_NOT_FOR_MANY = ("data_service", "log_batches")
+_NOT_FOR_MANY = ("init_from", "data_service", "log_batches")
 _HOW_TO_RUN = ("save_every_s",)
 _TRAINING_FLAGS = [name for name in train.FLAGS if name not in (*_ANOTHER_MEANING, *_NOT_FOR_MANY, *_HOW_TO_RUN)]
 
@@ -83,9 +88,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
-    fold_runs = [
-        FoldRun(run, make_job(flag_values, run), run.job_dir(cv_dir), flag_values.save_every_s) for run in asked.runs()
-    ]
+    fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
     _make_dir(cv_dir)
     with training_job.claimed(cv_dir):
         if flag_values.overwrite:
@@ -103,15 +106,31 @@ def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation
     if len(set(names)) < len(names) or not names:
         raise UserError(f"--model must name different models, got {','.join(names)!r}")
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]
+    folds = count_folds(manifest)
+    job = make_job(flag_values, Run(names[0], 0, 0))
     return CrossValidation(
         data_dir=str(Path(flag_values.data_dir).resolve()),
         fingerprint=manifest.fingerprint,
         models=tuple(names),
         seeds=tuple(range(flag_values.seeds)),
-        folds=count_folds(manifest),
-        flags={name: flag_values[name].value for name in _TRAINING_FLAGS},
+        folds=folds,
+        flags={name: _value(flag_values[name], job) for name in _TRAINING_FLAGS},
         command=shlex.join(["python", "-m", "trainer.cross_validate", *given]),
     )
+
+
+def _value(flag: flags.Flag, job: TrainingJob) -> Any:
+    """What was asked for, or what the recipe makes of a flag that was not given."""
+    return getattr(job, flag.name) if flag.value is None else flag.value
+
+
+def _fold_run(flag_values: flags.FlagValues, asked: CrossValidation, run: Run) -> FoldRun:
+    cv_dir, parents = Path(flag_values.job_dir), None
+    if run.model == models.WITH_PARENTS and {"time", "frequency"} <= set(asked.models):
+        # Of the same fold: they may know no track that their child is not trained on.
+        own = [dataclasses.replace(run, model=model).job_dir(cv_dir) for model in ("time", "frequency")]
+        parents = (own[0], own[1])
+    return FoldRun(run, make_job(flag_values, run), run.job_dir(cv_dir), flag_values.save_every_s, parents)
 
 
 def make_job(flag_values: flags.FlagValues, run: Run) -> TrainingJob:
@@ -156,15 +175,16 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
         print(f"all {len(fold_runs)} trainings are done", flush=True)
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(processes or cores, len(left))
-    threads = max(1, cores // count)
-    progress = Progress(left, total=len(fold_runs), processes=count)
+    at_once = min(processes or cores, len(fold_runs))
+    # Not by what is left: with other threads, one that goes on would sum in another order than an unbroken one.
+    threads, count = max(1, cores // at_once), min(at_once, len(left))
+    progress = Progress((each.run for each in left), total=len(fold_runs), processes=count)
     print(
         f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True
     )
     with Workers(count, partial(fold_run.prepare, threads), fold_run.carry_out) as workers:
         try:
-            for each, done in workers.do(left):
+            for each, done in workers.do(left, ready=lambda each: each.may_begin):
                 print(progress.line(each.run, done), flush=True)
         except WorkerEndedError as error:
             assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
@@ -174,42 +194,10 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
             ) from None
 
 
-class Progress:
-    """How far the trainings are, and how long the rest may take."""
-
-    def __init__(self, left: Sequence[FoldRun], *, total: int, processes: int) -> None:
-        """Begins before the first of them."""
-        self._left = {each.run for each in left}
-        self._total = total
-        self._processes = processes
-        self._seconds: dict[str, list[float]] = defaultdict(list)
-
-    def line(self, run: Run, done: Done) -> str:
-        """What to print when a run has ended."""
-        self._left.remove(run)
-        self._seconds[run.model].append(done.seconds)
-        rest = f"; about {_duration(self._rest_s())} left" if self._left else ""
-        return (
-            f"{self._total - len(self._left)} of {self._total}: {run}: {100 * done.accuracy:.1f} % of {done.tracks} "
-            f"tracks, {done.epochs} epochs (best {done.best_epoch}), {_duration(done.seconds)}{rest}"
-        )
-
-    def _rest_s(self) -> float:
-        """As long as the runs of the same model took, or of all models where none has ended."""
-        every = [seconds for own in self._seconds.values() for seconds in own]
-        own = {run.model: self._seconds.get(run.model, every) for run in self._left}
-        return sum(sum(own[run.model]) / len(own[run.model]) for run in self._left) / self._processes
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def _finish(asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
     """Pools the predictions, writes the results and prints them."""
-    job = fold_runs[0].job
+    # As it was trained, whichever versions of the libraries are here now.
+    job = TrainingJob.load(fold_runs[0].job_dir)
     tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})

@@ -91,7 +91,6 @@ def _filters(cv_dir: Path, results: Mapping[str, Any]) -> list[str]:
 def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
     data, training = results["data"], results["training"]
     groups = f"{data['groups']} artists or other groups, none in two folds" if data["grouped"] else "not kept apart"
-    numbers = {name: value for name, value in training.items() if name != "versions" and value not in ("", None, {})}
     patch_s = training["patch_frames"] / manifest.frames_per_s
     return {
         "Dataset": data["data_dir"],
@@ -104,7 +103,8 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "Seeds": ", ".join(map(str, results["seeds"])),
         "Patch": f"{training['patch_frames']} frames, {patch_s:.2f} s",
         "Front end": ", ".join(f"{name} {value}" for name, value in manifest.front_end.items()),
-        "Training": ", ".join(f"{name} {value}" for name, value in numbers.items()),
+        "Training": training["described"],
+        **({"Augmentation": training["augment"]} if training["augment"] else {}),
         "Versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
 

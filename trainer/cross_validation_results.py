@@ -18,7 +18,17 @@ from trainer.score_warnings import KEPT_APART, data_warnings, groups_of
 from trainer.training_job import TrainingJob
 
 # What is said of the data, or differs from run to run.
-_NOT_OF_TRAINING = ("data_dir", "fingerprint", "model", "parts", "labels", "front_end", "statistics", "seed")
+_NOT_OF_TRAINING = (
+    "data_dir",
+    "fingerprint",
+    "model",
+    "parts",
+    "labels",
+    "front_end",
+    "statistics",
+    "seed",
+    "init_from",
+)
 
 
 def results(
@@ -92,11 +102,15 @@ def _data(asked: CrossValidation, manifest: Manifest, pooled: PooledPredictions,
 
 
 def _training(job: TrainingJob) -> dict[str, Any]:
+    """The recipe and its numbers; augment: as the flag takes it; described: the same in words."""
     own = {name: value for name, value in dataclasses.asdict(job).items() if name not in _NOT_OF_TRAINING}
     augmentation = own.pop("augmentation")
     plain = dataclasses.asdict(type(job.augmentation)())
     varied = [f"{name}={value:g}" for name, value in augmentation.items() if value != plain[name]]
-    return own | {"augment": ",".join(varied)}
+    described = job.rules.described(
+        learning_rate=job.learning_rate, batch_size=job.batch_size, epochs=job.epochs, patience=job.patience
+    )
+    return own | {"augment": ",".join(varied), "described": described}
 
 
 def _model(

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
-_PAIR_COLUMNS = ("models", "difference in points", "95 % interval", "")
+_PAIR_COLUMNS = ("models", "difference in points", "95 % interval", "excludes 0")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """results.md: the models, every pair of them, and what they were made with."""
     several = [
         "",
-        "Differences of pooled track accuracy, paired on the same tracks:",
+        "Differences of pooled track accuracy, paired on the same tracks. Each interval stands for itself: of many "
+        "pairs, some exclude 0 by chance.",
         "",
         *_markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
     ]
@@ -65,21 +66,23 @@ def _pair_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for pair in results["comparisons"]:
         low, high = pair["interval"]
-        verdict = "includes 0" if low <= 0 <= high else "excludes 0"
+        excludes = "no" if low <= 0 <= high else "yes"
         between = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        rows.append((f"{pair['one']} - {pair['other']}", f"{100 * pair['difference']:+.1f}", between, verdict))
+        rows.append((f"{pair['one']} - {pair['other']}", f"{100 * pair['difference']:+.1f}", between, excludes))
     return rows
 
 
 def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
     groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
-    numbers = {name: value for name, value in training.items() if name != "versions" and value not in ("", None, {})}
+    options = ",".join(f"{name}={size}" for name, size in training["model_options"].items())
     facts = {
         "data": f"{_shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
         f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
         "chance": f"{_percent(data['chance'])} (always the most common label)",
-        "training": ", ".join(f"{name} {value}" for name, value in numbers.items()),
+        "training": training["described"],
+        "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
+        **({"model options": options} if options else {}),
         "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
     if results["warnings"]:

@@ -6,6 +6,7 @@ With --job_dir alone: the job's own test part, written to the job's directory. W
 page that needs no network.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 from absl import flags
 
 from tfrecords import command_line
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import training_job
+from trainer import models, recipes, training_job
 from trainer.audio_links import AudioLinks
 from trainer.score_warnings import data_warnings, groups_of
 from trainer.training_job import TrainingJob
@@ -90,15 +92,17 @@ def evaluate(
 
     model = load_model(job_dir)
     summary = summarize(predict(job, model, data_dir, chosen))
-    summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "seed": job.seed}
+    summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "recipe": job.recipe, "seed": job.seed}
     summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
     summary["groups"] = groups_of(manifest)
     summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
+    history = training_job.read_history(job_dir)
     # Metrics last: where they are, the report is there too.
     write_report(
         output_dir / training_job.REPORT_FILE,
         summary=summary,
-        history=training_job.read_history(job_dir),
+        history=history,
+        best_epoch=job.rules.best_epoch(recipes.rows_of(history)),
         samples=samples(manifest, data_dir, parts=chosen, count=_SAMPLES),
         facts=_facts(job, manifest, summary),
         training_data=bool(summary["seen_in_training"]),
@@ -163,7 +167,8 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
         training_dataset = {"Training dataset": f"{job.data_dir}, fingerprint {job.fingerprint}"}
     patch_s = job.patch_frames * job.front_end["hop_length"] / job.front_end["sample_rate"]
     return {
-        "Model": job.model,
+        "Model": ", ".join([job.model, *(f"{name} {size}" for name, size in job.model_options.items())]),
+        **_filters(job),
         "Scored on": ", ".join(summary["parts"]),
         **_warnings(summary),
         "Dataset": summary["data_dir"],
@@ -174,10 +179,27 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
         "Normalised by": "mean and variance per band of the training parts",
         "Patch": f"{job.patch_frames} frames, {patch_s:.2f} s",
         "Front end": ", ".join(f"{name} {value}" for name, value in job.front_end.items()),
-        "Training": f"Adam, learning rate {job.learning_rate:g}, batch {job.batch_size}, at most {job.epochs} epochs",
+        "Training": job.rules.described(
+            learning_rate=job.learning_rate, batch_size=job.batch_size, epochs=job.epochs, patience=job.patience
+        ),
+        **_augmentation(job),
         "Seed": str(job.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in job.versions.items()),
     }
+
+
+def _filters(job: TrainingJob) -> dict[str, str]:
+    if job.model != models.WITH_PARENTS:
+        return {}
+    parents = job.init_from
+    whose = f"those in {parents.time_dir} and {parents.frequency_dir}" if parents else "trained first in its directory"
+    return {"Filters": f"of a time and a frequency model, {whose}"}
+
+
+def _augmentation(job: TrainingJob) -> dict[str, str]:
+    settings = dataclasses.asdict(job.augmentation)
+    changed = [f"{name} {value:g}" for name, value in settings.items() if value != getattr(Augmentation(), name)]
+    return {"Augmentation": ", ".join(changed)} if changed else {}
 
 
 if __name__ == "__main__":

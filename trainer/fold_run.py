@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
-from trainer import train, training_job
+from trainer import init_filters, recipes, train, training_job
 from trainer.cross_validation import Run
+from trainer.resume import is_finished, unfinished
+from trainer.running import Running
 from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
-from trainer.training_state import STATE_FILE
 
 LOG_FILE = "log.txt"
 
@@ -26,26 +27,44 @@ class FoldRun:
 
     Attributes:
       run: its place in the cross-validation.
-      job: what to train.
+      job: what to train, but for its parents.
       job_dir: where.
-      save_every_s: as trainer.train.Running has it.
+      save_every_s: as trainer.running.Running has it.
+      parents: directories of the runs of `time` and `frequency` that the job's filters come from; None: it has no
+        parents, or trains them itself.
     """
 
     run: Run
     job: TrainingJob
     job_dir: Path
     save_every_s: float
+    parents: tuple[Path, Path] | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether its predictions are there."""
-        return (self.job_dir / PREDICTIONS_FILE).exists()
+        return _is_predicted(self.job_dir)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether its parents are done."""
+        return self.parents is None or all(map(_is_predicted, self.parents))
+
+    def whole_job(self) -> TrainingJob:
+        """The job with its parents, as they are now.
+
+        Raises:
+          UserError: a parent is not trained.
+        """
+        if self.parents is None:
+            return self.job
+        return dataclasses.replace(self.job, init_from=init_filters.parents_of(*self.parents))
 
     def check_directory(self) -> None:
         """Raises UserError when the directory holds another job."""
         if not (self.job_dir / training_job.CONFIG_FILE).exists():
             return
-        if differences := TrainingJob.load(self.job_dir).differences(self.job):
+        if differences := TrainingJob.load(self.job_dir).differences(self.whole_job()):
             raise UserError(
                 f"{self.job_dir} holds a job that differs: {'; '.join(differences)}; "
                 "go on with its flags, choose another --job_dir, or --overwrite it"
@@ -110,24 +129,24 @@ def carry_out(fold_run: FoldRun) -> Done:
 def _carry_out(fold_run: FoldRun) -> Done:
     import keras
 
-    from trainer import plots
     from trainer.metrics import summarize
     from trainer.predictions import load_model, predict
 
     began = time.monotonic()
-    job, job_dir = fold_run.job, fold_run.job_dir
+    job, job_dir = fold_run.whole_job(), fold_run.job_dir
+    init_filters.check_parents(job)
     # A process does many runs: what Keras holds of one is no use to the next.
     keras.utils.clear_session(free_memory=True)
-    if not _is_trained(job_dir):
-        running = train.Running(save_every_s=fold_run.save_every_s)
-        train.train(job, job_dir, start=train.unfinished(job, job_dir), running=running)
+    if not is_finished(job, job_dir):
+        running = Running(save_every_s=fold_run.save_every_s)
+        train.train(job, job_dir, start=unfinished(job, job_dir), running=running)
     model = load_model(job_dir)
-    history = training_job.read_history(job_dir)
+    history = recipes.rows_of(training_job.read_history(job_dir))
     done = FoldPredictions(
         predictions=predict(job, model, job.data_dir, job.parts.test),
         parameters=model.count_params(),
-        epochs=len(history["epoch"]),
-        best_epoch=plots.best_epoch(history) or 0,
+        epochs=len(history),
+        best_epoch=job.rules.best_epoch(history),
     )
     done.save(job_dir / PREDICTIONS_FILE)
     summary = summarize(done.predictions)
@@ -140,8 +159,8 @@ def _carry_out(fold_run: FoldRun) -> Done:
     )
 
 
-def _is_trained(job_dir: Path) -> bool:
-    return (job_dir / training_job.CONFIG_FILE).exists() and not (job_dir / STATE_FILE).exists()
+def _is_predicted(job_dir: Path) -> bool:
+    return (job_dir / PREDICTIONS_FILE).exists()
 
 
 @contextlib.contextmanager

@@ -101,11 +101,12 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, style: Sty
         axes.text(predicted, true, str(counts[true, predicted]), **cell)
 
 
-def learning_curves(history: Mapping[str, Sequence[float]], *, style: Style = LIGHT) -> bytes:
+def learning_curves(history: Mapping[str, Sequence[float]], *, best_epoch: int = 0, style: Style = LIGHT) -> bytes:
     """Draws loss and accuracy over the epochs, training against validation; `best_epoch` is marked in both.
 
     Args:
       history: one value per epoch for any of loss, val_loss, accuracy, val_accuracy (shares of 1); the rest is ignored.
+      best_epoch: the epoch, from 1, whose model is kept; 0 marks none.
       style: colours of paper and ink.
 
     Returns:
@@ -118,35 +119,21 @@ def learning_curves(history: Mapping[str, Sequence[float]], *, style: Style = LI
     lengths = {name: len(values) for name, values in curves.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"history must hold as many epochs (>= 1) of each of {', '.join(_CURVES)}; got {lengths}")
-    epochs, best = max(lengths.values()), best_epoch(history)
+    epochs = max(lengths.values())
     figure = new_figure((11, 3.1), style, layout=ConstrainedLayoutEngine(wspace=0.06))
     legend: dict[str, Any] = {}
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         style_axes(axes, style)
         _draw_curve(axes, curves.get(metric), "training", style)
         _draw_curve(axes, curves.get(f"val_{metric}"), "validation", style)
-        if best is not None:
-            _mark_epoch(axes, best, curves.get(f"val_{metric}"), style)
+        if best_epoch:
+            _mark_epoch(axes, best_epoch, curves.get(f"val_{metric}"), style)
         _finish_curves(axes, metric, epochs, style)
         lines, names = axes.get_legend_handles_labels()
         legend.update(zip(names, lines, strict=True))
     where: dict[str, Any] = {"loc": "outside upper left", "ncols": len(legend), "frameon": False}
     figure.legend(legend.values(), legend.keys(), fontsize=9, labelcolor=style.ink, **where)
     return png(figure)
-
-
-def best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
-    """The epoch, counted from 1, of the lowest val_loss, or where there is none of the highest val_accuracy.
-
-    The lowest val_loss is what training keeps the model of. The first of equals; values that are not finite do not
-    count; None where nothing is left.
-    """
-    for name, sign in (("val_loss", -1), ("val_accuracy", 1)):
-        values = sign * np.asarray(history.get(name, ()), np.float64)
-        values = np.where(np.isfinite(values), values, -np.inf)
-        if values.size and values.max() > -np.inf:
-            return int(values.argmax()) + 1
-    return None
 
 
 def _draw_curve(axes: Axes, values: np.ndarray | None, name: str, style: Style) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecords.plots import Spectrogram, printable
+from tfrecords.plots import Spectrogram, Style, printable
 from trainer import page, plots, report_sections
 
 _MOST_WRONG_TRACKS = 50
@@ -21,6 +21,7 @@ def write_report(
     history: Mapping[str, Sequence[float]] | None,
     samples: Sequence[Spectrogram],
     facts: Mapping[str, str],
+    best_epoch: int = 0,
     training_data: bool = False,
     filters: Sequence[str] = (),
     audio_link: Callable[[str], str | None] = lambda track_id: None,
@@ -33,6 +34,7 @@ def write_report(
       history: one value per epoch of loss, val_loss, accuracy, val_accuracy; None or empty leaves the curves out.
       samples: spectrograms to show; none leaves the section out.
       facts: what was measured and with what (model, data, seed, versions), shown in the order given.
+      best_epoch: the epoch, from 1, whose model was scored, to be marked in the curves; 0 marks none.
       training_data: the tracks were trained or validated on, so that the page must not pass for a test.
       filters: sections about the model's filters (`filter_sections`).
       audio_link: track id -> URI of its audio, or None.
@@ -49,7 +51,7 @@ def write_report(
         report_sections.confusion(summary["confusion_matrix"], summary["label_names"]),
     ]
     if history:
-        sections.append(_curves(history))
+        sections.append(_curves(history, best_epoch))
     sections += filters
     if samples:
         sections.append(page.section("Samples", report_sections.spectrograms(samples)))
@@ -124,13 +126,15 @@ def _genres(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _curves(history: Mapping[str, Sequence[float]]) -> str:
-    best, epochs = plots.best_epoch(history), page.count(max(map(len, history.values())), "epoch")
-    said = f"{epochs}; epoch {best} was the best on the validation tracks." if best else f"{epochs}."
+def _curves(history: Mapping[str, Sequence[float]], best_epoch: int) -> str:
+    epochs = page.count(max(map(len, history.values())), "epoch")
+    said = f"{epochs}; epoch {best_epoch} was the best on the validation tracks." if best_epoch else f"{epochs}."
     text = f"Learning curves: loss and accuracy over {said}"
-    return page.section(
-        "Learning curves", page.picture(lambda style: plots.learning_curves(history, style=style), text, 760)
-    )
+
+    def draw(style: Style) -> bytes:
+        return plots.learning_curves(history, best_epoch=best_epoch, style=style)
+
+    return page.section("Learning curves", page.picture(draw, text, 760))
 
 
 def _wrong_tracks(wrong: Sequence[Mapping[str, Any]], audio_link: Callable[[str], str | None]) -> str:

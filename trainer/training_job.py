@@ -7,7 +7,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy as np
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
-from trainer import models
+from trainer import models, recipes
+from trainer.parents import Parents
 from trainer.parts import PartChoice
+from trainer.recipes import History, Recipe
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
@@ -45,10 +47,14 @@ class TrainingJob:
       batch_size: patches in a step.
       learning_rate: at the start.
       epochs: at most.
-      patience: epochs without a better validation loss before training stops.
+      patience: epochs without a better one before training stops; None where the recipe has another rule.
       seed: of weights, dropout and order; from 0 to 2^32 - 1.
       versions: of the libraries.
       augmentation: how the training batches are varied.
+      recipe: one of trainer.recipes.RECIPES.
+      model_options: of the model, such as filter sizes; see its file.
+      init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
+        with its own settings, in the directories `time` and `frequency` of its own.
     """
 
     data_dir: str
@@ -62,25 +68,48 @@ class TrainingJob:
     batch_size: int
     learning_rate: float
     epochs: int
-    patience: int
+    patience: int | None
     seed: int
     versions: Mapping[str, str]
     augmentation: Augmentation = Augmentation()  # noqa: RUF009 - frozen
+    recipe: str = "modern"
+    model_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    init_from: Parents | None = None
 
     def __post_init__(self) -> None:
         models.check_name(self.model)
+        if (self.patience is None) != (self.rules.patience is None):
+            raise UserError(
+                f"--patience does not apply to --recipe={self.recipe}, which ends training by the training loss; "
+                f"got {self.patience}"
+                if self.rules.patience is None
+                else f"--recipe={self.recipe} needs a --patience"
+            )
         for name in ("patch_frames", "batch_size", "epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} must be at least 1, got {value}")
         if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning_rate must be above 0, got {self.learning_rate}")
         if not 0 <= self.seed < 1 << 32:
             raise UserError(f"--seed must be from 0 to {(1 << 32) - 1}, got {self.seed}")
+        if self.init_from is not None and self.model != models.WITH_PARENTS:
+            raise UserError(f"--init_from is for --model={models.WITH_PARENTS}, got --model={self.model}")
+
+    @property
+    def rules(self) -> Recipe:
+        """Its recipe."""
+        return recipes.get(self.recipe)
+
+    def is_done(self, history: History) -> bool:
+        """Whether training ends with the last of the epochs that are finished."""
+        return self.rules.is_done(history, epochs=self.epochs, patience=self.patience)
 
     def save(self, job_dir: Path) -> None:
         """Writes config.json, whole or not at all."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        data |= {name: dataclasses.asdict(data[name]) for name in ("parts", "augmentation")}
+        nested = ("parts", "augmentation", "init_from")
+        data |= {name: dataclasses.asdict(data[name]) for name in nested if data[name] is not None}
         data["statistics"] = self.statistics.to_json()
         write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
 
@@ -97,6 +126,8 @@ class TrainingJob:
             data["parts"] = PartChoice(**{role: tuple(names) for role, names in data["parts"].items()})
             data["labels"] = tuple(data["labels"])
             data["augmentation"] = Augmentation(**data["augmentation"])
+            if data.get("init_from") is not None:
+                data["init_from"] = Parents(**data["init_from"])
             data["statistics"] = BandStatistics.from_json(data["statistics"])
             return cls(**data)
         except OSError:
@@ -175,7 +206,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def write_history(job_dir: Path, history: Sequence[Mapping[str, float]]) -> None:
+def write_history(job_dir: Path, history: History) -> None:
     """Writes history.csv: a row for each finished epoch, whose number counts from 0.
 
     Raises:

@@ -49,12 +49,6 @@ class TrainingState:
         """Finished epochs; also the number, from 0, of the one that is next or under way."""
         return len(self.history)
 
-    @property
-    def best_epoch(self) -> int:
-        """The first epoch, from 1, of the lowest validation loss; 0 before there is one."""
-        losses = [row["val_loss"] for row in self.history]
-        return losses.index(min(losses)) + 1 if losses else 0
-
     def save(self, path: Path) -> None:
         """Writes the state, whole or not at all.
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 
 from tools import kill_and_resume_training
@@ -45,10 +47,12 @@ def test_an_unbroken_job_that_repeats_a_batch_is_no_measure():
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_fed_what_an_unbroken_one_is(tmp_path, write_dataset, capsys):
+@pytest.mark.parametrize("recipe", ["modern", "cbmi2016"])
+def test_a_killed_training_is_fed_what_an_unbroken_one_is(tmp_path, write_dataset, capsys, recipe):
     data = write_dataset(tmp_path / "data", tracks_per_label=8, frames=(200, 400))
-    values = kill_and_resume_training.FLAGS
-    values(["", f"--work_dir={tmp_path}/work", f"--data_dir={data.path}", "--kills=3", "--epochs=3", "--batch_size=2"])
+    values = copy.deepcopy(kill_and_resume_training.FLAGS)
+    arguments = [f"--recipe={recipe}", "--kills=3", "--epochs=3", "--batch_size=2"]
+    values(["", f"--work_dir={tmp_path}/work", f"--data_dir={data.path}", *arguments])
     assert kill_and_resume_training.main(values, []) == 0
     printed = capsys.readouterr().out
     assert printed.count("going on in epoch") >= 2

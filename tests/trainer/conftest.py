@@ -9,12 +9,22 @@ from trainer import metrics, models, train
 from trainer.train import make_job
 
 
+def train_flags(*arguments):
+    """The flags of trainer.train as the command line gives them."""
+    values = copy.deepcopy(train.FLAGS)
+    values(["train", *arguments])
+    return values
+
+
 def job_of(data_dir, *arguments):
     """A job as the command line makes it: the small model, two epochs, unless told otherwise."""
-    values = copy.deepcopy(train.FLAGS)
     small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01"]
-    values(["train", f"--data_dir={data_dir}", *small, *arguments])
-    return make_job(values)
+    return make_job(train_flags(f"--data_dir={data_dir}", *small, *arguments))
+
+
+@pytest.fixture(scope="session", name="train_flags")
+def train_flags_fixture():
+    return train_flags
 
 
 @pytest.fixture(scope="session", name="job_of")
@@ -63,7 +73,7 @@ def results_of(data, *, models, seeds=(0, 1), wrong=None):
             "tracks_per_label": data.manifest.tracks(["all"]),
             "chance": 1 / len(names),
         },
-        "training": {"learning_rate": 0.01, "patch_frames": 80, "augment": "", "versions": {"keras": "3"}},
+        "training": {"described": "Adam", "patch_frames": 80, "augment": "gain_db=3", "versions": {"keras": "3"}},
         "seeds": list(seeds),
         "warnings": [],
         "models": dict.fromkeys(models, model),

@@ -8,7 +8,8 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer import callbacks
-from trainer.callbacks import BestCheckpoint, EpochLine, SaveProgress, StopOnNaN, StopWithoutBetter
+from trainer.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.recipes import RECIPES, Recipe, Rises
 from trainer.training_job import read_history
 from trainer.training_state import STATE_FILE, TrainingState
 
@@ -37,26 +38,39 @@ def no_file_above(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_the_checkpoint_is_that_of_the_lowest_validation_loss(model, tmp_path):
-    callback = BestCheckpoint(tmp_path / "best.keras")
+def checkpoints(model, path, recipe, history):
+    """A function that ends an epoch, as training does, and returns which epoch's model is then kept."""
+    callback = BestCheckpoint(path, recipe, history)
     callback.set_model(model)
-    kept = []
-    for epoch, loss in enumerate((2.0, 1.0, 1.0, 1.5, math.nan, 0.5, 0.6)):
-        set_bias(model, epoch + 1)
-        callback.on_epoch_end(epoch, {"loss": 0.0, "val_loss": loss})
-        kept.append((callback.best_epoch, saved_bias(tmp_path / "best.keras")))
-    assert kept == [(1, 1), (2, 2), (2, 2), (2, 2), (2, 2), (6, 6), (6, 6)]
+
+    def end_epoch(metrics):
+        set_bias(model, len(history) + 1)
+        history.append(metrics)
+        callback.on_epoch_end(len(history) - 1, metrics)
+        return saved_bias(path) if path.exists() else None
+
+    return end_epoch
+
+
+def test_the_checkpoint_is_that_of_the_lowest_validation_loss(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], [])
+    losses = (2.0, 1.0, 1.0, 1.5, math.nan, 0.5, 0.6)
+    assert [end_epoch({"loss": 0.0, "val_loss": loss}) for loss in losses] == [1, 2, 2, 2, 2, 6, 6]
     assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
 
 
+def test_the_checkpoint_is_that_of_the_highest_validation_accuracy(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["cbmi2016"], [])
+    scores = ((2.0, 0.5), (1.0, 0.5), (3.0, 0.75), (0.5, 0.7), (0.4, 0.75))
+    kept = [end_epoch({"val_loss": loss, "val_accuracy": accuracy}) for loss, accuracy in scores]
+    assert kept == [1, 1, 3, 3, 3]
+
+
 def test_a_disk_that_is_full_leaves_the_last_good_checkpoint_and_no_rest(model, tmp_path):
-    callback = BestCheckpoint(tmp_path / "best.keras")
-    callback.set_model(model)
-    set_bias(model, 1)
-    callback.on_epoch_end(0, {"val_loss": 2.0})
-    set_bias(model, 2)
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], [])
+    end_epoch({"val_loss": 2.0})
     with no_file_above(2000), pytest.raises(UserError, match=r"best\.keras cannot be written: File too large"):
-        callback.on_epoch_end(1, {"val_loss": 1.0})
+        end_epoch({"val_loss": 1.0})
     assert saved_bias(tmp_path / "best.keras") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
 
@@ -79,21 +93,18 @@ def test_one_line_per_epoch(capsys):
 
 
 def test_a_best_loss_from_before_stays_the_one_to_beat(model, tmp_path):
-    callback = BestCheckpoint(tmp_path / "best.keras", best=1.0, best_epoch=2)
-    callback.set_model(model)
-    callback.on_epoch_end(2, {"val_loss": 1.0})
-    assert callback.best_epoch == 2 and not (tmp_path / "best.keras").exists()
-    callback.on_epoch_end(3, {"val_loss": 0.9})
-    assert callback.best_epoch == 4 and (tmp_path / "best.keras").exists()
+    history = [{"val_loss": 2.0}, {"val_loss": 1.0}]
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], history)
+    assert [end_epoch({"val_loss": loss}) for loss in (1.0, 0.9)] == [None, 4]
 
 
-@pytest.mark.parametrize(("best_epoch", "epoch", "stops"), [(1, 2, False), (1, 3, True), (4, 5, False), (4, 7, True)])
-def test_training_ends_after_so_many_epochs_without_a_better_one(model, tmp_path, best_epoch, epoch, stops):
-    callback = StopWithoutBetter(BestCheckpoint(tmp_path / "best.keras", best_epoch=best_epoch), patience=3)
+@pytest.mark.parametrize("done", [False, True])
+def test_training_ends_when_it_is_done(model, done):
+    callback = StopWhenDone(lambda: done)
     callback.set_model(model)
     model.stop_training = False
-    callback.on_epoch_end(epoch, {})
-    assert model.stop_training is stops
+    callback.on_epoch_end(0, {})
+    assert model.stop_training is done
 
 
 @pytest.fixture
@@ -131,3 +142,21 @@ def test_steps_done_before_count_in_the_epoch_that_goes_on_alone(compiled, tmp_p
         state = TrainingState.load(tmp_path / STATE_FILE)
         assert (state.epoch, state.step) == place
         callback.on_epoch_end(epoch, {"val_loss": 1.0})
+
+
+def test_the_rate_is_halved_for_the_epoch_that_follows(compiled, capsys):
+    recipe = Recipe("own", "SGD", 0.1, 1, 9, "val_accuracy", rises=Rises(to_halve=1, to_stop=9))
+    history, rates, said = [], [], []
+    callback = HalveRate(recipe, history, 0.5)
+    callback.set_model(compiled)
+    for loss in (3.0, 4.0, 4.0, 2.0, 1.0):
+        callback.on_epoch_begin(len(history))
+        rates.append(float(compiled.optimizer.learning_rate))
+        said.append(capsys.readouterr().out)
+        history.append({"loss": loss})
+    assert rates == [0.5, 0.5, 0.5, 0.5, 0.25]
+    assert said == ["", "", "", "", "learning rate 0.25 from epoch 5 on\n"]
+    # As one that goes on: whatever the optimiser held, the history decides.
+    compiled.optimizer.learning_rate = 7.0
+    callback.on_epoch_begin(5)
+    assert float(compiled.optimizer.learning_rate) == 0.25

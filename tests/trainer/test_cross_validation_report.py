@@ -91,6 +91,7 @@ def test_says_what_was_found(text, page):
         "bootstrap over artists",
         "18 artists or other groups, none in two folds",
         "fold_0",
+        "gain_db=3",
     ):
         assert words in page.text
     models = section(text, "Models")

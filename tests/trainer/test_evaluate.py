@@ -7,11 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate
 from trainer.metrics import wilson_interval
-from trainer.training_job import CHECKPOINT_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
+from trainer.parents import Parents
+from trainer.training_job import CHECKPOINT_FILE, HISTORY_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
 
 
 def by_hand(job_dir, data, parts):
@@ -99,6 +101,34 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
     with pytest.raises(UserError, match="--audio_dir=nowhere: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
+
+
+def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny, tmp_path):
+    modern = (scored[0] / "report.html").read_text("utf-8")
+    assert "modern: Adam, learning rate 0.01 falling to 0 along a cosine; batch 4; at most 2 epochs" in modern
+    assert "Augmentation" not in modern and ">Filters<" not in modern
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    job = job_of(tiny.path, "--recipe=cbmi2016", "--model_options=filter_frames=60,filters=32")
+    dataclasses.replace(job, augmentation=Augmentation(gain_db=3.0, time_masks=2)).save(job_dir)
+    history = "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,1.0,0.5,3.0\n1,0.5,1.0,0.75,2.0\n2,0.5,1.0,0.75,1.0\n"
+    (job_dir / HISTORY_FILE).write_text(history)
+    summary = evaluate.evaluate(job_dir, tmp_path)
+    assert (summary["recipe"], scored[1]["recipe"]) == ("cbmi2016", "modern")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "cbmi2016: SGD, learning rate 0.01, halved after more than 20 epochs of risen training loss" in page
+    assert 'Model</th><td class="text">time, filter_frames 60, filters 32</td>' in page
+    assert 'Augmentation</th><td class="text">gain_db 3, time_masks 2</td>' in page
+    # The first epoch of the highest validation accuracy, not the last, of the lowest loss.
+    assert "3 epochs; epoch 2 was the best on the validation tracks." in page
+
+
+def test_the_report_says_where_filters_come_from(job_of, tiny, scored):
+    job = job_of(tiny.path, "--model=time_frequency_init")
+    own = evaluate._facts(job, tiny.manifest, scored[1])["Filters"]
+    assert own == "of a time and a frequency model, trained first in its directory"
+    job = dataclasses.replace(job, init_from=Parents("/a", "/b", "f"))
+    given = evaluate._facts(job, tiny.manifest, scored[1])["Filters"]
+    assert given == "of a time and a frequency model, those in /a and /b"
 
 
 @pytest.mark.parametrize(("parts", "seen"), [(["valid"], True), (["train", "test"], True)])

@@ -1,7 +1,7 @@
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer.parts import PartChoice, check_patches, choose_parts
+from trainer.parts import PartChoice, check_patches, choose_parts, count_folds
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +93,11 @@ def test_parts_without_a_patch_are_refused(two):
     check_patches(two, ["test"], "training", patch_frames=5)
     with pytest.raises(UserError, match="train, test should be for training but hold no record of 10 frames"):
         check_patches(two, ["train", "test"], "training", patch_frames=10)
+
+
+def test_folds_are_counted_and_nothing_else_is(folds, two):
+    assert count_folds(folds) == 12
+    with pytest.raises(
+        UserError, match=r"needs a dataset of folds; this one has train, test; write it with .* --folds"
+    ):
+        count_folds(two)

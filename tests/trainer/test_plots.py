@@ -75,17 +75,12 @@ def test_learning_curves_refuse_what_they_cannot_draw():
             plots.learning_curves(bad)
 
 
-@pytest.mark.parametrize(
-    ("curves", "best"),
-    [
-        ({"val_accuracy": [0.1, 0.4, 0.4], "val_loss": [1, 2, 0]}, 3),
-        ({"val_accuracy": [0.1, 0.4, 0.4]}, 2),
-        ({"val_loss": [3.0, 1.0, 2.0]}, 2),
-        ({"val_accuracy": [float("nan"), 0.2]}, 2),
-        ({"val_loss": [float("nan"), float("nan")], "val_accuracy": [0.1, 0.2]}, 2),
-        ({"val_loss": [float("inf")]}, None),
-        ({"loss": [1.0]}, None),
-    ],
-)
-def test_best_epoch(curves, best):
-    assert plots.best_epoch(curves) == best
+def test_the_epoch_that_was_kept_is_marked_where_it_is():
+    curves = history()
+    plain, third, fifteenth = (decode(plots.learning_curves(curves, best_epoch=epoch)) for epoch in (0, 3, 15))
+    assert plain.shape == third.shape == fifteenth.shape
+    # Below the legend, the two differ in their own epochs' columns alone: line and ring, in both pictures.
+    columns = (third != fifteenth)[100:].any(axis=(0, 2)).nonzero()[0]
+    groups = np.split(columns, np.flatnonzero(np.diff(columns) > 20) + 1)
+    assert len(groups) == 4
+    assert (plain != third).any()

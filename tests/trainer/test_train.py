@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import plots, train, training_job
+from trainer import epochs, recipes, train, training_job
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
 from trainer.training_state import STATE_FILE, TrainingState
 
@@ -59,7 +59,8 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     probabilities = model.predict_on_batch(np.array(patches, np.float32)[..., np.newaxis])
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
-    assert history["val_loss"][plots.best_epoch(history) - 1] == min(history["val_loss"])
+    best = recipes.get("modern").best_epoch(recipes.rows_of(history))
+    assert history["val_loss"][best - 1] == min(history["val_loss"])
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(trained, tiny, job_of, tmp_path):
@@ -118,6 +119,9 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
         (["--test_fold=1"], "--test_fold and --valid_fold need a dataset of folds"),
         (["--patch_frames=251"], "train should be for training but hold no record of 251 frames"),
         (["--epochs=0"], "--epochs must be at least 1"),
+        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, got 'cbmi'"),
+        (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to --recipe=cbmi2016, .* got 3"),
+        (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),
     ],
 )
 def test_what_the_dataset_does_not_allow(tiny, job_of, arguments, message):
@@ -185,7 +189,7 @@ def test_augmented_batches_are_those_of_an_unbroken_training(write_dataset, job_
     steps = -(-patches // job.batch_size)
 
     def batches(job, count, **position):
-        made = train._training_batches(job, train.Running(), None, steps=steps, **position)
+        made = epochs.training_batches(job, train.Running(), None, steps=steps, **position)
         return list(made.take(count).as_numpy_iterator())
 
     whole, rest = batches(job, 2 * steps, epoch=0, step=0), batches(job, steps - 1, epoch=1, step=1)
@@ -263,6 +267,49 @@ def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
     assert len(read_history(tmp_path / "job")["loss"]) == 4
 
 
+def with_rises(monkeypatch, **limits):
+    """Lets the paper's recipe reach its limits within a few epochs."""
+    paper = dataclasses.replace(recipes.RECIPES["cbmi2016"], rises=recipes.Rises(**limits))
+    monkeypatch.setitem(recipes.RECIPES, "cbmi2016", paper)
+    return paper
+
+
+def iterations_of_best(job_dir):
+    return int(keras.models.load_model(job_dir / "best.keras").optimizer.iterations)
+
+
+def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_path, monkeypatch, capsys):
+    recipe = with_rises(monkeypatch, to_halve=0, to_stop=9)
+    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.003", "--epochs=6", "--seed=1")
+    expected, steps = run_training(job, tmp_path / "whole"), 3
+    rows = recipes.rows_of(expected)
+    halvings = [recipe.rises.count(rows[:epoch])[0] for epoch in range(len(rows) + 1)]
+    halved = halvings.index(1)
+    assert 1 < halved < 6 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
+    best = recipe.best_epoch(rows)
+    assert iterations_of_best(tmp_path / "whole") == best * steps
+    assert best != recipes.get("modern").best_epoch(rows), "accuracy and loss have to disagree for this to tell"
+    # At the ends of the epochs before and after which the rate is halved, and within the one that follows.
+    moments = {"before": (halved, 1e9), "after": (halved + 1, 1e9), "within": (2 + halved * steps, 0)}
+    for name, (saves, save_every_s) in moments.items():
+        run_until_save(monkeypatch, saves, job, tmp_path / name, running=train.Running(save_every_s=save_every_s))
+        run_on(job, tmp_path / name)
+        found = read_history(tmp_path / name)
+        np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, err_msg=name)
+        assert iterations_of_best(tmp_path / name) == best * steps
+
+
+def test_the_papers_recipe_ends_by_the_rises_of_earlier_epochs_too(tiny, job_of, tmp_path, monkeypatch):
+    rises = with_rises(monkeypatch, to_halve=9, to_stop=3).rises
+    # At a rate at which float32 holds no change, dropout alone moves the loss, up or down.
+    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=1e-30", "--epochs=99")
+    run_until_save(monkeypatch, 4, job, tmp_path / "job")
+    run_on(job, tmp_path / "job")
+    rows = recipes.rows_of(read_history(tmp_path / "job"))
+    counts = [rises.count(rows[:epoch])[1] for epoch in range(len(rows) + 1)]
+    assert len(rows) < 99 and counts[-2:] == [3, 4]
+
+
 def test_a_job_that_was_stopped_before_it_began_is_begun(tiny, job_of, tmp_path):
     # A state without a configuration is what a kill between the two leaves.
     TrainingState().save(tmp_path / STATE_FILE)
@@ -304,7 +351,12 @@ def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
 
 
 @pytest.mark.parametrize(
-    ("flag", "message"), [("--model=tiem", "--model must be one of"), ("--patch_frames=59", "filters need 60 frames")]
+    ("flag", "message"),
+    [
+        ("--model=tiem", "--model must be one of"),
+        ("--patch_frames=59", "filters need 60 frames"),
+        ("--model_options=filter_bands=30", "time has no option 'filter_bands'; .* are filters, filter_frames$"),
+    ],
 )
 def test_overwriting_begins_only_when_the_new_job_can(tiny, job_of, tmp_path, flag, message):
     job_dir = tmp_path / "job"

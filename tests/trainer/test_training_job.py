@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
+from trainer.train import make_job
 from trainer.training_job import (
     CONFIG_FILE,
     HISTORY_FILE,
@@ -23,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
-    job = job_of(tiny.path, "--seed=4294967295", "--learning_rate=0.1")
+    job = job_of(
+        tiny.path, "--seed=4294967295", "--learning_rate=0.1", "--recipe=cbmi2016", "--model_options=filters=3"
+    )
     job.save(tmp_path)
     found = TrainingJob.load(tmp_path)
     for field in dataclasses.fields(TrainingJob):
@@ -55,6 +58,28 @@ def test_values_out_of_range(job_of, tiny, flag, message):
         job_of(tiny.path, flag)
 
 
+def test_a_recipe_gives_what_the_flags_leave_open(tiny, train_flags):
+    def numbers(*arguments):
+        job = make_job(train_flags(f"--data_dir={tiny.path}", "--model=time", *arguments))
+        return job.recipe, job.learning_rate, job.batch_size, job.epochs, job.patience
+
+    assert numbers() == ("modern", 1e-3, 64, 40, 8)
+    assert numbers("--recipe=cbmi2016") == ("cbmi2016", 0.01, 10, 500, None)
+    own = ("--learning_rate=0.5", "--batch_size=3", "--epochs=7")
+    assert numbers("--recipe=cbmi2016", *own) == ("cbmi2016", 0.5, 3, 7, None)
+    assert numbers(*own, "--patience=2") == ("modern", 0.5, 3, 7, 2)
+
+
+def test_a_job_that_was_saved_before_there_were_recipes(job_of, tiny, tmp_path):
+    job = job_of(tiny.path)
+    job.save(tmp_path)
+    data = json.loads((tmp_path / CONFIG_FILE).read_text())
+    for name in ("recipe", "model_options", "init_from"):
+        del data[name]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(data))
+    assert TrainingJob.load(tmp_path).differences(job) == []
+
+
 def test_a_directory_without_a_job(tmp_path):
     with pytest.raises(UserError, match=f"^{tmp_path}: no config.json, so no trained model"):
         TrainingJob.load(tmp_path)
@@ -80,6 +105,9 @@ def test_a_directory_without_a_job(tmp_path):
         {"epochs": "many"},
         {"learning_rate": None},
         {"unknown": 1},
+        {"recipe": "cbmi"},
+        {"patience": None},
+        {"init_from": ["a", "b"]},
     ],
 )
 def test_a_damaged_configuration(job_of, tiny, tmp_path, change):
@@ -178,3 +206,5 @@ def test_jobs_differ_in_what_changes_a_training(job_of, tiny):
     assert job.differences(dataclasses.replace(job, data_dir="/elsewhere", versions={"keras": "1"})) == []
     other = dataclasses.replace(job, fingerprint="e" * 64, seed=3, labels=("a", "b"), batch_size=9)
     assert job.differences(other) == ["other fingerprint", "other labels", "batch_size 4, not 9", "seed 0, not 3"]
+    other = job_of(tiny.path, "--recipe=cbmi2016", "--model_options=filter_frames=50")
+    assert job.differences(other) == ["patience 8, not None", "recipe modern, not cbmi2016", "other model_options"]

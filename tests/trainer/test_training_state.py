@@ -28,12 +28,12 @@ def step_of(model):
 def test_a_state_is_read_as_it_was_saved(tmp_path):
     TrainingState(HISTORY, 7, ARRAYS).save(tmp_path / "state.npz")
     found = TrainingState.load(tmp_path / "state.npz")
-    assert (tuple(found.history), found.step, found.epoch, found.best_epoch) == (HISTORY, 7, 3, 2)
+    assert (tuple(found.history), found.step, found.epoch) == (HISTORY, 7, 3)
     assert list(found.variables) == list(ARRAYS)
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(found.variables[name], value, strict=True)
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
-    assert (TrainingState().epoch, TrainingState().best_epoch) == (0, 0)
+    assert TrainingState().epoch == 0
 
 
 def test_a_model_goes_on_as_if_it_had_not_stopped(tmp_path):

@@ -1,6 +1,7 @@
 """The models, one file each, by the names that --model takes."""
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING
 
 from tfrecords.command_line import UserError
@@ -9,13 +10,39 @@ if TYPE_CHECKING:
     import keras
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
-MODELS = ("black_box", "time", "frequency", "time_frequency")
+MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init")
+
+
+# The model whose filters come from trained models of others.
+WITH_PARENTS = "time_frequency_init"
 
 
 def check_name(name: str) -> None:
     """Raises UserError when there is no such model."""
     if name not in MODELS:
         raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+def parse_options(settings: str) -> dict[str, int]:
+    """Reads "name=value,name=value", as a command line gives it; "" holds none.
+
+    Whether a model has such options is seen when it is created.
+
+    Raises:
+      UserError: a name is there twice, or a value is no whole number above 0.
+    """
+    options: dict[str, int] = {}
+    for setting in filter(None, settings.split(",")):
+        name, _, text = (word.strip() for word in setting.partition("="))
+        if name in options:
+            raise UserError(f"--model_options: {name} is given twice")
+        try:
+            options[name] = int(text)
+        except ValueError:
+            raise UserError(f"--model_options: {name} must be a whole number, got {text!r}; write {name}=32") from None
+        if options[name] < 1:
+            raise UserError(f"--model_options: {name} must be at least 1, got {options[name]}")
+    return options
 
 
 def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **options: int) -> "keras.Model":
@@ -31,10 +58,13 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
       Patches [batch, patch_frames, mel_bands, 1] float32, normalised -> probabilities [batch, num_classes].
 
     Raises:
-      UserError: no such model, or its filters are larger than the input.
+      UserError: no such model, it has no such option, or its filters are larger than the input.
     """
     check_name(name)
     if num_classes < 2:
         raise UserError(f"num_classes must be at least 2, got {num_classes}")
     build = importlib.import_module(f"trainer.models.{name}").build
+    known = [option for option in inspect.signature(build).parameters if option not in ("num_classes", "input_shape")]
+    if unknown := [option for option in options if option not in known]:
+        raise UserError(f"the model {name} has no option {unknown[0]!r}; its --model_options are {', '.join(known)}")
     return build(num_classes=num_classes, input_shape=input_shape, **options)

@@ -1,4 +1,10 @@
-"""time_frequency: the filters of `time` and of `frequency` side by side."""
+"""time_frequency: the filters of `time` and of `frequency` side by side.
+
+In goes a patch of 80 frames and 40 mel bands, 1.86 s, to both kinds of filters: 60 frames long and one band high for
+rhythm, one frame long and 32 bands high for timbre. Each is pooled over the axis that it does not look along, all bands
+or all frames, and a dense layer joins what they found. So few weights as these, a seventeenth of black_box's, lose
+little against it in the paper.
+"""
 
 import keras
 
@@ -17,7 +23,7 @@ def build(
     """Pons, Lidy and Serra (2016): conv 32@1x60 and 32@32x1 (bands x frames), each pooled as alone, dense 200, softmax.
 
     For patches [80, 40, 1]: time [21, 1, 32] and frequency [1, 9, 32] after pooling, together [960], dense [200],
-    softmax [num_classes]; 197,218 parameters with 10 classes.
+    softmax [num_classes]; 196,816 parameters with 8 classes, 197,218 with 10.
 
     Args:
       num_classes: number of labels.

@@ -1,6 +1,7 @@
 import pytest
 
 from tfrecords.command_line import UserError
+from trainer import models
 from trainer.models import black_box
 
 
@@ -13,6 +14,14 @@ def test_size_and_shapes_of_the_paper(num_classes, parameters):
     assert shapes["pooling"] == (73, 7, 32)
     assert shapes["dense"] == (200,)
     assert shapes["genre"] == (num_classes,)
+
+
+@pytest.mark.parametrize(("num_classes", "parameters"), [(8, 2_363_440), (10, 2_363_842)])
+def test_the_papers_longer_filters(num_classes, parameters):
+    # 32 * (12 * 200 + 1) weights of filters; 51 frames x 7 pooled bands x 32 to 200 units; those to the classes.
+    assert 76_832 + (51 * 7 * 32 * 200 + 200) + 200 * num_classes + num_classes == parameters
+    options = {"num_classes": num_classes, "input_shape": (250, 40, 1), "filter_bands": 12, "filter_frames": 200}
+    assert models.create("black_box", **options).count_params() == parameters
 
 
 def test_the_smallest_patch_and_what_is_smaller():

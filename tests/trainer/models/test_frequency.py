@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
+from trainer import models
 from trainer.models import frequency
 
 
@@ -11,6 +12,15 @@ from trainer.models import frequency
 def test_size_of_the_paper(num_classes, filter_bands, parameters):
     model = frequency.build(num_classes=num_classes, input_shape=(80, 40, 1), filter_bands=filter_bands)
     assert model.count_params() == parameters
+
+
+@pytest.mark.parametrize("num_classes", [8, 10])
+@pytest.mark.parametrize("filter_bands", range(30, 41))
+def test_the_papers_sweep_of_heights(num_classes, filter_bands):
+    options = {"num_classes": num_classes, "input_shape": (80, 40, 1), "filter_bands": filter_bands}
+    places = 40 - filter_bands + 1
+    expected = 32 * filter_bands + 32 + 32 * places * num_classes + num_classes
+    assert models.create("frequency", **options).count_params() == expected
 
 
 def test_shapes_of_the_paper():

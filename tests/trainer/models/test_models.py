@@ -29,6 +29,44 @@ def test_options_reach_the_model():
     assert small.count_params() == (12 * 8 + 1) + (73 * 7 * 3 + 3) + (3 * 2 + 2)
 
 
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [("", {}), ("filter_bands=30", {"filter_bands": 30}), (" filters = 3 ,units=7,", {"filters": 3, "units": 7})],
+)
+def test_options_are_read_as_a_command_line_gives_them(settings, options):
+    assert models.parse_options(settings) == options
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("filters=1.5", "--model_options: filters must be a whole number, got '1.5'; write filters=32"),
+        ("filters", "--model_options: filters must be a whole number, got ''; write filters=32"),
+        ("filters=0", "--model_options: filters must be at least 1, got 0"),
+        ("filters=2,filters=2", "--model_options: filters is given twice"),
+    ],
+)
+def test_options_that_are_none(settings, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        models.parse_options(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("black_box", "filters, filter_bands, filter_frames, pool_bands, units"),
+        ("time", "filters, filter_frames"),
+        ("frequency", "filters, filter_bands"),
+        ("time_frequency", "filters, filter_frames, filter_bands, units"),
+        ("time_frequency_init", "filters, filter_frames, filter_bands, units"),
+    ],
+)
+def test_an_option_that_a_model_does_not_have(name, options):
+    message = rf"^the model {name} has no option 'height'; its --model_options are {options}$"
+    with pytest.raises(UserError, match=message):
+        models.create(name, num_classes=2, input_shape=SHAPE, height=3)
+
+
 def test_mistakes():
     with pytest.raises(UserError, match=r"--model must be one of .*time.*, got 'tiem'"):
         models.create("tiem", num_classes=2, input_shape=SHAPE)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
+from trainer import models
 from trainer.models import time
 
 
@@ -13,6 +14,21 @@ def test_size_and_shapes_of_the_paper(num_classes, parameters):
     assert shapes["convolution"] == (21, 40, 32)
     assert shapes["pooling"] == (21, 1, 32)
     assert shapes["genre"] == (num_classes,)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "filter_frames", "parameters"),
+    [
+        # 32 filters with a bias each; 250 - filter_frames + 1 places of each; a bias a class.
+        (8, 60, 32 * 61 + 191 * 32 * 8 + 8),
+        (10, 60, 32 * 61 + 191 * 32 * 10 + 10),
+        (8, 200, 32 * 201 + 51 * 32 * 8 + 8),
+        (10, 200, 32 * 201 + 51 * 32 * 10 + 10),
+    ],
+)
+def test_the_papers_longer_patches(num_classes, filter_frames, parameters):
+    options = {"num_classes": num_classes, "input_shape": (250, 40, 1), "filter_frames": filter_frames}
+    assert models.create("time", **options).count_params() == parameters
 
 
 def test_it_does_not_care_which_band_something_happens_in():

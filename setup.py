@@ -22,6 +22,7 @@ setuptools.setup(
         *(line for line in REQUIREMENTS if not line.startswith("#")),
         "keras>=3.13",
         "matplotlib",
+        "pillow",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
         "tensorflow-io>=0.37.1",

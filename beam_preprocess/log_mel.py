@@ -91,7 +91,6 @@ class FrontEnd:
 
     def __init__(self, config: FrontEndConfig) -> None:
         # Costs seconds to import, and only where filters are built: workers get them ready-made.
-        import librosa
         from librosa.filters import mel as mel_filters
 
         self.config = config
@@ -101,7 +100,7 @@ class FrontEnd:
             window = scipy.signal.get_window(config.window, config.frame_length)
         self.window = window.astype(np.float64)
         self._window32 = window.astype(np.float32)
-        edges_hz = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin_hz, fmax=config.fmax_hz)
+        edges_hz = _band_edges_hz(config)
         bins_hz = np.fft.rfftfreq(config.frame_length, 1 / config.sample_rate)
         held = np.searchsorted(bins_hz, edges_hz[2:], "left") - np.searchsorted(bins_hz, edges_hz[:-2], "right")
         if (held < 1).any():
@@ -194,6 +193,18 @@ class FrontEnd:
             # log1p keeps what 1 + x would round away near silence.
             return np.log1p(mel * np.float32(1e4)) * np.float32(1 / math.log(10))
         return np.log10(np.maximum(mel, np.float32(_AMIN))) * np.float32(10)
+
+
+def band_centres_hz(config: FrontEndConfig) -> np.ndarray:
+    """Where each mel band is most sensitive, [n_mels] float64 in Hz."""
+    return _band_edges_hz(config)[1:-1]
+
+
+def _band_edges_hz(config: FrontEndConfig) -> np.ndarray:
+    """[n_mels + 2]: band i reaches from edge i to edge i + 2 and is most sensitive at edge i + 1."""
+    import librosa
+
+    return librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin_hz, fmax=config.fmax_hz)
 
 
 def _power(frames: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -33,6 +33,23 @@ def samples(manifest: Manifest, data_dir: str | Path, *, parts: Sequence[str], c
     ]
 
 
+def spectrograms_of(manifest: Manifest, data_dir: str | Path, track_ids: Sequence[str]) -> list[Spectrogram]:
+    """Spectrograms of the tracks named, with their labels, in the order given; a track that is not there is left out.
+
+    Raises:
+      ShardError: a shard is torn or corrupt.
+    """
+    frames, wanted = int(_SHOWN_S * manifest.frames_per_s), set(track_ids)
+    found: dict[str, Spectrogram] = {}
+    for record in _records(manifest, data_dir, ["all"]):
+        if len(found) == len(wanted):
+            break
+        if record.segment == 0 and record.track_id in wanted:
+            log_mel = record.log_mel[:frames].astype(np.float32)
+            found[record.track_id] = Spectrogram(log_mel, _title(manifest, record), manifest.frames_per_s)
+    return [found[track_id] for track_id in track_ids if track_id in found]
+
+
 def augmented_samples(
     manifest: Manifest, data_dir: str | Path, *, parts: Sequence[str], count: int, augmentation: Augmentation
 ) -> list[Spectrogram]:

@@ -1,6 +1,6 @@
 """Scores a trained model on tracks that training never saw.
 
-python -m trainer.evaluate --job_dir=JOB [--data_dir=OTHER --parts=all] [--output_dir=DIR]
+python -m trainer.evaluate --job_dir=JOB [--data_dir=OTHER --parts=all] [--output_dir=DIR] [--audio_dir=DIR]
 
 With --job_dir alone: the job's own test part, written to the job's directory. Writes metrics.json and report.html, a
 page that needs no network.
@@ -19,6 +19,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import models, recipes, training_job
+from trainer.audio_links import AudioLinks
 from trainer.score_warnings import data_warnings, groups_of
 from trainer.training_job import TrainingJob
 
@@ -29,6 +30,9 @@ flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=
 flags.DEFINE_string("data_dir", None, "another dataset; by default the one it was trained on", flag_values=FLAGS)
 flags.DEFINE_list("parts", None, "which parts, or all; by default the test part", flag_values=FLAGS)
 flags.DEFINE_string("output_dir", None, "where to write; the job's directory for its own test part", flag_values=FLAGS)
+flags.DEFINE_string(
+    "audio_dir", None, "of the tracks' audio, for links; by default where preprocessing found it", flag_values=FLAGS
+)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
@@ -42,7 +46,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         )
     job_dir = Path(flag_values.job_dir)
     output_dir = Path(flag_values.output_dir or job_dir)
-    summary = evaluate(job_dir, output_dir, data_dir=flag_values.data_dir, parts=flag_values.parts)
+    summary = evaluate(
+        job_dir,
+        output_dir,
+        data_dir=flag_values.data_dir,
+        parts=flag_values.parts,
+        audio_dir=flag_values.audio_dir,
+    )
     from trainer.report import text_table
 
     print(text_table(summary))
@@ -52,27 +62,36 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 
 def evaluate(
-    job_dir: Path, output_dir: Path, *, data_dir: str | None = None, parts: Sequence[str] | None = None
+    job_dir: Path,
+    output_dir: Path,
+    *,
+    data_dir: str | None = None,
+    parts: Sequence[str] | None = None,
+    audio_dir: str | None = None,
 ) -> dict[str, Any]:
     """Writes metrics.json and report.html, and returns what metrics.json holds.
 
     Raises:
-      UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written.
+      UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written; audio_dir
+        is no folder.
     """
     job = TrainingJob.load(job_dir)
     data_dir = data_dir or job.data_dir
     manifest = Manifest.load(data_dir)
     _check_fits(job, manifest, data_dir)
     chosen = _choose_parts(job, manifest, parts)
+    audio_link = AudioLinks(data_dir, audio_dir)
     _make_dir(output_dir)
 
     command_line.import_tensorflow()
     from tfrecords.show import samples
+    from trainer.filter_sections import filter_sections
     from trainer.metrics import summarize
     from trainer.predictions import load_model, predict
     from trainer.report import write_report
 
-    summary = summarize(predict(job, load_model(job_dir), data_dir, chosen))
+    model = load_model(job_dir)
+    summary = summarize(predict(job, model, data_dir, chosen))
     summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "recipe": job.recipe, "seed": job.seed}
     summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
     summary["groups"] = groups_of(manifest)
@@ -87,6 +106,8 @@ def evaluate(
         samples=samples(manifest, data_dir, parts=chosen, count=_SAMPLES),
         facts=_facts(job, manifest, summary),
         training_data=bool(summary["seen_in_training"]),
+        filters=filter_sections(job, model, data_dir, chosen),
+        audio_link=audio_link,
     )
     training_job.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
     return summary

@@ -58,11 +58,12 @@ def confusion_matrix(
 
 def _blues(style: Style) -> LinearSegmentedColormap:
     # One hue, from the paper to its opposite: more always stands out more, on light paper and on dark.
-    steps = _BLUES_ON_LIGHT if _is_light(style.paper) else _BLUES_ON_DARK
+    steps = _BLUES_ON_LIGHT if is_light(style.paper) else _BLUES_ON_DARK
     return LinearSegmentedColormap.from_list("shares", [style.paper, *steps])
 
 
-def _is_light(colour: str | Sequence[float]) -> bool:
+def is_light(colour: str | Sequence[float]) -> bool:
+    """Whether dark ink reads better on a colour, #rrggbb or shares of 1, than light ink."""
     if isinstance(colour, str):
         colour = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     return float(np.dot(colour[:3], (0.299, 0.587, 0.114))) > 0.5
@@ -88,7 +89,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, style: Sty
     colours = _blues(style)
     fontsize = (10 if len(counts) <= 15 else 8) * min(1, 4 / len(str(counts.max())))
     for true, predicted in np.argwhere(counts):
-        ink = "#10161f" if _is_light(colours(shares[true, predicted])) else "#ffffff"
+        ink = "#10161f" if is_light(colours(shares[true, predicted])) else "#ffffff"
         weight = "bold" if true == predicted else "normal"
         cell: dict[str, Any] = {
             "ha": "center",
@@ -144,7 +145,7 @@ def _draw_curve(axes: Axes, values: np.ndarray | None, name: str, style: Style) 
 
 
 def _line_colours(style: Style) -> dict[str, str]:
-    return _LINES_ON_LIGHT if _is_light(style.paper) else _LINES_ON_DARK
+    return _LINES_ON_LIGHT if is_light(style.paper) else _LINES_ON_DARK
 
 
 def _mark_epoch(axes: Axes, epoch: int, values: np.ndarray | None, style: Style) -> None:

@@ -11,7 +11,7 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_preprocess.log_mel import PRESETS, FrontEnd, FrontEndConfig
+from beam_preprocess.log_mel import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz
 from tfrecords.command_line import UserError
 
 GOLDEN = Path(__file__).parent / "golden" / "cbmi2016.json"
@@ -272,3 +272,12 @@ def test_a_stream_is_the_whole_to_the_bit_however_it_is_cut(request, name, cuts,
     edges = [0, *sorted(min(cut, length) for cut in cuts), length]
     blocks = [waveform[start:end] for start, end in itertools.pairwise(edges)]
     np.testing.assert_array_equal(np.concatenate(list(front_end.stream(blocks))), front_end(waveform))
+
+
+def test_a_band_is_most_sensitive_at_its_centre(paper):
+    centres_hz = band_centres_hz(paper.config)
+    bins_hz = np.fft.rfftfreq(1024, 1 / RATE)
+    assert centres_hz.shape == (40,)
+    np.testing.assert_allclose(bins_hz[paper.filters.argmax(axis=0)], centres_hz, atol=bins_hz[1])
+    low, high = dataclasses.replace(paper.config, fmin_hz=500.0), dataclasses.replace(paper.config, fmax_hz=4000.0)
+    assert band_centres_hz(low)[0] > 500 and band_centres_hz(high)[-1] < 4000

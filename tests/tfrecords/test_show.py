@@ -5,7 +5,7 @@ import pytest
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
-from tfrecords.show import VERSIONS, augmented_samples, samples
+from tfrecords.show import VERSIONS, augmented_samples, samples, spectrograms_of
 
 
 def titles(data, **arguments):
@@ -29,6 +29,16 @@ def test_a_label_without_tracks_leaves_no_gap(own):
     manifest = dataclasses.replace(own.manifest, labels=("blues", "jazz", "rock", "silence"))
     items = samples(manifest, own.path, parts=["fold_0"], count=8)
     assert [item.title.split(":")[0] for item in items] == ["blues", "jazz", "rock"] * 2
+
+
+def test_tracks_by_name_in_the_order_asked(tmp_path, write_dataset):
+    data = write_dataset(tmp_path / "data", frames=(600, 600), segments=2, mel_bands=4)
+    wanted = [data.records["test"][3], data.records["train"][0]]
+    assert [record.segment for record in (data.records["test"][2], *wanted)] == [0, 1, 0]
+    items = spectrograms_of(data.manifest, data.path, [wanted[0].track_id, "not there", wanted[1].track_id])
+    for item, record in zip(items, [data.records["test"][2], wanted[1]], strict=True):
+        assert item.title.endswith(record.track_id.partition("/")[2])
+        np.testing.assert_array_equal(item.log_mel, record.log_mel[:430])
 
 
 def test_only_the_start_of_a_track_is_shown(tmp_path, write_dataset):

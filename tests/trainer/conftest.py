@@ -1,8 +1,11 @@
 import copy
+import json
 
+import keras
+import numpy as np
 import pytest
 
-from trainer import train
+from trainer import metrics, models, train
 from trainer.train import make_job
 
 
@@ -36,3 +39,86 @@ def trained(tiny, tmp_path_factory):
     job_dir.mkdir()
     train.train(job_of(tiny.path), job_dir)
     return job_dir
+
+
+def results_of(data, *, models, seeds=(0, 1), wrong=None):
+    """results.json by hand: guesses that are wrong for every second track, or for the tracks numbered."""
+    ids = [record.track_id for part in data.manifest.parts for record in data.records[part]]
+    labels = np.array([record.label for part in data.manifest.parts for record in data.records[part]], np.int32)
+    names = data.manifest.labels
+    wrong = list(range(0, len(ids), 2)) if wrong is None else wrong
+    guesses = labels.copy()
+    guesses[wrong] = (labels[wrong] + 1) % len(names)
+    summary = metrics.summarize(metrics.Predictions(np.eye(len(names), dtype=np.float32)[guesses], labels, ids, names))
+    accuracy, votes = summary["track_accuracy_mean"], len(models) * len(seeds)
+    spread = {"mean": accuracy, "std": 0.05}
+    model = {
+        "parameters": 12345,
+        **dict.fromkeys(("patch_accuracy", "track_accuracy", "track_accuracy_vote"), spread),
+        "pooled": {"track_accuracy": accuracy, "interval": [accuracy - 0.1, accuracy + 0.1], "per_seed": [accuracy]},
+        **{name: summary[name] for name in ("confusion_matrix", "per_label")},
+        "runs": [],
+    }
+    pairs = [(one, other) for number, one in enumerate(models) for other in models[number + 1 :]]
+    return {
+        "data": {
+            "name": data.manifest.name,
+            "data_dir": str(data.path),
+            "fingerprint": data.manifest.fingerprint,
+            "tracks": len(ids),
+            "groups": len(ids),
+            "grouped": True,
+            "folds": len(data.manifest.parts),
+            "label_names": list(names),
+            "tracks_per_label": data.manifest.tracks(["all"]),
+            "chance": 1 / len(names),
+        },
+        "training": {"described": "Adam", "patch_frames": 80, "augment": "gain_db=3", "versions": {"keras": "3"}},
+        "seeds": list(seeds),
+        "warnings": [],
+        "models": dict.fromkeys(models, model),
+        "comparisons": [
+            {"one": one, "other": other, "difference": -0.052, "interval": [-0.113, 0.024]} for one, other in pairs
+        ],
+        "tracks_most_wrong": [
+            {
+                "track_id": ids[number],
+                "label": names[labels[number]],
+                "wrong": 1.0,
+                "predicted": {names[guesses[number]]: votes},
+            }
+            for number in wrong
+        ],
+    }
+
+
+@pytest.fixture(scope="session", name="results_of")
+def results_of_fixture():
+    return results_of
+
+
+@pytest.fixture(scope="session")
+def three_folds(write_dataset, tmp_path_factory):
+    """A dataset of three folds beside its input, where the audio of one track still lies."""
+    directory = tmp_path_factory.mktemp("three folds")
+    data = write_dataset(directory / "data", parts=("fold_0", "fold_1", "fold_2"), frames=(160, 250))
+    audio = directory / "audio & more" / data.records["fold_0"][0].track_id
+    audio.parent.mkdir(parents=True)
+    audio.write_bytes(b"")
+    (data.path / "metrics.json").write_text(json.dumps({"input": str(directory / "audio & more")}))
+    return data
+
+
+@pytest.fixture(scope="session")
+def cross_validated(three_folds, tmp_path_factory):
+    """Directory of a cross-validation of three models, with those that the report reads; not to be changed."""
+    cv_dir = tmp_path_factory.mktemp("cross-validated")
+    names = ("black_box", "time", "time_frequency")
+    for name in names:
+        job_dir = cv_dir / name / "seed_0" / "fold_0"
+        job_dir.mkdir(parents=True)
+        job_of(three_folds.path, f"--model={name}", "--test_fold=0").save(job_dir)
+        keras.utils.set_random_seed(0)
+        models.create(name, num_classes=3, input_shape=(80, 40, 1)).save(job_dir / "best.keras")
+    (cv_dir / "results.json").write_text(json.dumps(results_of(three_folds, models=names)))
+    return cv_dir

@@ -81,6 +81,28 @@ def test_the_report_is_about_this_evaluation(scored, tiny):
     assert sorted(path.name for path in output_dir.iterdir()) == ["metrics.json", "report.html"]
 
 
+def test_the_report_shows_what_the_filters_have_learned(scored):
+    page = (scored[0] / "report.html").read_text("utf-8")
+    assert page.count("<h2>Filters along time: rhythm</h2>") == 1 and "patches in test" in page
+    assert page.index("Learning curves") < page.index("Filters along time") < page.index("<h2>Samples")
+
+
+def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
+    for record in tiny.records["valid"]:
+        audio = tmp_path / "audio" / record.track_id
+        audio.parent.mkdir(parents=True, exist_ok=True)
+        audio.write_bytes(b"")
+    arguments = (f"--job_dir={trained}", "--parts=valid", f"--output_dir={tmp_path}/out")
+    run(*arguments, f"--audio_dir={tmp_path}/audio")
+    wrong = json.loads((tmp_path / "out" / METRICS_FILE).read_text())["tracks_wrong"]
+    page = (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+    assert wrong
+    for track in wrong:
+        assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
+    with pytest.raises(UserError, match="--audio_dir=nowhere: no such folder"):
+        run(*arguments, "--audio_dir=nowhere")
+
+
 def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny, tmp_path):
     modern = (scored[0] / "report.html").read_text("utf-8")
     assert "modern: Adam, learning rate 0.01 falling to 0 along a cosine; batch 4; at most 2 epochs" in modern

@@ -1,0 +1,47 @@
+"""Where the audio of a dataset's tracks lies, for links in the reports."""
+
+import json
+import os
+from pathlib import Path
+
+from tfrecords.command_line import UserError
+
+# Of preprocessing, in the dataset's directory; the manifest is the same wherever the input lay, this file is not.
+_METRICS_FILE = "metrics.json"
+
+
+class AudioLinks:
+    """Links to audio files by track id: the file's path below the input.
+
+    Attributes:
+      folder: of the input; None where nothing tells it.
+
+    Raises:
+      UserError: the folder that was named is none.
+    """
+
+    def __init__(self, data_dir: str | Path, audio_dir: str | Path | None = None) -> None:
+        if audio_dir is not None and not Path(audio_dir).is_dir():
+            raise UserError(f"--audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
+        self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(Path(data_dir))
+
+    def __call__(self, track_id: str) -> str | None:
+        """The file: URI of a track's audio, percent-encoded; None where the file is no longer (or never was) there."""
+        if self.folder is None:
+            return None
+        path = (self.folder / track_id).absolute()
+        return path.as_uri() if os.path.isfile(path) else None  # noqa: PTH113 - False where it may not even be asked
+
+
+def _input_folder(data_dir: Path) -> Path | None:
+    """The folder that preprocessing read, by its own record: the input, or where the CSV lies that listed it.
+
+    Of a relative path it is as good a guess as any that the working directory is still the same: a track is linked
+    only where there is a file of its name.
+    """
+    try:
+        source = json.loads((data_dir / _METRICS_FILE).read_text("utf-8"))["input"]
+        folder = Path(source).parent if source.lower().endswith(".csv") else Path(source)
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,161 @@
+"""What the filters of a model have learned: the tempo of those along time, the spectrum of those along frequency, and
+the genres that each of them answers to.
+
+The paper's own question (Pons, Lidy and Serra, 2016): whether filters of such shapes learn musical concepts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+TIME, FREQUENCY, BOTH = "time", "frequency", "both"
+SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
+# Points of the padded Fourier transform: steps of 0.6 bpm at 43.07 frames/s, far below what a filter can resolve.
+_TRANSFORM_POINTS = 4096
+# Width at half power of a rectangular window's main lobe, in units of 1 / duration (Harris 1978, table 1).
+_HALF_POWER_WIDTH = 0.89
+
+
+@dataclass(frozen=True, eq=False)
+class FilterBank:
+    """The filters of one convolution on the model's input.
+
+    Attributes:
+      layer: the convolution's name.
+      kind: TIME, filters one band high; FREQUENCY, one frame long; BOTH, larger than one in both directions.
+      weights: [frames, mel_bands, filters] float32.
+    """
+
+    layer: str
+    kind: str
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Rhythms:
+    """How filters along time answer to pulses of every tempo.
+
+    Attributes:
+      grid_bpm: [tempos] beats a minute, SLOWEST_BPM to FASTEST_BPM.
+      magnitudes: [tempos, filters], of the Fourier transform.
+      tempo_bpm: [filters] where each magnitude is highest.
+      share: [filters] of the power of all frequencies, which lies within the grid's tempos; a filter of noise has
+        about the share that the grid has of all frequencies (0.21 at 43.07 frames a second).
+      width_bpm: of the main lobe at half power: pulses nearer than that to the tempo pass as well.
+    """
+
+    grid_bpm: np.ndarray
+    magnitudes: np.ndarray
+    tempo_bpm: np.ndarray
+    share: np.ndarray
+    width_bpm: float
+
+
+def filter_banks(model: keras.Model) -> list[FilterBank]:
+    """The convolutions that read the model's input, by the shape of their kernels, in the model's order."""
+    banks = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 1:
+            weights = keras.ops.convert_to_numpy(layer.kernel)[:, :, 0, :].astype(np.float32)
+            kind = TIME if weights.shape[1] == 1 else FREQUENCY if weights.shape[0] == 1 else BOTH
+            banks.append(FilterBank(layer.name, kind, weights))
+    return banks
+
+
+def rhythms(weights: np.ndarray, frames_per_s: float) -> Rhythms:
+    """The tempo that each filter along time answers to most, between SLOWEST_BPM and FASTEST_BPM.
+
+    The magnitude of a filter's Fourier transform, its mean removed, is its answer to a pulse of that frequency. A
+    filter is short, so the answer is coarse: the main lobe of one of 60 frames (1.39 s at 43.07 frames/s) is
+    0.89 / 1.39 s = 0.64 Hz = 38 bpm wide at half power, 86 bpm from zero to zero, and tempos below 43 bpm are less
+    than one period. The peak between two points of the padded transform is the parabola's through the three highest.
+
+    Args:
+      weights: [frames, filters], at least 2 frames.
+      frames_per_s: of the front end.
+    """
+    frames = len(weights)
+    centred = weights.astype(np.float64) - weights.mean(axis=0, dtype=np.float64)
+    points = max(_TRANSFORM_POINTS, frames)
+    magnitudes = np.abs(np.fft.rfft(centred, points, axis=0))
+    bpm = 60 * np.fft.rfftfreq(points, 1 / frames_per_s)
+    inside = (bpm >= SLOWEST_BPM) & (bpm <= FASTEST_BPM)
+    power = np.square(magnitudes)
+    grid, heights = bpm[inside], magnitudes[inside]
+    return Rhythms(
+        grid_bpm=grid,
+        magnitudes=heights,
+        tempo_bpm=_peaks(grid, heights),
+        share=power[inside].sum(axis=0) / np.maximum(power.sum(axis=0), np.finfo(np.float64).tiny),
+        width_bpm=60 * _HALF_POWER_WIDTH * frames_per_s / frames,
+    )
+
+
+def _peaks(grid: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Where each column of heights [points, columns] is highest on an even grid; not refined at the grid's ends."""
+    top = heights.argmax(axis=0)
+    inner = np.clip(top, 1, len(grid) - 2)
+    before, at, after = (np.take_along_axis(heights, (inner + step)[np.newaxis], 0)[0] for step in (-1, 0, 1))
+    bend = before - 2 * at + after
+    refined = (top == inner) & (bend < 0)
+    shift = np.where(refined, 0.5 * (before - after) / np.where(bend < 0, bend, -1), 0)
+    return grid[top] + shift * (grid[1] - grid[0])
+
+
+def genre_activity(
+    model: keras.Model, bank: FilterBank, batches: Iterable[tuple[np.ndarray, np.ndarray]], num_labels: int
+) -> np.ndarray:
+    """How strongly each filter answers to each genre: its activation after ReLU, at its strongest.
+
+    Filters along time are max-pooled over the bands, those along frequency over the frames, as the paper's models do
+    it, and others over both; what is left of the other direction is averaged.
+
+    Args:
+      model: the bank's.
+      bank: of filters.
+      batches: of (patches [batch, frames, mel_bands, 1] float32, normalised, labels [batch] int).
+      num_labels: how many labels there are.
+
+    Returns:
+      [labels, filters] float64, means over the genre's patches; NaN where a genre has no patch.
+    """
+    convolution = model.get_layer(bank.layer)
+    pooled_axes = {TIME: (2,), FREQUENCY: (1,), BOTH: (1, 2)}[bank.kind]
+    sums, counts = np.zeros((num_labels, bank.weights.shape[2])), np.zeros((num_labels, 1))
+    for patches, labels in batches:
+        strongest = keras.ops.max(convolution(patches), axis=pooled_axes, keepdims=True)
+        active = keras.ops.convert_to_numpy(strongest).mean(axis=(1, 2), dtype=np.float64)
+        np.add.at(sums, labels, active)
+        np.add.at(counts, labels, 1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def standardized(activity: np.ndarray) -> np.ndarray:
+    """Activity [labels, filters] in standard deviations from each filter's mean over the genres; 0 where all are alike.
+
+    NaN stays where a genre had no patch.
+    """
+    centred = activity - np.nanmean(activity, axis=0)
+    spread = np.sqrt(np.nanmean(np.square(centred), axis=0))
+    # What is left of equal values after rounding is no difference.
+    alike = spread <= 1e-9 * np.nanmax(np.abs(activity), axis=0)
+    return np.where(alike, 0 * centred, centred / np.where(alike, 1, spread))
+
+
+def top_filters(activity: np.ndarray, count: int) -> list[list[int]]:
+    """Per genre the numbers of up to `count` filters of the highest standardised activity, of those above the mean."""
+    scores = np.nan_to_num(standardized(activity), nan=-1.0)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return [[int(number) for number in row if scores[label, number] > 0] for label, row in enumerate(order)]
+
+
+def heaviest_hz(weights: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
+    """Of filters along frequency [bands, filters]: the centre [filters], in Hz, of the band with the highest weight.
+
+    Args:
+      weights: [bands, filters], of filters that lie on the lowest bands, as at the first of their positions.
+      centres_hz: [mel_bands], of the front end's bands, at least as many as the filters have.
+    """
+    return centres_hz[weights.argmax(axis=0)]

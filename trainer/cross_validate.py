@@ -12,6 +12,7 @@ trainings run in --processes workers, and CV then holds
   predictions.npz                 the predictions of all tracks, each by models that never saw it
   results.json, results.md        accuracies over folds and seeds and of the pooled predictions, the differences between
                                   models, both with 95 % intervals over groups (artists), the tracks most often wrong
+  report.html                     all of it as a page that needs no network, with what the filters have learned
 
 A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is
 kept, a training under way goes on from its last saved state. More models or seeds may be added to one in the same way.
@@ -46,6 +47,7 @@ from trainer import (
     train,
     training_job,
 )
+from trainer.audio_links import AudioLinks
 from trainer.cross_validation import CrossValidation, Run
 from trainer.fold_run import FoldRun
 from trainer.parts import count_folds
@@ -76,6 +78,12 @@ flags.DEFINE_integer(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a cross-validation", flag_values=FLAGS)
+flags.DEFINE_string(
+    "audio_dir",
+    None,
+    "of the tracks' audio, for links in the report; by default where preprocessing found it",
+    flag_values=FLAGS,
+)
 for _name in (*_TRAINING_FLAGS, *_HOW_TO_RUN):
     FLAGS[_name] = copy.deepcopy(train.FLAGS[_name])
 
@@ -85,6 +93,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=CV are needed (see --help)")
+    # A folder that is not there is told of now, not when all is trained.
+    AudioLinks(flag_values.data_dir, flag_values.audio_dir)
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
@@ -96,7 +106,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         _check_directory(asked, cv_dir, fold_runs)
         asked.save(cv_dir)
         _train(fold_runs, processes=flag_values.processes)
-        _finish(asked, manifest, cv_dir, fold_runs)
+        _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
 
 
 def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation:
@@ -194,8 +204,12 @@ def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
             ) from None
 
 
-def _finish(asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
+def _finish(
+    asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun], audio_dir: str | None
+) -> None:
     """Pools the predictions, writes the results and prints them."""
+    from trainer.cross_validation_report import write_report
+
     # As it was trained, whichever versions of the libraries are here now.
     job = TrainingJob.load(fold_runs[0].job_dir)
     tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
@@ -204,9 +218,9 @@ def _finish(asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs:
     found = cross_validation_results.results(asked, manifest, job, runs, pooled)
     pooled.save(cv_dir / cross_validation.POOLED_FILE)
     training_job.write_text(cv_dir / cross_validation.TABLE_FILE, cross_validation_tables.markdown(found))
-    # Last: where it is, the others are too.
     training_job.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"\n{cross_validation_tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
+    print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 
 
 if __name__ == "__main__":

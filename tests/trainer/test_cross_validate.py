@@ -63,6 +63,7 @@ def test_what_comes_out(unbroken, data):
     assert sorted(path.name for path in cv_dir.iterdir()) == [
         "cross_validation.json",
         "predictions.npz",
+        "report.html",
         "results.json",
         "results.md",
         "time",
@@ -79,7 +80,7 @@ def test_what_comes_out(unbroken, data):
     lines = said.splitlines()
     assert lines[0] == "6 of 6 trainings to do, 2 at a time, threads for each: 1"
     assert [line.split(":")[0] for line in lines[1:7]] == [f"{number} of 6" for number in range(1, 7)]
-    assert lines[-1] == f"results: {cv_dir}/results.md"
+    assert lines[-2:] == [f"results: {cv_dir}/results.md", f"report: {cv_dir}/report.html"]
 
 
 def test_each_run_is_a_training_of_its_own_fold(unbroken):
@@ -264,6 +265,7 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
         (["--data_dir={data}", "--job_dir={cv}", "--model=time,time"], r"different models, got 'time,time'"),
         (["--data_dir={data}", "--job_dir={cv}", "--model="], "--model must name different models"),
         (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be at least 1, got 0"),
+        (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"--audio_dir=.*: no such folder"),
         (["--data_dir={data}", "--job_dir={cv}", "more"], "unexpected argument 'more'"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/x"], "cannot be made: Not a directory"),
     ],

@@ -7,11 +7,16 @@ SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_in
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
 	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
 
-# make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [FOLDS=5] [FRESH=1]
+# make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
+# make cross-validation, with the same and [MODELS=all] [SEEDS=3] [EPOCHS=60]
 AUDIO ?=
 LABEL ?=
 GROUP ?=
 MODEL ?= black_box
+MODELS ?= all
+RECIPE ?= modern
+SEEDS ?= 1
+EPOCHS ?=
 FOLDS ?= 5
 FRESH ?=
 NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
@@ -19,14 +24,16 @@ DEMO := demo/$(NAME)
 AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
-.PHONY: help demo test test-slow test-engines lint clean
+.PHONY: help demo cross-validation data test test-slow test-engines lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
-	@echo "          MODEL=black_box|time|frequency|time_frequency   FOLDS=5   FRESH=1 to start over where a demo of other data was kept"
+	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init   RECIPE=modern|cbmi2016   FOLDS=5"
+	@echo "          FRESH=1 to start over where a demo of other data was kept"
+	@echo "make cross-validation      every fold tested on, the same variables and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"
@@ -43,19 +50,26 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-demo: $(VENV)/installed
+data: $(VENV)/installed
 ifeq ($(AUDIO),)
 	$(RUN) -m beam_preprocess.synthesize --output=$(DEMO)/audio
 endif
 	$(RUN) -m beam_preprocess --input='$(MUSIC)' --output=$(DEMO)/tfrecords --folds=$(FOLDS) \
 		$(if $(LABEL),--label_column='$(LABEL)') $(if $(GROUP),--group_column='$(GROUP)') $(if $(FRESH),--overwrite)
-	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/$(MODEL) --model=$(MODEL) --overwrite
+
+demo: data
+	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/$(MODEL) --model=$(MODEL) --recipe=$(RECIPE) --overwrite
 	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/$(MODEL)
 	@echo
 	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(AGAIN)"
 	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
 	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"
 	@echo "A list of tracks:    make demo AUDIO=tracks.csv LABEL=genre GROUP=artist"
+	@echo "Every fold tested:   make cross-validation$(AGAIN)"
+
+cross-validation: data
+	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_$(RECIPE) --model=$(MODELS) \
+		--seeds=$(SEEDS) --recipe=$(RECIPE) $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -m 'not slow'

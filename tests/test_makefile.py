@@ -27,6 +27,15 @@ def test_demo_of_a_list_passes_its_columns_and_keeps_apart_from_other_demos():
     assert "--output=demo/my_music_tracks_csv/tfrecords" in commands
 
 
+def test_a_cross_validation_reads_the_demos_data():
+    words = ["AUDIO=../tracks.csv", "LABEL=genre", "GROUP=artist", "RECIPE=cbmi2016", "SEEDS=3", "EPOCHS=60"]
+    commands = dry_run("cross-validation", *words)
+    assert commands.index("-m beam_preprocess --input='../tracks.csv'") < commands.index("-m trainer.cross_validate")
+    expected = "--job_dir=demo/tracks_csv/cross_validation_cbmi2016 --model=all --seeds=3 --recipe=cbmi2016 --epochs=60"
+    assert f"--data_dir=demo/tracks_csv/tfrecords {expected}" in " ".join(commands.split())
+    assert "--epochs" not in dry_run("cross-validation")
+
+
 def test_test_installs_the_test_tools_first():
     commands = dry_run("test")
     assert commands.index("-m venv") < commands.index("[test]") < commands.index("-m pytest")

@@ -57,7 +57,7 @@ def models(results: Mapping[str, Any]) -> str:
         "Tracks by the highest mean probability of their patches, or by majority vote. On the scales, from 0 to 100 %, "
         f"the grey mark is chance ({page.percent(chance)}). The last column is no result of this run: Pons, Lidy and "
         "Serra (2016), majority vote, 10 folds of the Ballroom data set, 8 dances that differ in tempo. Its numbers "
-        "cannot be compared with those of other data."
+        "are quoted second-hand, and cannot be compared with those of other data."
     )
     return page.section("Models", table + page.note(note))
 

@@ -138,8 +138,8 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
     if values[FRAMES] < 1 or len(values[LOG_MEL]) != expected:
         raise ValueError(f"log_mel of {values[FRAMES]} frames must hold {expected} bytes, got {len(values[LOG_MEL])}")
     return Record(
-        track_id=_to_text(values[TRACK_ID]),
-        group=_to_text(values[GROUP]),
+        track_id=to_text(values[TRACK_ID]),
+        group=to_text(values[GROUP]),
         label=values[LABEL],
         segment=values[SEGMENT],
         log_mel=np.frombuffer(values[LOG_MEL], DTYPES[dtype]).reshape(-1, mel_bands),
@@ -152,5 +152,6 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _to_text(data: bytes) -> str:
+def to_text(data: bytes) -> str:
+    """Inverse of `to_bytes`."""
     return data.decode("utf-8", "surrogateescape")

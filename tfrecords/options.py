@@ -20,7 +20,7 @@ class ReaderOptions:
         a directory to which the shards are copied when `load` is called, each under its checksum, so that no other
         content is ever taken for it: right for data on slow or shared disks; delete it to be rid of it.
       shuffle_bytes: how much stored data is shuffled as one, in bytes. Raise it where neighbouring batches are too
-        alike (few shards, sorted clips); lower it where memory is short: twice as much is in use at once.
+        alike (few shards, sorted clips); lower it where memory is short: about four times as much is in use at once.
         It decides the order of training, so keep it when a training goes on.
       ram_budget_bytes: bytes that tf.data may take for finished batches; 0 for TensorFlow's own limit, half of the
         host's memory. Raise it for batches of hundreds of megabytes.

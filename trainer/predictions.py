@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfrecords import example
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
 from tfrecords.reading import reading
@@ -53,7 +54,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
             probabilities.append(keras.ops.convert_to_numpy(model.predict_on_batch(patches)))
             labels.append(batch_labels)
-            track_ids.extend(name.decode("utf-8", "surrogateescape") for name in batch_track_ids)
+            track_ids.extend(map(example.to_text, batch_track_ids))
     return Predictions(
         probabilities=np.concatenate(probabilities).astype(np.float32),
         labels=np.concatenate(labels),

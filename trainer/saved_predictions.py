@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfrecords import example
 from tfrecords.command_line import UserError
 from trainer.metrics import Predictions
 from trainer.training_job import whole_file
@@ -86,9 +87,9 @@ class FoldPredictions:
 
 def to_bytes(texts: Iterable[str]) -> np.ndarray:
     """Texts as an array of UTF-8; names of files that are no UTF-8 keep their bytes."""
-    return np.array([text.encode("utf-8", "surrogateescape") for text in texts], np.bytes_)
+    return np.array([example.to_bytes(text) for text in texts], np.bytes_)
 
 
 def to_texts(array: np.ndarray) -> tuple[str, ...]:
     """Inverse of `to_bytes`."""
-    return tuple(data.decode("utf-8", "surrogateescape") for data in array.tolist())
+    return tuple(example.to_text(data) for data in array.tolist())

@@ -1,4 +1,5 @@
 import copy
+import html.parser
 import json
 
 import keras
@@ -39,6 +40,39 @@ def trained(tiny, tmp_path_factory):
     job_dir.mkdir()
     train.train(job_of(tiny.path), job_dir)
     return job_dir
+
+
+VOID = {"meta", "link", "img", "source", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """A report's tags and text; every element has to be closed by its own end tag."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self._open = [], "", []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="session", name="parse_page")
+def parse_page_fixture():
+    return Page
 
 
 def results_of(data, *, models, seeds=(0, 1), wrong=None):

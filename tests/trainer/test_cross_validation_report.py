@@ -1,4 +1,3 @@
-import html.parser
 import json
 import re
 import shutil
@@ -7,33 +6,6 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer.cross_validation_report import write_report
-
-VOID = {"meta", "link", "img", "source", "br"}
-
-
-class Page(html.parser.HTMLParser):
-    """Collects tags and text by section, and holds that every element is closed by its own end tag."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self._open = [], "", []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +16,8 @@ def text(cross_validated):
 
 
 @pytest.fixture(scope="module")
-def page(text):
-    return Page(text)
+def page(text, parse_page):
+    return parse_page(text)
 
 
 def section(text, title):
@@ -147,11 +119,11 @@ def test_the_worst_tracks_are_shown_and_linked_where_their_audio_is(text, page, 
     )
 
 
-def test_another_folder_of_audio(changed, tmp_path, three_folds):
+def test_another_folder_of_audio(changed, tmp_path, three_folds, parse_page):
     audio = tmp_path / "moved" / three_folds.records["fold_1"][0].track_id
     audio.parent.mkdir(parents=True)
     audio.write_bytes(b"")
-    links = Page(changed(only_black_box, audio_dir=str(tmp_path / "moved"))).all("a")
+    links = parse_page(changed(only_black_box, audio_dir=str(tmp_path / "moved"))).all("a")
     assert [link["href"] for link in links] == [audio.as_uri()]
 
 
@@ -165,7 +137,7 @@ def test_a_thousand_wrong_tracks_stay_a_page(changed):
     assert len(text) < 6e6
 
 
-def test_a_single_model_with_hostile_names_and_no_mistake(changed):
+def test_a_single_model_with_hostile_names_and_no_mistake(changed, parse_page):
     hostile = "<script>alert('1')</script> \udcff"
 
     def change(results):
@@ -174,7 +146,7 @@ def test_a_single_model_with_hostile_names_and_no_mistake(changed):
         results["data"] |= {"name": hostile, "grouped": False}
 
     text = changed(change)
-    page = Page(text)
+    page = parse_page(text)
     assert "<script" not in text and "<script>alert('1')</script> \\udcff" in page.text
     assert "Differences between models" not in text and "this very number" not in text and "Filters" not in text
     assert "None: every model recognised every track." in text and "tracks (no artists were given)" in text

@@ -38,7 +38,8 @@ def trained(tiny, tmp_path_factory):
     """Directory of a job trained on the tiny dataset; not to be changed by a test."""
     job_dir = tmp_path_factory.mktemp("trained") / "job"
     job_dir.mkdir()
-    train.train(job_of(tiny.path), job_dir)
+    # Few filters, for the reports draw each.
+    train.train(job_of(tiny.path, "--model_options=filters=4"), job_dir)
     return job_dir
 
 

@@ -20,6 +20,8 @@ from tfrecords.statistics import BandStatistics
 
 _FOREVER = int(tf.int64.max)
 _DEFAULTS = ReaderOptions()
+# Enough to bridge what a step varies in time; left to itself, tf.data keeps more and more.
+_READY_BATCHES = 8
 
 
 def load(
@@ -135,4 +137,4 @@ def _prefetched(dataset: tf.data.Dataset, chosen: ReaderOptions) -> tf.data.Data
     dataset = dataset.with_options(options)
     if chosen.device:
         return dataset.apply(tf.data.experimental.prefetch_to_device(chosen.device))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return dataset.prefetch(_READY_BATCHES)

@@ -6,8 +6,8 @@ The data are clips of noise in the default front end's shape. Every reader gives
 and over, in one process, in turn, from a warm cache of files; the medians of the rounds count. The raw scan counts
 the records of the same shards and parses nothing.
 
-Then, on ten times as many shards: the peak memory of a process that reads an epoch, against that on the shards once,
-and the time until a training that goes on in the middle of an epoch has its first batch.
+Then, on ten times as many shards: the peak memory of a process that reads an epoch, against that of one that reads the
+shards ten times over, and the time until a training that goes on in the middle of an epoch has its first batch.
 """
 
 import json
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PATCH_FRAMES = 80
 BATCH_SIZE = 256
 _TIMES = 10
+_MEMORY_ROUNDS = 3
 # So that the start of a stream weighs little; the usual reader takes long enough for one.
 _EPOCHS = 3
 _USUAL, _DISK, _CACHED, _SCAN, _TENSOR = "usual reader", "from disk", "in memory", "raw scan", "float32 tensor"
@@ -143,25 +144,25 @@ def tell_speed(found: dict[str, Callable[[], tuple["tf.data.Dataset", int]]], ro
 
 
 def tell_memory(once: Path, many: Path) -> None:
-    """Prints the peak memory of processes that read an epoch of each."""
-    peaks = [
-        processes.run_checked("-c", f"from benchmarks import read; read.consume({str(path)!r})", watch_memory=True)
-        for path in (once, many)
-    ]
-    one, other = (peak.peak_bytes / processes.MIB for peak in peaks)
+    """Prints the peak memory of processes that read as many batches of each, medians of some processes in turn."""
+    peaks: dict[Path, list[float]] = {once: [], many: []}
+    for _ in range(_MEMORY_ROUNDS):
+        for path, epochs in ((once, _TIMES), (many, 1)):
+            code = f"from benchmarks import read; read.consume({str(path)!r}, epochs={epochs})"
+            peaks[path].append(processes.run_checked("-c", code, watch_memory=True).peak_bytes / processes.MIB)
+    one, other = (statistics.median(values) for values in peaks.values())
     print(
         f"peak memory: {one:.0f} MiB, of {_TIMES} times the shards {other:.0f} MiB, "
         f"larger / smaller = {other / one:.2f}"
     )
 
 
-def consume(data_dir: str) -> None:
-    """Reads an epoch."""
+def consume(data_dir: str, *, epochs: int) -> None:
+    """Reads some epochs."""
     from tfrecords.dataset import load
 
-    for _ in load(
-        data_dir, batch_size=BATCH_SIZE, training=True, statistics=Manifest.load(data_dir).statistics([PART])
-    ):
+    statistics = Manifest.load(data_dir).statistics([PART])
+    for _ in load(data_dir, batch_size=BATCH_SIZE, training=True, statistics=statistics, epochs=epochs):
         pass
 
 

@@ -72,7 +72,7 @@ cross-validation: data
 		--seeds=$(SEEDS) --recipe=$(RECIPE) $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 
 test: $(VENV)/installed-test
-	$(RUN) -m pytest -m 'not slow'
+	$(RUN) -m pytest -m 'not slow' --numprocesses=2 --dist=worksteal
 
 test-slow: $(VENV)/installed-test
 	$(RUN) -m pytest -m slow

@@ -28,7 +28,16 @@ setuptools.setup(
         "tensorflow-io>=0.37.1",
     ],
     extras_require={
-        "test": ["apache-beam[gcp]", "hypothesis", "mypy", "pytest", "pyyaml", "ruff", "tensorflow-datasets>=4.9.10"],
+        "test": [
+            "apache-beam[gcp]",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "pyyaml",
+            "ruff",
+            "tensorflow-datasets>=4.9.10",
+        ],
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

@@ -45,7 +45,7 @@ class Reader:
 
     def rest_of_epoch(self, epoch: int, position: int) -> tf.data.Dataset:
         """What is left of `epoch` after so many records, which are not read."""
-        order = self._shuffled(tf.constant(epoch)).numpy()
+        order = self._order(epoch)
         passed, rest = seek([self.records[index] for index in order], position, self._group)
         return _read(tf.gather(tf.constant(self.files), order), tf.constant(passed, tf.int64), self._group).skip(rest)
 
@@ -55,8 +55,7 @@ class Reader:
         Raises:
           ShardError: a shard cannot be read, is torn or corrupt, or has other than its number of records.
         """
-        order = self._shuffled(tf.constant(epoch)).numpy().tolist()
-        shards = [(self.files[index], self.records[index]) for index in order]
+        shards = [(self.files[index], self.records[index]) for index in self._order(epoch)]
         passed, rest = seek([number for _, number in shards], position, self._group)
         for begin in range(0, len(shards), self._group):
             group = slice(begin, begin + self._group)
@@ -65,6 +64,11 @@ class Reader:
                     rest -= 1
                 else:
                     yield record
+
+    def _order(self, epoch: int) -> list[int]:
+        # Where there is another device, too: what is drawn must not depend on it.
+        with tf.device("/cpu:0"):
+            return self._shuffled(tf.constant(epoch, tf.int64)).numpy().tolist()
 
     def _shuffled(self, epoch: tf.Tensor) -> tf.Tensor:
         """Indices of the shards [files] int64."""
@@ -124,9 +128,12 @@ def _in_turn(shards: Sequence[tuple[str, int]], passed: Sequence[int]) -> Iterat
 
 def _whole(file: BinaryIO, path: str, number: int, *, skip: int) -> Iterator[bytes]:
     found = skip
-    for record in read_records(file, path, skip=skip):
-        found += 1
-        yield record
+    try:
+        for record in read_records(file, path, skip=skip):
+            found += 1
+            yield record
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
     if found != number:
         raise ShardError(f"{path}: has {found} records; the manifest says {number}")
 

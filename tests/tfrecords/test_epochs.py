@@ -1,11 +1,13 @@
+import errno
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecords import epochs
 from tfrecords.epochs import _GROUP, Reader, seek
-from tfrecords.shard import RecordWriter
+from tfrecords.shard import RecordWriter, ShardError
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,25 @@ def test_neighbours_come_from_different_shards_in_training_only(shards):
     in_order = list(Reader(*shards, None).epoch(tf.constant(0, tf.int64)).as_numpy_iterator())
     expected = [f"{index}/{record}".encode() for index, number in enumerate(shards[1]) for record in range(number)]
     assert in_order == expected
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_python_reads_the_same_records(shards, seed):
+    reader = Reader(*shards, seed)
+    whole = list(reader.epoch(tf.constant(2, tf.int64)).as_numpy_iterator())
+    for position in [*range(0, len(whole), 7), len(whole), len(whole) + 5]:
+        assert list(reader.iterate(2, position)) == whole[position:], position
+
+
+def test_a_disk_that_fails_is_named(shards, monkeypatch):
+    def broken(file, name, *, skip):
+        yield b"first"
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(epochs, "read_records", broken)
+    files, records = shards
+    with pytest.raises(ShardError, match=r"cannot be read: Input/output error"):
+        list(Reader(files, [max(1, number) for number in records], 0).iterate(0, 0))
 
 
 @pytest.mark.parametrize(

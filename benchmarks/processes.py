@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 MIB = 1 << 20
 _SAMPLE_EVERY_S = 0.05
@@ -22,6 +23,7 @@ _POLL_S = 0.002
 _PSS = re.compile(rb"^Pss:\s+(\d+) kB", re.MULTILINE)
 # Of /proc/<pid>/stat, counted after the command's name, which may hold blanks.
 _SESSION_FIELD = 3
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool], *,
 def run(
     *command: str, timeout_s: float | None = None, watch_memory: bool = False, address_space_bytes: int | None = None
 ) -> Finished:
-    """Runs `python COMMAND` to its end.
+    """Runs `python COMMAND` to its end. An exception ends it with all that it started, as do SIGTERM and SIGHUP.
 
     Args:
       command: the interpreter's arguments.
@@ -88,22 +90,44 @@ def run(
       address_space_bytes: what each of its processes may reserve; more fails as memory that is not there.
     """
     began = time.perf_counter()
-    process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if address_space_bytes is not None:
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
     timed_out = False
-    with PeakMemory(process.pid) if watch_memory else contextlib.nullcontext() as peak:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ended_by_exceptions())
+        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stack.callback(kill, process)
+        if address_space_bytes is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+        peak = stack.enter_context(PeakMemory(process.pid)) if watch_memory else None
         try:
             stdout, stderr = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             timed_out = True
             kill(process)
             stdout, stderr = process.communicate()
-        except BaseException:
-            kill(process)
-            raise
     seconds = time.perf_counter() - began
     return Finished(process.returncode, seconds, timed_out, peak.bytes if peak else 0, stdout, stderr)
+
+
+@contextlib.contextmanager
+def _ended_by_exceptions() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise SystemExit within the block, where they would leave other sessions' processes behind.
+
+    Signals that something else handles, or that are ignored (nohup), stay as they are; so do all in other threads than
+    the main one, which alone may set handlers.
+    """
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in _ENDING_SIGNALS if main and signal.getsignal(number) == signal.SIG_DFL]
+    try:
+        for number in taken:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run_checked(*command: str, watch_memory: bool = False) -> Finished:

@@ -10,13 +10,15 @@ difference's 95 % interval counts. A third set is the tempo set with its labels 
 both models must be at chance (within the 99 % interval), else the score itself leaks.
 
 DIR then holds results.json, results.md, and a folder of each set with its data and cross-validation. It must be empty
-or not there before. Exit status 1 if anything did not hold.
+or not there before. Exit status 1 if anything did not hold, 2 if something could not be run.
 """
 
 import csv
 import dataclasses
 import json
 import random
+import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,10 +146,8 @@ def write_shuffled(paths: Sequence[Path], listing: Path, *, seed: int) -> None:
 def _cross_validate(flag_values: flags.FlagValues, source: Path, folder: Path, name: str) -> dict[str, Any]:
     """What trainer.cross_validate has in its results.json."""
     data, trainings = folder / "data", folder / "cross_validation"
-    processes.run_checked(
-        "-m", "beam_preprocess", f"--input={source}", f"--output={data}", f"--folds={FOLDS}", f"--name={name}"
-    )
-    processes.run_checked(
+    _run("-m", "beam_preprocess", f"--input={source}", f"--output={data}", f"--folds={FOLDS}", f"--name={name}")
+    _run(
         "-m",
         "trainer.cross_validate",
         f"--data_dir={data}",
@@ -159,6 +159,14 @@ def _cross_validate(flag_values: flags.FlagValues, source: Path, folder: Path, n
         *_TRAINING,
     )
     return json.loads((trainings / "results.json").read_text("utf-8"))
+
+
+def _run(*command: str) -> None:
+    try:
+        processes.run_checked(*command)
+    except subprocess.CalledProcessError as error:
+        ended = f"ended by signal {-error.returncode}" if error.returncode < 0 else f"failed ({error.returncode})"
+        raise UserError(f"python {shlex.join(command)} {ended}; what it said is above") from None
 
 
 def scores_of(found: Mapping[str, Mapping[str, Any]]) -> list[Score]:

@@ -7,7 +7,8 @@ from typing import Any
 from tfrecords.plots import Spectrogram
 from trainer import page, report_sections
 
-# Pons, Lidy and Serra (2016): track accuracy in percent, mean and standard deviation over folds.
+# Pons, Lidy and Serra (2016), as quoted of it, not checked: track accuracy in percent, mean and standard deviation
+# over folds.
 PAPER = {
     "black_box": (87.25, 3.39),
     "time": (81.79, 4.72),
@@ -50,14 +51,14 @@ def models(results: Mapping[str, Any]) -> str:
         '<tr><th scope="col" class="text">Model</th>'
         + "".join(f'<th scope="col">{name}</th>' for name in ("Parameters", "Patches", "Tracks", "Tracks, by vote"))
         + '<th scope="col">Tracks</th><th scope="col" class="text scale-cell">95 % interval</th>'
-        '<th scope="col" class="elsewhere">as the paper reports it</th></tr>'
+        '<th scope="col" class="elsewhere">as quoted of the paper, not checked</th></tr>'
     )
     table = page.scroll(f"<table><thead>{head}</thead><tbody>\n{body}</tbody></table>", "Models")
     note = (
         "Tracks by the highest mean probability of their patches, or by majority vote. On the scales, from 0 to 100 %, "
         f"the grey mark is chance ({page.percent(chance)}). The last column is no result of this run: Pons, Lidy and "
         "Serra (2016), majority vote, 10 folds of the Ballroom data set, 8 dances that differ in tempo. Its numbers "
-        "are quoted second-hand, and cannot be compared with those of other data."
+        "were not checked against the paper, and cannot be compared with those of other data."
     )
     return page.section("Models", table + page.note(note))
 
@@ -88,9 +89,9 @@ def comparisons(results: Mapping[str, Any]) -> list[str]:
         ("Pair", "Difference", "95 % interval"), "".join(_pair_row(pair, reach) for pair in pairs), last=last
     )
     note = (
-        "Percentage points of track accuracy by which the first model is better, on the same tracks. An interval that "
-        f"leaves out 0 tells the two apart; it is a bootstrap over {_unit(results)}. Of equal models, one pair in "
-        "twenty would be told apart by chance."
+        "Percentage points of track accuracy by which the first model is better, on the same tracks. The interval is a "
+        f"bootstrap over {_unit(results)}, of these trained models: other trainings (seeds, folds) would vary the "
+        "difference further."
     )
     return [page.section("Differences between models", table + page.note(note))]
 

@@ -11,8 +11,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     """results.md: the models, every pair of them, and what they were made with."""
     several = [
         "",
-        "Differences of pooled track accuracy, paired on the same tracks. Each interval stands for itself: of many "
-        "pairs, some exclude 0 by chance.",
+        "Differences of pooled track accuracy, paired on the same tracks. The intervals are of these trained models: "
+        "other trainings (seeds, folds) would vary the differences further. Of many pairs, some exclude 0 by chance.",
         "",
         *_markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
     ]

@@ -116,8 +116,11 @@ class Recipe:
         """A training by this recipe in words, for a report."""
         rate = f"{self.optimizer}, learning rate {learning_rate:g}"
         if self.rises is not None:
-            rate += f", halved after more than {self.rises.to_halve} epochs of risen training loss"
-            end = f"until more than {self.rises.to_stop} such epochs"
+            rate += (
+                f", halved by the first new lowest training loss after more than {self.rises.to_halve} epochs above "
+                "the lowest"
+            )
+            end = f"ended by more than {self.rises.to_stop} above the lowest since the last halving"
         else:
             rate += " falling to 0 along a cosine"
             end = f"until {patience} epochs bring nothing better"

@@ -1,6 +1,9 @@
+import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +46,46 @@ def test_kill_leaves_none_of_the_group():
         time.sleep(0.05)
     assert list(processes.session_processes(process.pid)) == []
     process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_who_runs_it_ends_it_with_its_children(tmp_path, number):
+    grandchild = f"import subprocess, sys; subprocess.call([sys.executable, '-c', {FOREVER!r}])"
+    # Its session is known by the number of the process at its head.
+    child = f"import os, pathlib; pathlib.Path('begun').write_text(f'{{os.getpid():9}}'); {grandchild}"
+    runner = f"from benchmarks import processes; processes.run_checked('-c', {child!r})"
+    begun, root = tmp_path / "begun", str(Path(processes.__file__).parents[1])
+    process = subprocess.Popen([sys.executable, "-c", runner], cwd=tmp_path, env=os.environ | {"PYTHONPATH": root})
+    try:
+        assert until(lambda: begun.exists() and begun.stat().st_size == 9)
+        session = int(begun.read_text())
+        assert until(lambda: len(list(processes.session_processes(session))) == 2)
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+        assert until(lambda: not list(processes.session_processes(session)))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(condition):
+    """Whether it came to hold."""
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_signals_are_handled_as_before_afterwards():
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        program = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+        assert processes.run("-c", program).stdout == "True\n"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_memory_that_may_not_be_reserved():

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tools import musical_motivation
 from tools.musical_motivation import Score, at_chance, contrasts, markdown, scores_of, write_shuffled
@@ -142,6 +143,20 @@ def test_an_output_that_is_taken_is_left_alone(tmp_path, without_trainings, take
     with pytest.raises(UserError, match="must be an empty directory, or not be there yet"):
         musical_motivation.main(values_of(f"--output={output}"), [])
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+def test_a_command_that_fails_is_one_clear_line_after_what_it_said(tmp_path, monkeypatch, capfd):
+    sources = {"tempo": tmp_path / "nowhere"}
+    monkeypatch.setattr(musical_motivation, "_make_sources", lambda values, output: sources)
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(
+            musical_motivation.main, musical_motivation.FLAGS, usage="", argv=["tool", f"--output={tmp_path}/out"]
+        )
+    assert ended.value.code == 2
+    said = capfd.readouterr().err
+    assert "nowhere" in said and "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: python -m beam_preprocess --input=")
+    assert said.endswith(" failed (2); what it said is above\n")
 
 
 @pytest.mark.slow

@@ -76,24 +76,30 @@ def parse_page_fixture():
     return Page
 
 
-def results_of(data, *, models, seeds=(0, 1), wrong=None):
-    """results.json by hand: guesses that are wrong for every second track, or for the tracks numbered."""
-    ids = [record.track_id for part in data.manifest.parts for record in data.records[part]]
-    labels = np.array([record.label for part in data.manifest.parts for record in data.records[part]], np.int32)
-    names = data.manifest.labels
-    wrong = list(range(0, len(ids), 2)) if wrong is None else wrong
-    guesses = labels.copy()
-    guesses[wrong] = (labels[wrong] + 1) % len(names)
+def model_of(guesses, labels, ids, names):
+    """A model of results.json, from its guesses."""
     summary = metrics.summarize(metrics.Predictions(np.eye(len(names), dtype=np.float32)[guesses], labels, ids, names))
-    accuracy, votes = summary["track_accuracy_mean"], len(models) * len(seeds)
+    accuracy = summary["track_accuracy_mean"]
     spread = {"mean": accuracy, "std": 0.05}
-    model = {
+    return {
         "parameters": 12345,
         **dict.fromkeys(("patch_accuracy", "track_accuracy", "track_accuracy_vote"), spread),
         "pooled": {"track_accuracy": accuracy, "interval": [accuracy - 0.1, accuracy + 0.1], "per_seed": [accuracy]},
         **{name: summary[name] for name in ("confusion_matrix", "per_label")},
         "runs": [],
     }
+
+
+def results_of(data, *, wrong_every, seeds=(0, 1)):
+    """results.json by hand; wrong_every: model -> it is wrong for every so manieth track, by a genre of its own."""
+    ids = [record.track_id for part in data.manifest.parts for record in data.records[part]]
+    labels = np.array([record.label for part in data.manifest.parts for record in data.records[part]], np.int32)
+    names, models = data.manifest.labels, list(wrong_every)
+    guesses = np.tile(labels, (len(models), 1))
+    for number, every in enumerate(wrong_every.values()):
+        guesses[number, ::every] = (labels[::every] + 1 + number % 2) % len(names)
+    wrong = (guesses != labels).mean(axis=0)
+    worst_first = [int(number) for number in np.argsort(-wrong, kind="stable") if wrong[number]]
     pairs = [(one, other) for number, one in enumerate(models) for other in models[number + 1 :]]
     return {
         "data": {
@@ -111,7 +117,7 @@ def results_of(data, *, models, seeds=(0, 1), wrong=None):
         "training": {"described": "Adam", "patch_frames": 80, "augment": "gain_db=3", "versions": {"keras": "3"}},
         "seeds": list(seeds),
         "warnings": [],
-        "models": dict.fromkeys(models, model),
+        "models": {name: model_of(own, labels, ids, names) for name, own in zip(models, guesses, strict=True)},
         "comparisons": [
             {"one": one, "other": other, "difference": -0.052, "interval": [-0.113, 0.024]} for one, other in pairs
         ],
@@ -119,17 +125,15 @@ def results_of(data, *, models, seeds=(0, 1), wrong=None):
             {
                 "track_id": ids[number],
                 "label": names[labels[number]],
-                "wrong": 1.0,
-                "predicted": {names[guesses[number]]: votes},
+                "wrong": float(wrong[number]),
+                "predicted": {
+                    names[guess]: len(seeds) * int(count)
+                    for guess, count in zip(*np.unique(guesses[:, number], return_counts=True), strict=True)
+                },
             }
-            for number in wrong
+            for number in worst_first
         ],
     }
-
-
-@pytest.fixture(scope="session", name="results_of")
-def results_of_fixture():
-    return results_of
 
 
 @pytest.fixture(scope="session")
@@ -146,14 +150,15 @@ def three_folds(write_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cross_validated(three_folds, tmp_path_factory):
-    """Directory of a cross-validation of three models, with those that the report reads; not to be changed."""
+    """Directory of a cross-validation of three models, the second the best; not to be changed."""
     cv_dir = tmp_path_factory.mktemp("cross-validated")
-    names = ("black_box", "time", "time_frequency")
-    for name in names:
+    wrong_every = {"black_box": 2, "time": 4, "time_frequency": 3}
+    for name in wrong_every:
         job_dir = cv_dir / name / "seed_0" / "fold_0"
         job_dir.mkdir(parents=True)
         job_of(three_folds.path, f"--model={name}", "--test_fold=0").save(job_dir)
         keras.utils.set_random_seed(0)
-        models.create(name, num_classes=3, input_shape=(80, 40, 1)).save(job_dir / "best.keras")
-    (cv_dir / "results.json").write_text(json.dumps(results_of(three_folds, models=names)))
+        # Few filters, for the report draws each.
+        models.create(name, num_classes=3, input_shape=(80, 40, 1), filters=4).save(job_dir / "best.keras")
+    (cv_dir / "results.json").write_text(json.dumps(results_of(three_folds, wrong_every=wrong_every)))
     return cv_dir

@@ -61,6 +61,9 @@ def test_markdown(results):
         "| black_box | 3,275,312 | 51.2 ± 4.6 % | 60.0 ± 10.0 % | 62.3 % | 55.0 to 69.0 % |",
         "| time | 7,336 | 51.2 ± 4.6 % | 60.0 ± 10.0 % | 50.0 % | 40.0 to 60.0 % |",
     ]
+    assert "of these trained models: other trainings (seeds, folds) would vary the differences further" in "".join(
+        lines
+    )
     assert "| black_box - time | +12.3 | +1.0 to +20.0 | yes |" in lines
     assert "| black_box - frequency | +0.0 | +0.0 to +0.0 | no |" in lines
     assert "| time - frequency | -25.0 | -30.0 to +0.1 | no |" in lines

@@ -115,7 +115,7 @@ def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny
     summary = evaluate.evaluate(job_dir, tmp_path)
     assert (summary["recipe"], scored[1]["recipe"]) == ("cbmi2016", "modern")
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "cbmi2016: SGD, learning rate 0.01, halved after more than 20 epochs of risen training loss" in page
+    assert "cbmi2016: SGD, learning rate 0.01, halved by the first new lowest training loss after more than 20" in page
     assert 'Model</th><td class="text">time, filter_frames 60, filters 32</td>' in page
     assert 'Augmentation</th><td class="text">gain_db 3, time_masks 2</td>' in page
     # The first epoch of the highest validation accuracy, not the last, of the lowest loss.

@@ -106,8 +106,9 @@ def test_numbers_of_the_paper():
 def test_a_report_can_say_what_was_done():
     said = PAPER.described(learning_rate=0.01, batch_size=10, epochs=500, patience=None)
     assert said == (
-        "cbmi2016: SGD, learning rate 0.01, halved after more than 20 epochs of risen training loss; batch 10; "
-        "at most 500 epochs, until more than 40 such epochs; highest validation accuracy kept"
+        "cbmi2016: SGD, learning rate 0.01, halved by the first new lowest training loss after more than 20 epochs "
+        "above the lowest; batch 10; at most 500 epochs, ended by more than 40 above the lowest since the last "
+        "halving; highest validation accuracy kept"
     )
     said = MODERN.described(learning_rate=1e-3, batch_size=64, epochs=40, patience=8)
     assert said == (

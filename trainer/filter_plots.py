@@ -1,7 +1,7 @@
 """Pictures of what a model's filters have learned, as PNG bytes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,7 +181,7 @@ def _title(axes: Axes, cell: _Cell, left: str, right: str, style: Style) -> None
     axes.text(cell.left + _WIDTH_IN, top, right, fontsize=6.5, ha="right", color=style.ink, alpha=0.75)
 
 
-def _tick_labels(axes: Axes, cell: _Cell, places: Sequence[float], texts: Sequence[str], style: Style) -> None:
+def _tick_labels(axes: Axes, cell: _Cell, places: Iterable[float], texts: Sequence[str], style: Style) -> None:
     for place, text in zip(places, texts, strict=True):
         axes.text(place, cell.bottom - 0.06, text, fontsize=6.5, ha="center", va="top", color=style.ink)
 

@@ -1,13 +1,14 @@
 """Pictures of what a model's filters have learned, as PNG bytes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
 from trainer.filters import FASTEST_BPM, SLOWEST_BPM, Rhythms
@@ -45,8 +46,8 @@ def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) 
         _title(axes, cell, tempo_name(rhythms.tempo_bpm[number]), f"#{number} · {rhythms.share[number]:.0%}", style)
         _draw_tempos(axes, cell.lower(0.46), rhythms, int(number), style)
         if cell.last:
-            places = [cell.left + _WIDTH_IN * _tempo_share(bpm) for bpm in _TICKS_BPM]
-            _tick_labels(axes, cell, places, list(map(str, _TICKS_BPM)), style)
+            ticks = _ticks_bpm(rhythms)
+            _tick_labels(axes, cell, _tempo_places(ticks, cell.left, rhythms), [f"{bpm:.0f}" for bpm in ticks], style)
     return png(figure)
 
 
@@ -180,7 +181,7 @@ def _title(axes: Axes, cell: _Cell, left: str, right: str, style: Style) -> None
     axes.text(cell.left + _WIDTH_IN, top, right, fontsize=6.5, ha="right", color=style.ink, alpha=0.75)
 
 
-def _tick_labels(axes: Axes, cell: _Cell, places: Sequence[float], texts: Sequence[str], style: Style) -> None:
+def _tick_labels(axes: Axes, cell: _Cell, places: Iterable[float], texts: Sequence[str], style: Style) -> None:
     for place, text in zip(places, texts, strict=True):
         axes.text(place, cell.bottom - 0.06, text, fontsize=6.5, ha="center", va="top", color=style.ink)
 
@@ -201,21 +202,27 @@ def _at_most_one(values: np.ndarray) -> np.ndarray:
     return values / largest if largest > 0 else values
 
 
-def _tempo_share(bpm: float) -> float:
-    return (bpm - SLOWEST_BPM) / (FASTEST_BPM - SLOWEST_BPM)
+def _tempo_places(bpm: ArrayLike, left: float, rhythms: Rhythms) -> np.ndarray:
+    """Where tempos lie across a picture, whose edges are those of the grid."""
+    slowest, fastest = rhythms.grid_bpm[[0, -1]]
+    return left + _WIDTH_IN * (np.asarray(bpm) - slowest) / (fastest - slowest)
+
+
+def _ticks_bpm(rhythms: Rhythms) -> list[float]:
+    return [bpm for bpm in _TICKS_BPM if bpm <= rhythms.grid_bpm[-1]]
 
 
 def _draw_tempos(axes: Axes, box: _Box, rhythms: Rhythms, number: int, style: Style) -> None:
     more, _ = _pair(style)
     heights, tempo, top = rhythms.magnitudes[:, number], rhythms.tempo_bpm[number], box.bottom + box.height
-    near = (max(tempo - rhythms.width_bpm / 2, SLOWEST_BPM), min(tempo + rhythms.width_bpm / 2, FASTEST_BPM))
-    left, right, at = (box.left + _WIDTH_IN * _tempo_share(bpm) for bpm in (*near, tempo))
+    near = np.clip([tempo - rhythms.width_bpm / 2, tempo + rhythms.width_bpm / 2], *rhythms.grid_bpm[[0, -1]])
+    left, right, at = _tempo_places([*near, tempo], box.left, rhythms)
     axes.fill_between([left, right], box.bottom, top, color=more, alpha=0.22, linewidth=0)
     y = box.bottom + _at_most_one(heights) * 0.93 * box.height
-    axes.plot(np.linspace(box.left, box.left + _WIDTH_IN, len(heights)), y, color=style.ink, linewidth=0.9)
+    axes.plot(_tempo_places(rhythms.grid_bpm, box.left, rhythms), y, color=style.ink, linewidth=0.9)
     axes.vlines(at, box.bottom, top, color=more, linewidth=1.4)
     axes.hlines(box.bottom, box.left, box.left + _WIDTH_IN, color=style.faint, linewidth=0.8)
-    ticks = [box.left + _WIDTH_IN * _tempo_share(bpm) for bpm in _TICKS_BPM]
+    ticks = _tempo_places(_ticks_bpm(rhythms), box.left, rhythms)
     axes.vlines(ticks, box.bottom, box.bottom + 0.03, color=style.ink, linewidth=0.6)
 
 

@@ -54,12 +54,21 @@ def filter_sections(
     """
     sections = []
     for bank in filters.filter_banks(model):
-        if bank.kind != filters.BOTH:
+        if bank.kind == filters.FREQUENCY or (bank.kind == filters.TIME and _has_tempos(job)):
             drawn = _rhythms(job, bank) if bank.kind == filters.TIME else _envelopes(job, bank)
             activity = filters.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
             sections.append(page.section(f"{drawn.title}{run}", drawn.picture + page.note(drawn.note)))
             sections.append(_activity_section(job, bank, drawn, activity, parts, run))
     return sections
+
+
+def _frames_per_s(job: TrainingJob) -> float:
+    return FrontEndConfig(**job.front_end).frames_per_s
+
+
+def _has_tempos(job: TrainingJob) -> bool:
+    """Whether frames are close enough to tell any tempo."""
+    return filters.fastest_bpm(_frames_per_s(job)) > filters.SLOWEST_BPM
 
 
 def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -72,16 +81,17 @@ def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[
 
 
 def _rhythms(job: TrainingJob, bank: FilterBank) -> _Drawn:
-    frames_per_s = FrontEndConfig(**job.front_end).frames_per_s
+    frames_per_s = _frames_per_s(job)
     weights = bank.weights[:, 0]
     found = filters.rhythms(weights, frames_per_s)
     frames, number = weights.shape
-    noise = (filters.FASTEST_BPM - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
+    fastest = filters.fastest_bpm(frames_per_s)
+    noise = (fastest - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
     text = f"{page.count(number, 'filter')} along time with the tempo that each answers to most"
     note = (
         f"Each filter is {frames} frames ({frames / frames_per_s:.2f} s) long and one band high. "
         "Above: its weights over time, each to its own scale. Below: how strongly it answers to a pulse of "
-        f"{filters.SLOWEST_BPM:.0f} to {filters.FASTEST_BPM:.0f} beats a minute; the line is the peak, the shade the "
+        f"{filters.SLOWEST_BPM:.0f} to {fastest:.0f} beats a minute; the line is the peak, the shade the "
         f"{found.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
         f"how much of its power lies in that range ({100 * noise:.0f} % for noise, as before training)."
     )

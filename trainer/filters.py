@@ -4,16 +4,16 @@ the genres that each of them answers to.
 The paper's own question (Pons, Lidy and Serra, 2016): whether filters of such shapes learn musical concepts.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-TIME, FREQUENCY, BOTH = "time", "frequency", "both"
+TIME, FREQUENCY, BOTH, NEITHER = "time", "frequency", "both", "neither"
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
-# Points of the padded Fourier transform: steps of 0.6 bpm at 43.07 frames/s, far below what a filter can resolve.
-_TRANSFORM_POINTS = 4096
+_STEP_BPM = 0.6  # At most, of the tempos: far below what a filter of the paper's lengths can resolve.
 # Width at half power of a rectangular window's main lobe, in units of 1 / duration (Harris 1978, table 1).
 _HALF_POWER_WIDTH = 0.89
 
@@ -24,7 +24,8 @@ class FilterBank:
 
     Attributes:
       layer: the convolution's name.
-      kind: TIME, filters one band high; FREQUENCY, one frame long; BOTH, larger than one in both directions.
+      kind: TIME, filters one band high; FREQUENCY, one frame long; BOTH, larger than one in both directions; NEITHER,
+        a single weight.
       weights: [frames, mel_bands, filters] float32.
     """
 
@@ -38,7 +39,7 @@ class Rhythms:
     """How filters along time answer to pulses of every tempo.
 
     Attributes:
-      grid_bpm: [tempos] beats a minute, SLOWEST_BPM to FASTEST_BPM.
+      grid_bpm: [tempos] beats a minute in even steps, SLOWEST_BPM to `fastest_bpm` of the frame rate.
       magnitudes: [tempos, filters], of the Fourier transform.
       tempo_bpm: [filters] where each magnitude is highest.
       share: [filters] of the power of all frequencies, which lies within the grid's tempos; a filter of noise has
@@ -59,36 +60,45 @@ def filter_banks(model: keras.Model) -> list[FilterBank]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 1:
             weights = keras.ops.convert_to_numpy(layer.kernel)[:, :, 0, :].astype(np.float32)
-            kind = TIME if weights.shape[1] == 1 else FREQUENCY if weights.shape[0] == 1 else BOTH
+            long, high = (size > 1 for size in weights.shape[:2])
+            kind = (BOTH if high else TIME) if long else (FREQUENCY if high else NEITHER)
             banks.append(FilterBank(layer.name, kind, weights))
     return banks
 
 
+def fastest_bpm(frames_per_s: float) -> float:
+    """The fastest tempo that is looked for: FASTEST_BPM, or half the frame rate where that is slower."""
+    return min(FASTEST_BPM, 60 * frames_per_s / 2)
+
+
 def rhythms(weights: np.ndarray, frames_per_s: float) -> Rhythms:
-    """The tempo that each filter along time answers to most, between SLOWEST_BPM and FASTEST_BPM.
+    """The tempo that each filter along time answers to most, between SLOWEST_BPM and `fastest_bpm`.
 
     The magnitude of a filter's Fourier transform, its mean removed, is its answer to a pulse of that frequency. A
     filter is short, so the answer is coarse: the main lobe of one of 60 frames (1.39 s at 43.07 frames/s) is
     0.89 / 1.39 s = 0.64 Hz = 38 bpm wide at half power, 86 bpm from zero to zero, and tempos below 43 bpm are less
-    than one period. The peak between two points of the padded transform is the parabola's through the three highest.
+    than one period. The peak between two tempos of the grid is the parabola's through the three highest.
 
     Args:
       weights: [frames, filters], at least 2 frames.
-      frames_per_s: of the front end.
+      frames_per_s: of the front end; more than 1, for half of that is SLOWEST_BPM.
     """
-    frames = len(weights)
+    frames, fastest = len(weights), fastest_bpm(frames_per_s)
     centred = weights.astype(np.float64) - weights.mean(axis=0, dtype=np.float64)
-    points = max(_TRANSFORM_POINTS, frames)
-    magnitudes = np.abs(np.fft.rfft(centred, points, axis=0))
-    bpm = 60 * np.fft.rfftfreq(points, 1 / frames_per_s)
-    inside = (bpm >= SLOWEST_BPM) & (bpm <= FASTEST_BPM)
+    step = min(_STEP_BPM, 60 * frames_per_s / frames)
+    grid = np.linspace(SLOWEST_BPM, fastest, max(3, math.ceil((fastest - SLOWEST_BPM) / step) + 1))
+    # The transform at these tempos alone: of all frequencies, a high frame rate would have millions.
+    angles = 2 * np.pi * np.outer(grid / 60, np.arange(frames) / frames_per_s)
+    magnitudes = np.hypot(np.cos(angles) @ centred, np.sin(angles) @ centred)
+    # Parseval: all power, from 0 to half the frame rate.
+    whole = 60 * frames_per_s / 2 * np.square(centred).sum(axis=0)
     power = np.square(magnitudes)
-    grid, heights = bpm[inside], magnitudes[inside]
+    within = (grid[1] - grid[0]) * (power.sum(axis=0) - (power[0] + power[-1]) / 2)
     return Rhythms(
         grid_bpm=grid,
-        magnitudes=heights,
-        tempo_bpm=_peaks(grid, heights),
-        share=power[inside].sum(axis=0) / np.maximum(power.sum(axis=0), np.finfo(np.float64).tiny),
+        magnitudes=magnitudes,
+        tempo_bpm=_peaks(grid, magnitudes),
+        share=within / np.maximum(whole, np.finfo(np.float64).tiny),
         width_bpm=60 * _HALF_POWER_WIDTH * frames_per_s / frames,
     )
 
@@ -122,7 +132,7 @@ def genre_activity(
       [labels, filters] float64, means over the genre's patches; NaN where a genre has no patch.
     """
     convolution = model.get_layer(bank.layer)
-    pooled_axes = {TIME: (2,), FREQUENCY: (1,), BOTH: (1, 2)}[bank.kind]
+    pooled_axes = {TIME: (2,), FREQUENCY: (1,)}.get(bank.kind, (1, 2))
     sums, counts = np.zeros((num_labels, bank.weights.shape[2])), np.zeros((num_labels, 1))
     for patches, labels in batches:
         strongest = keras.ops.max(convolution(patches), axis=pooled_axes, keepdims=True)

@@ -68,3 +68,55 @@ def test_tempos_in_words(bpm, words):
 
 def test_frequencies_in_words():
     assert [filter_plots.hz_name(hz) for hz in (81.2, 999.4, 1250.0)] == ["81 Hz", "999 Hz", "1.2 kHz"]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The pictures drawn, before they become files."""
+    drawn = []
+    monkeypatch.setattr(filter_plots, "png", lambda figure: drawn.append(figure) or b"")
+    return drawn
+
+
+def vertical_at(axes):
+    """Where lines go straight up over the lower half of the first small picture."""
+    segments = [path for lines in axes.collections for path in getattr(lines, "get_segments", list)()]
+    return [start[0] for start, end in segments if start[0] == end[0] and end[1] - start[1] > 0.3]
+
+
+@pytest.mark.parametrize(("frames_per_s", "bpm", "share"), [(FRAMES_PER_S, 120, 90 / 270), (6.0, 120, 90 / 150)])
+def test_curve_and_marker_are_at_the_filters_tempo(figures, frames_per_s, bpm, share):
+    weights = np.cos(2 * np.pi * bpm / 60 * np.arange(200) / frames_per_s)[:, np.newaxis]
+    filter_plots.rhythm_grid(weights, filters.rhythms(weights, frames_per_s))
+    (axes,) = figures[0].axes
+    over_time, curve = (line.get_xydata() for line in axes.lines)
+    left, right = over_time[[0, -1], 0]
+    assert curve[[0, -1], 0] == pytest.approx([left, right])
+    at = left + share * (right - left)
+    assert curve[curve[:, 1].argmax(), 0] == pytest.approx(at, abs=0.01)
+    assert vertical_at(axes) == pytest.approx([at], abs=0.01)
+    ticks = [text.get_text() for text in axes.texts if text.get_text().isdecimal()]
+    assert ticks == ["60", "120", "180", "240"][: 4 if frames_per_s > 10 else 3]
+
+
+def test_each_envelope_is_its_own_filter(figures):
+    weights = np.zeros((8, 2))
+    weights[6, 0], weights[1, 1] = 1, -1
+    weights[2, 1] = 0.5
+    filter_plots.envelope_grid(weights, np.linspace(80, 5000, 8), ["high", "low"])
+    (axes,) = figures[0].axes
+    titles = [text.get_text() for text in axes.texts if text.get_text() in ("high", "low")]
+    assert titles == ["low", "high"]
+    for line, number in zip(axes.lines, (1, 0), strict=True):
+        heights = line.get_ydata() - line.get_ydata()[0]
+        assert heights / np.abs(heights).max() == pytest.approx(weights[:, number] / np.abs(weights[:, number]).max())
+
+
+def test_columns_of_the_heat_map_are_those_of_their_names(figures):
+    scores = np.array([[-1.0, 0.0, 1.0], [2.0, -2.0, 0.5]])
+    filter_plots.activity_map(scores, ["blues", "jazz"], ["a", "b", "c"], [[2], [0]], style=LIGHT)
+    axes = figures[0].axes[0]
+    assert np.array_equal(axes.images[0].get_array(), scores)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["blues", "jazz"]
+    assert axes.collections[0].get_offsets().tolist() == [[2, 0], [0, 1]]

@@ -1,9 +1,10 @@
 import dataclasses
 
 import keras
+import numpy as np
 
 from tfrecords.manifest import FILE_NAME
-from trainer import filter_sections, models
+from trainer import filter_plots, filter_sections, filters, models
 from trainer.predictions import load_model
 from trainer.training_job import TrainingJob
 
@@ -49,3 +50,29 @@ def test_a_genre_without_patches_is_left_out(tiny, tmp_path, write_dataset, job_
     (data.path / FILE_NAME).write_text(manifest.to_json(), "utf-8")
     found = sections("time", data, job_of, job_data=tiny)
     assert "the most active are blues: none" in found[1] and "jazz" not in found[1]
+
+
+def test_columns_of_the_heat_map_are_the_filters_that_their_labels_name(trained, tiny, monkeypatch):
+    activity = np.array([[4.0, 1.0, 1.0, 2.0], [1.0, 5.0, 2.0, 3.0], [1.0, 2.0, 9.0, 1.0]])
+    drawn = {}
+
+    def activity_map(scores, genres, columns, marks, *, style):
+        drawn.update(scores=scores, columns=columns, marks=marks)
+        return filter_plots.rhythm_grid(np.zeros((2, 1)), filters.rhythms(np.zeros((2, 1)), 40.0), style=style)
+
+    monkeypatch.setattr(filters, "genre_activity", lambda *arguments: activity)
+    monkeypatch.setattr(filter_plots, "activity_map", activity_map)
+    filter_sections.filter_sections(TrainingJob.load(trained), load_model(trained), str(tiny.path), ("test",))
+    numbers = [int(column.rpartition("#")[2]) for column in drawn["columns"]]
+    # Else the order of the filters would be that of the columns anyway.
+    assert sorted(numbers) == [0, 1, 2, 3] != numbers
+    assert np.allclose(drawn["scores"], filters.standardized(activity)[:, numbers])
+    assert [numbers[own[0]] for own in drawn["marks"]] == [0, 1, 2]
+
+
+def test_a_low_frame_rate_has_a_share_of_noise_below_all_and_a_lower_one_no_tempos(trained, tiny, monkeypatch):
+    job, model = TrainingJob.load(trained), load_model(trained)
+    for rate, words in ((8.0, "30 to 240 beats a minute"), (1.0, None)):
+        monkeypatch.setattr(filter_sections, "_frames_per_s", lambda job, rate=rate: rate)
+        found = filter_sections.filter_sections(job, model, str(tiny.path), ("test",))
+        assert (not found) if words is None else (words in found[0] and "88 % for noise" in found[0])

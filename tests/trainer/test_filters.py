@@ -108,3 +108,28 @@ def test_a_silent_filter_tells_no_genre():
 def test_the_heaviest_band_in_hz():
     weights = np.array([[0.1, -3.0], [0.3, 0.0], [-0.9, 0.2]])
     assert filters.heaviest_hz(weights, np.array([100.0, 200.0, 300.0, 400.0])).tolist() == [200, 300]
+
+
+@pytest.mark.parametrize("hop", [1, 2, 4, 8, 512, 2205, 8820])
+def test_tempos_at_any_frame_rate(hop):
+    rate = 22050 / hop
+    weights = np.random.default_rng(0).normal(size=(60, 3))
+    found = filters.rhythms(weights, rate)
+    assert np.diff(found.grid_bpm).max() <= 0.7
+    assert found.grid_bpm[0] == 30 and found.grid_bpm[-1] == pytest.approx(min(300, 30 * rate))
+    assert np.isfinite(found.tempo_bpm).all() and (found.share <= 1).all()
+    # The transform of all frequencies, where it is small enough, says the same.
+    if hop >= 512:
+        centred = weights - weights.mean(axis=0)
+        power = np.square(np.abs(np.fft.rfft(centred, 1 << 16, axis=0)))
+        bpm = 60 * np.fft.rfftfreq(1 << 16, 1 / rate)
+        inside = (bpm >= 30) & (bpm <= 300)
+        assert found.share == pytest.approx(power[inside].sum(axis=0) / power.sum(axis=0), abs=2e-3)
+        assert found.tempo_bpm == pytest.approx(bpm[inside][power[inside].argmax(axis=0)], abs=0.1)
+
+
+def test_a_single_weight_is_along_neither_direction():
+    for name, option in (("frequency", "filter_bands"), ("time", "filter_frames")):
+        network = models.create(name, num_classes=3, input_shape=(80, 40, 1), filters=2, **{option: 1})
+        (bank,) = filters.filter_banks(network)
+        assert bank.kind == filters.NEITHER

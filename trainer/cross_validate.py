@@ -99,11 +99,11 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
     fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
-    _make_dir(cv_dir)
+    training_job.make_dir(cv_dir, "job_dir")
     with training_job.claimed(cv_dir):
+        _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         if flag_values.overwrite:
             cross_validation.clear(cv_dir)
-        _check_directory(asked, cv_dir, fold_runs)
         asked.save(cv_dir)
         _train(fold_runs, processes=flag_values.processes)
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
@@ -161,21 +161,16 @@ def make_job(flag_values: flags.FlagValues, run: Run) -> TrainingJob:
     return train.make_job(values)
 
 
-def _make_dir(cv_dir: Path) -> None:
-    try:
-        cv_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--job_dir={cv_dir} cannot be made: {error.strerror}") from None
-
-
-def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
-    """Raises UserError when the directory holds something else."""
+def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun], *, overwrite: bool) -> None:
+    """Raises UserError when the directory holds something else; all of a cross-validation may be overwritten."""
     if (cv_dir / training_job.CONFIG_FILE).exists():
         raise UserError(f"{cv_dir} holds a training job; choose another --job_dir")
-    if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
-        asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
-    for each in fold_runs:
-        each.check_directory()
+    if not overwrite:
+        if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
+            asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
+        for each in fold_runs:
+            each.check_directory()
+    cross_validation.check_own_files(cv_dir)
 
 
 def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:

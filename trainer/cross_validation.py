@@ -18,6 +18,7 @@ POOLED_FILE = PREDICTIONS_FILE
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.md"
 REPORT_FILE = training_job.REPORT_FILE
+_OUTCOMES = (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +115,19 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {name: value}
 
 
+def check_own_files(cv_dir: Path) -> None:
+    """Raises UserError where results lie beside no cross-validation: they are something else's."""
+    if (cv_dir / CROSS_VALIDATION_FILE).exists():
+        return
+    if others := [name for name in _OUTCOMES if (cv_dir / name).exists()]:
+        raise UserError(
+            f"{cv_dir} holds {', '.join(others)}, but no {CROSS_VALIDATION_FILE}, so not of a cross-validation; "
+            "choose another --job_dir, or move them away"
+        )
+
+
 def clear(cv_dir: Path) -> None:
-    """Removes a cross-validation, and nothing else that its directory may hold.
+    """Removes a cross-validation, and nothing else that its directory may hold (see `check_own_files`).
 
     Raises:
       UserError: something cannot be removed.
@@ -124,7 +136,7 @@ def clear(cv_dir: Path) -> None:
         for job_dir in _job_dirs(cv_dir):
             shutil.rmtree(job_dir)
         # Last: what has it can be cleared again.
-        for name in (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE, CROSS_VALIDATION_FILE):
+        for name in (*_OUTCOMES, CROSS_VALIDATION_FILE):
             (cv_dir / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be removed: {error.strerror}") from None

@@ -108,7 +108,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     job = make_job(flag_values)
     if flag_values.data_service is not None:
         data_service.check_service(flag_values.data_service)
-    _make_dir(job_dir)
+    training_job.make_dir(job_dir, "job_dir")
     with training_job.claimed(job_dir):
         train(
             job,
@@ -164,18 +164,11 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     return job
 
 
-def _make_dir(job_dir: Path) -> None:
-    try:
-        job_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--job_dir={job_dir} cannot be made: {error.strerror}") from None
-
-
 def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
     """Trains, or goes on to train, the models that a job takes its filters from."""
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
-        _make_dir(parent_dir)
+        training_job.make_dir(parent_dir, "job_dir")
         if is_finished(parent, parent_dir):
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue

@@ -277,6 +277,20 @@ def test_mistakes_on_the_command_line(tiny, data, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_jobs_directory_is_left_alone(trained, data):
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_training_jobs_directory_is_left_alone(trained, data, tmp_path, overwrite):
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    (job_dir / "report.html").write_text("the score")
+    before = times(job_dir.rglob("*"))
     with pytest.raises(UserError, match="holds a training job; choose another --job_dir"):
-        main(f"--data_dir={data.path}", f"--job_dir={trained}")
+        main(f"--data_dir={data.path}", f"--job_dir={job_dir}", *overwrite)
+    assert times(job_dir.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_results_of_something_else_are_left_alone(data, tmp_path, overwrite):
+    (tmp_path / "results.json").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=f"^{tmp_path} holds results.json, but no cross_validation.json, so not of a"):
+        main(f"--data_dir={data.path}", f"--job_dir={tmp_path}", *overwrite)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "results.json"]

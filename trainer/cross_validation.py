@@ -4,10 +4,11 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer import models, training_job
 from trainer.saved_predictions import PREDICTIONS_FILE
@@ -97,7 +98,7 @@ class CrossValidation:
         phrases = [
             f"other {name}" if name == "fingerprint" else f"{name} {others.get(name)}, not {own.get(name)}"
             for name in sorted(others.keys() | own.keys())
-            if others.get(name) != own.get(name)
+            if _parsed(name, others.get(name)) != _parsed(name, own.get(name))
         ]
         phrases += [
             f"also the {name} {', '.join(map(str, left_out))}"
@@ -113,6 +114,12 @@ class CrossValidation:
 
 def _flat(name: str, value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {name: value}
+
+
+def _parsed(name: str, value: Any) -> Any:
+    """A flag's meaning, where that can be written in several ways."""
+    parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
+    return parsers[name](value) if name in parsers and isinstance(value, str) else value
 
 
 def check_own_files(cv_dir: Path) -> None:

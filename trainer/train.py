@@ -26,6 +26,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import data_service, init_filters, models, recipes, training_job
+from trainer.cross_validation import CROSS_VALIDATION_FILE
 from trainer.parts import check_patches, choose_parts
 from trainer.resume import go_on, is_finished, start_over, unfinished
 from trainer.running import Running
@@ -106,6 +107,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     job_dir = Path(flag_values.job_dir)
     job = make_job(flag_values)
+    _check_directory(job, job_dir)
     if flag_values.data_service is not None:
         data_service.check_service(flag_values.data_service)
     training_job.make_dir(job_dir, "job_dir")
@@ -162,6 +164,14 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
         check_patches(manifest, names, role, patch_frames=job.patch_frames)
         manifest.check_files(job.data_dir, names)
     return job
+
+
+def _check_directory(job: TrainingJob, job_dir: Path) -> None:
+    """Raises UserError where even --overwrite would destroy what is not an earlier job's."""
+    if (job_dir / CROSS_VALIDATION_FILE).exists():
+        raise UserError(f"{job_dir} holds a cross-validation; choose another --job_dir")
+    if init_filters.is_parent(job, job_dir):
+        raise UserError(f"--job_dir={job_dir} is one of --init_from, whose filters are needed; choose another")
 
 
 def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:

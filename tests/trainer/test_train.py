@@ -402,3 +402,12 @@ def test_mistakes_end_in_one_line_and_status_2(own, arguments, message):
     assert message.format(data=own.path) in done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
     assert not (own.path / "job").exists()
+
+
+def test_a_cross_validation_is_not_overwritten(tiny, tmp_path, train_flags):
+    (tmp_path / "cross_validation.json").write_text("{}")
+    (tmp_path / REPORT_FILE).write_text("the report")
+    for more in ([], ["--overwrite"]):
+        with pytest.raises(UserError, match=f"^{tmp_path} holds a cross-validation; choose another --job_dir$"):
+            train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={tmp_path}", "--model=time", *more), [])
+    assert (tmp_path / REPORT_FILE).read_text() == "the report"

@@ -15,13 +15,15 @@ trainings run in --processes workers, and CV then holds
   report.html                     all of it as a page that needs no network, with what the filters have learned
 
 A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is
-kept, a training under way goes on from its last saved state. More models or seeds may be added to one in the same way.
---overwrite starts over.
+kept, a training under way goes on from its last saved state. More models or seeds may be added to one in the same way,
+but see below. --overwrite starts over.
 
 The filters of time_frequency_init are those of the time and frequency models of the same seed and fold where both are
-among the models; else each of its trainings makes its own first.
+among the models; else each of its trainings makes its own first. What has begun with its own is not mixed with others:
+to add the last of the two later, CV/time_frequency_init is to be deleted, and its trainings are done again.
 """
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -99,11 +101,12 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
     fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
-    _make_dir(cv_dir)
+    training_job.make_dir(cv_dir, "job_dir")
     with training_job.claimed(cv_dir):
+        _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
+        _check_models([each for each in fold_runs if flag_values.overwrite or not each.is_done], manifest)
         if flag_values.overwrite:
             cross_validation.clear(cv_dir)
-        _check_directory(asked, cv_dir, fold_runs)
         asked.save(cv_dir)
         _train(fold_runs, processes=flag_values.processes)
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
@@ -111,6 +114,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation:
     names = list(models.MODELS) if flag_values.model == ["all"] else flag_values.model
+    if "all" in names:
+        raise UserError(f"--model=all has every model already, got {','.join(names)!r}; write --model=all")
     for name in names:
         models.check_name(name)
     if len(set(names)) < len(names) or not names:
@@ -161,21 +166,32 @@ def make_job(flag_values: flags.FlagValues, run: Run) -> TrainingJob:
     return train.make_job(values)
 
 
-def _make_dir(cv_dir: Path) -> None:
-    try:
-        cv_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--job_dir={cv_dir} cannot be made: {error.strerror}") from None
-
-
-def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun]) -> None:
-    """Raises UserError when the directory holds something else."""
+def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun], *, overwrite: bool) -> None:
+    """Raises UserError when the directory holds something else; all of a cross-validation may be overwritten."""
     if (cv_dir / training_job.CONFIG_FILE).exists():
         raise UserError(f"{cv_dir} holds a training job; choose another --job_dir")
-    if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
-        asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
-    for each in fold_runs:
-        each.check_directory()
+    if not overwrite:
+        if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
+            asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
+        for each in fold_runs:
+            each.check_directory()
+    cross_validation.check_own_files(cv_dir)
+
+
+def _check_models(fold_runs: Sequence[FoldRun], manifest: Manifest) -> None:
+    """Raises UserError when a model has no such options, or its filters do not fit: now, not when its turn comes."""
+    jobs = {each.run.model: each.job for each in fold_runs}
+    if not jobs:
+        return
+    command_line.import_tensorflow()
+    import tensorflow as tf
+
+    # The memory of a GPU is for the workers; a process that has begun to use one keeps it.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+    for model, job in jobs.items():
+        shape = (job.patch_frames, manifest.mel_bands, 1)
+        models.create(model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
 
 
 def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:

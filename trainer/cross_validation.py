@@ -4,10 +4,11 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer import models, training_job
 from trainer.saved_predictions import PREDICTIONS_FILE
@@ -18,6 +19,7 @@ POOLED_FILE = PREDICTIONS_FILE
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.md"
 REPORT_FILE = training_job.REPORT_FILE
+_OUTCOMES = (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,7 @@ class CrossValidation:
         phrases = [
             f"other {name}" if name == "fingerprint" else f"{name} {others.get(name)}, not {own.get(name)}"
             for name in sorted(others.keys() | own.keys())
-            if others.get(name) != own.get(name)
+            if _parsed(name, others.get(name)) != _parsed(name, own.get(name))
         ]
         phrases += [
             f"also the {name} {', '.join(map(str, left_out))}"
@@ -114,8 +116,25 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {name: value}
 
 
+def _parsed(name: str, value: Any) -> Any:
+    """A flag's meaning, where that can be written in several ways."""
+    parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
+    return parsers[name](value) if name in parsers and isinstance(value, str) else value
+
+
+def check_own_files(cv_dir: Path) -> None:
+    """Raises UserError where results lie beside no cross-validation: they are something else's."""
+    if (cv_dir / CROSS_VALIDATION_FILE).exists():
+        return
+    if others := [name for name in _OUTCOMES if (cv_dir / name).exists()]:
+        raise UserError(
+            f"{cv_dir} holds {', '.join(others)}, but no {CROSS_VALIDATION_FILE}, so not of a cross-validation; "
+            "choose another --job_dir, or move them away"
+        )
+
+
 def clear(cv_dir: Path) -> None:
-    """Removes a cross-validation, and nothing else that its directory may hold.
+    """Removes a cross-validation, and nothing else that its directory may hold (see `check_own_files`).
 
     Raises:
       UserError: something cannot be removed.
@@ -124,7 +143,7 @@ def clear(cv_dir: Path) -> None:
         for job_dir in _job_dirs(cv_dir):
             shutil.rmtree(job_dir)
         # Last: what has it can be cleared again.
-        for name in (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE, CROSS_VALIDATION_FILE):
+        for name in (*_OUTCOMES, CROSS_VALIDATION_FILE):
             (cv_dir / name).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be removed: {error.strerror}") from None

@@ -81,7 +81,7 @@ def evaluate(
     _check_fits(job, manifest, data_dir)
     chosen = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
-    _make_dir(output_dir)
+    training_job.make_dir(output_dir, "output_dir")
 
     command_line.import_tensorflow()
     from tfrecords.show import samples
@@ -135,13 +135,6 @@ def _choose_parts(job: TrainingJob, manifest: Manifest, parts: Sequence[str] | N
         "the dataset is not the one that the model was trained on (or was written again since), so its parts may hold "
         "other tracks; say which to score with --parts, or train again"
     )
-
-
-def _make_dir(output_dir: Path) -> None:
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_dir={output_dir} cannot be made: {error.strerror}") from None
 
 
 def _seen_in_training(job: TrainingJob, manifest: Manifest, parts: Sequence[str]) -> bool | None:

@@ -42,7 +42,7 @@ class FoldRun:
 
     @property
     def is_done(self) -> bool:
-        """Whether its predictions are there."""
+        """Whether its predictions are there, and the model that made them."""
         return _is_predicted(self.job_dir)
 
     @property
@@ -64,7 +64,17 @@ class FoldRun:
         """Raises UserError when the directory holds another job."""
         if not (self.job_dir / training_job.CONFIG_FILE).exists():
             return
-        if differences := TrainingJob.load(self.job_dir).differences(self.whole_job()):
+        held = TrainingJob.load(self.job_dir)
+        # Parents that are yet to be trained have no weights to compare; `carry_out` does so when they are.
+        expected = self.whole_job() if self.may_begin else dataclasses.replace(self.job, init_from=held.init_from)
+        if self.parents is not None and (held.init_from is None or held.init_from != expected.init_from):
+            of_itself = held.init_from is None
+            raise UserError(
+                f"{self.job_dir} has filters of {'its own' if of_itself else 'other'} time and frequency models than "
+                "those that are asked for with it; to train it from these, delete "
+                f"{self.job_dir.parents[1] if of_itself else self.job_dir}; or choose another --job_dir"
+            )
+        if differences := held.differences(expected):
             raise UserError(
                 f"{self.job_dir} holds a job that differs: {'; '.join(differences)}; "
                 "go on with its flags, choose another --job_dir, or --overwrite it"
@@ -108,10 +118,15 @@ def carry_out(fold_run: FoldRun) -> Done:
     Raises:
       UserError: it cannot be done, and why; of what is no person's mistake the traceback is in the log.
     """
+    log = fold_run.job_dir / LOG_FILE
     try:
-        fold_run.job_dir.mkdir(parents=True, exist_ok=True)
-        log = fold_run.job_dir / LOG_FILE
-        with _printing_to(log), training_job.claimed(fold_run.job_dir):
+        with contextlib.ExitStack() as stack:
+            try:
+                fold_run.job_dir.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(_printing_to(log))
+                stack.enter_context(training_job.claimed(fold_run.job_dir))
+            except OSError as error:
+                raise UserError(f"{fold_run.job_dir} cannot be written: {error.strerror}") from None
             try:
                 return _carry_out(fold_run)
             except Exception:
@@ -119,8 +134,6 @@ def carry_out(fold_run: FoldRun) -> Done:
                 raise
     except UserError as error:
         raise UserError(f"{fold_run.run}: {error}") from None
-    except OSError as error:
-        raise UserError(f"{fold_run.run}: {fold_run.job_dir} cannot be written: {error.strerror}") from None
     except Exception as error:
         words = (str(error).splitlines() or [""])[0]
         raise UserError(f"{fold_run.run} failed: {type(error).__name__}: {words}; see {log}") from error
@@ -160,7 +173,7 @@ def _carry_out(fold_run: FoldRun) -> Done:
 
 
 def _is_predicted(job_dir: Path) -> bool:
-    return (job_dir / PREDICTIONS_FILE).exists()
+    return all((job_dir / name).exists() for name in (PREDICTIONS_FILE, training_job.CHECKPOINT_FILE))
 
 
 @contextlib.contextmanager

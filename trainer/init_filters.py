@@ -88,6 +88,13 @@ def check_parents(job: TrainingJob) -> None:
                 )
 
 
+def is_parent(job: TrainingJob, job_dir: Path) -> bool:
+    """Whether a directory is that of one of the parents that a job names."""
+    if job.init_from is None:
+        return False
+    return str(job_dir.resolve()) in (job.init_from.time_dir, job.init_from.frequency_dir)
+
+
 def trains_parents(job: TrainingJob) -> bool:
     """Whether the job trains its parents itself."""
     return job.model == models.WITH_PARENTS and job.init_from is None

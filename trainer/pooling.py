@@ -1,8 +1,6 @@
 """Out-of-fold predictions of a whole cross-validation, pooled: every track by models that never saw it."""
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,10 @@ import numpy as np
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest, count_patches
 from tfrecords.records import iterate
+from trainer import npz
 from trainer.cross_validation import Run
 from trainer.metrics import TrackPredictions
-from trainer.saved_predictions import to_bytes, to_texts
+from trainer.saved_predictions import PREDICTIONS_FILE, to_bytes, to_texts
 from trainer.training_job import whole_file
 
 _TEXTS = ("track_ids", "groups", "label_names", "models")
@@ -32,6 +31,8 @@ class Track:
 @dataclasses.dataclass(frozen=True, eq=False)
 class PooledPredictions:
     """What every model and seed said of every track, none of which it was trained or its epoch chosen on.
+
+    `PooledPredictions.load(Path("CV/predictions.npz"))` reads those that trainer.cross_validate leaves in CV.
 
     Attributes:
       track_ids: [tracks], all different, in the dataset's order.
@@ -94,8 +95,10 @@ class PooledPredictions:
                 values: dict[str, Any] = {name: to_texts(arrays[name]) for name in _TEXTS}
                 values |= {name: arrays[name] for name in ("labels", "folds", "probabilities")}
                 return cls(**values, seeds=tuple(arrays["seeds"].tolist()))
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path}: not the predictions of a cross-validation ({error})") from None
+        except npz.DAMAGED as error:
+            raise UserError(
+                f"{path}: not the predictions of a cross-validation ({error}); the command that made it writes it again"
+            ) from None
 
 
 def read_tracks(manifest: Manifest, data_dir: str | Path, *, patch_frames: int) -> dict[str, Track]:
@@ -143,7 +146,7 @@ def pool(
         if not np.array_equal(np.sort(places), expected) or not np.array_equal(by_track.labels, labels[places]):
             raise UserError(
                 f"{run}: its predictions are of {len(places)} tracks that are not the {len(expected)} of the fold; "
-                f"delete its {run.job_dir(Path())}, and it is done again"
+                f"delete its {run.job_dir(Path()) / PREDICTIONS_FILE}, and they are made again"
             )
         probabilities[models.index(run.model), seeds.index(run.seed), places] = by_track.mean_probabilities
     if np.isnan(probabilities).any():

@@ -1,8 +1,6 @@
 """The predictions of a fold's test tracks in one file, as a run of a cross-validation leaves them."""
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 
 from tfrecords import example
 from tfrecords.command_line import UserError
+from trainer import npz
 from trainer.metrics import Predictions
 from trainer.training_job import whole_file
 
@@ -69,16 +68,7 @@ class FoldPredictions:
                     label_names=to_texts(arrays["label_names"]),
                 )
                 numbers = {name: int(arrays[name]) for name in ("parameters", "epochs", "best_epoch")}
-        except (
-            OSError,
-            EOFError,
-            IndexError,
-            KeyError,
-            TypeError,
-            ValueError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except npz.DAMAGED as error:
             raise UserError(
                 f"{path}: not the predictions of a fold ({error}); delete it, and they are made again"
             ) from None

@@ -26,6 +26,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import data_service, init_filters, models, recipes, training_job
+from trainer.cross_validation import CROSS_VALIDATION_FILE
 from trainer.parts import check_patches, choose_parts
 from trainer.resume import go_on, is_finished, start_over, unfinished
 from trainer.running import Running
@@ -106,9 +107,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     job_dir = Path(flag_values.job_dir)
     job = make_job(flag_values)
+    _check_directory(job, job_dir)
     if flag_values.data_service is not None:
         data_service.check_service(flag_values.data_service)
-    _make_dir(job_dir)
+    training_job.make_dir(job_dir, "job_dir")
     with training_job.claimed(job_dir):
         train(
             job,
@@ -164,18 +166,19 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     return job
 
 
-def _make_dir(job_dir: Path) -> None:
-    try:
-        job_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--job_dir={job_dir} cannot be made: {error.strerror}") from None
+def _check_directory(job: TrainingJob, job_dir: Path) -> None:
+    """Raises UserError where even --overwrite would destroy what is not an earlier job's."""
+    if (job_dir / CROSS_VALIDATION_FILE).exists():
+        raise UserError(f"{job_dir} holds a cross-validation; choose another --job_dir")
+    if init_filters.is_parent(job, job_dir):
+        raise UserError(f"--job_dir={job_dir} is one of --init_from, whose filters are needed; choose another")
 
 
 def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
     """Trains, or goes on to train, the models that a job takes its filters from."""
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
-        _make_dir(parent_dir)
+        training_job.make_dir(parent_dir, "job_dir")
         if is_finished(parent, parent_dir):
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue

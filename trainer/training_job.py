@@ -148,6 +148,18 @@ class TrainingJob:
         return phrases
 
 
+def make_dir(path: Path, flag: str) -> None:
+    """Makes a directory, with those above it, unless it is there.
+
+    Raises:
+      UserError: it cannot be made; the flag that named it is told.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--{flag}={path} cannot be made: {error.strerror}") from None
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Gives a temporary name to write to; afterwards the file is on the disk and has its own name.

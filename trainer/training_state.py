@@ -11,8 +11,6 @@ epoch that was interrupted cover all its steps.
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfrecords.command_line import UserError
+from trainer import npz
 from trainer.training_job import whole_file
 
 if TYPE_CHECKING:
@@ -74,9 +73,7 @@ class TrainingState:
             state = cls(rows, int(numbers["step"]), variables)
             if state.step < 0 or not all("val_loss" in row for row in rows):
                 raise ValueError("no place in a training")
-        except (OSError, EOFError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from None
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except npz.DAMAGED as error:
             raise _damaged(path, error) from None
         return state
 

@@ -42,13 +42,18 @@ class Workers(Generic[Task, Outcome]):
         """
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, BaseProcess] = {}
-        for _ in range(count):
-            own, others = context.Pipe()
-            process = context.Process(target=_serve, args=(others, prepare, function), daemon=True)
-            process.start()
-            # Only the worker's own copy stays open, so that its end is seen here.
-            others.close()
-            self._processes[own] = process
+        # Ctrl-C reaches all processes of a terminal; the parent ends its workers. They inherit this from their start.
+        earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for _ in range(count):
+                own, others = context.Pipe()
+                process = context.Process(target=_serve, args=(others, prepare, function), daemon=True)
+                process.start()
+                # Only the worker's own copy stays open, so that its end is seen here.
+                others.close()
+                self._processes[own] = process
+        finally:
+            signal.signal(signal.SIGINT, earlier)
 
     def __enter__(self) -> "Workers[Task, Outcome]":
         return self
@@ -111,8 +116,6 @@ def _send(connection: Connection, task: object) -> None:
 
 def _serve(connection: Connection, prepare: Callable[[], None], function: Callable[[Task], Outcome]) -> None:
     """A worker's life: one task after another, until it is killed or its parent is gone."""
-    # Ctrl-C reaches all processes of a terminal; the parent ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare()
     while True:

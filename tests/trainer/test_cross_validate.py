@@ -263,6 +263,10 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
         (["--data_dir={tiny}", "--job_dir={cv}"], r"needs a dataset of folds; this one has train, valid, test"),
         (["--data_dir={data}", "--job_dir={cv}", "--model=time,tiem"], "--model must be one of"),
         (["--data_dir={data}", "--job_dir={cv}", "--model=time,time"], r"different models, got 'time,time'"),
+        (
+            ["--data_dir={data}", "--job_dir={cv}", "--model=all,time"],
+            "has every model already, got 'all,time'",
+        ),
         (["--data_dir={data}", "--job_dir={cv}", "--model="], "--model must name different models"),
         (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be at least 1, got 0"),
         (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"--audio_dir=.*: no such folder"),
@@ -277,6 +281,39 @@ def test_mistakes_on_the_command_line(tiny, data, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_jobs_directory_is_left_alone(trained, data):
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_training_jobs_directory_is_left_alone(trained, data, tmp_path, overwrite):
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    (job_dir / "report.html").write_text("the score")
+    before = times(job_dir.rglob("*"))
     with pytest.raises(UserError, match="holds a training job; choose another --job_dir"):
-        main(f"--data_dir={data.path}", f"--job_dir={trained}")
+        main(f"--data_dir={data.path}", f"--job_dir={job_dir}", *overwrite)
+    assert times(job_dir.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_results_of_something_else_are_left_alone(data, tmp_path, overwrite):
+    (tmp_path / "results.json").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=f"^{tmp_path} holds results.json, but no cross_validation.json, so not of a"):
+        main(f"--data_dir={data.path}", f"--job_dir={tmp_path}", *overwrite)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "results.json"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=time_frequency,time", "--model_options=units=50"], "model time has no option 'units'"),
+        (["--model=frequency,time", "--patch_frames=59"], "filters need 60 frames, the patches have 59"),
+    ],
+)
+def test_every_model_is_checked_before_any_is_trained(unbroken, data, tmp_path, monkeypatch, flags, message):
+    monkeypatch.setattr(cross_validate, "_train", lambda runs, processes: pytest.fail("trains"))
+    with pytest.raises(UserError, match=message):
+        main(f"--data_dir={data.path}", f"--job_dir={tmp_path / 'new'}", *flags)
+    assert list((tmp_path / "new").iterdir()) == []
+    cv_dir = shutil.copytree(unbroken[0], tmp_path / "CV")
+    before = times(cv_dir.rglob("*"))
+    with pytest.raises(UserError, match=message):
+        main(f"--data_dir={data.path}", f"--job_dir={cv_dir}", *flags, "--overwrite")
+    assert times(cv_dir.rglob("*")) == before

@@ -36,6 +36,20 @@ def test_more_models_and_seeds_continue_it(asked, tmp_path):
     more.check_continues(asked, tmp_path)
 
 
+def test_the_same_settings_in_other_words_continue_it(asked, tmp_path):
+    earlier, later = (
+        dataclasses.replace(asked, flags={"augment": augment, "model_options": options})
+        for augment, options in (
+            ("time_masks=2,gain_db=3", "filters=4,filter_frames=8"),
+            ("gain_db=3.0, time_masks=2", "filter_frames=8,filters=4"),
+        )
+    )
+    later.check_continues(earlier, tmp_path)
+    other = dataclasses.replace(asked, flags={**later.flags, "augment": "gain_db=3"})
+    with pytest.raises(UserError, match="differs: augment time_masks=2,gain_db=3, not gain_db=3;"):
+        other.check_continues(earlier, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [

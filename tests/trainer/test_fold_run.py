@@ -1,6 +1,8 @@
 import dataclasses
+import shutil
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -139,3 +141,64 @@ def test_a_worker_takes_no_more_threads_than_it_was_given():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "3 3\n"
+
+
+@pytest.fixture
+def child(make, tmp_path):
+    """A run of time_frequency_init whose parents are asked for, but not there."""
+    run = Run("time_frequency_init", 0, 1)
+    parents = tuple(Run(model, 0, 1).job_dir(tmp_path) for model in ("time", "frequency"))
+    job_dir = run.job_dir(tmp_path)
+    job_dir.mkdir(parents=True)
+    job = make("--model=time_frequency_init").job
+    return dataclasses.replace(make(), run=run, job=job, job_dir=job_dir, parents=parents)
+
+
+def hold(job_dir, text):
+    """As a finished run leaves its files, but with weights that are mere text."""
+    job_dir.mkdir(parents=True, exist_ok=True)
+    (job_dir / PREDICTIONS_FILE).write_text("")
+    with zipfile.ZipFile(job_dir / CHECKPOINT_FILE, "w") as archive:
+        archive.writestr("model.weights.h5", text)
+
+
+def test_a_run_whose_parents_are_gone_is_kept(child):
+    for parent in child.parents:
+        hold(parent, "weights")
+    child.whole_job().save(child.job_dir)
+    child.check_directory()
+    shutil.rmtree(child.parents[0])
+    child.check_directory()
+    # Their weights, when they are there again, are compared.
+    hold(child.parents[0], "others")
+    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another --job_dir$"
+    with pytest.raises(UserError, match=message):
+        child.check_directory()
+
+
+def test_parents_that_are_asked_for_later_are_refused_in_clear_words(child):
+    child.job.save(child.job_dir)
+    message = f"^{child.job_dir} has filters of its own time and frequency .* delete {child.job_dir.parents[1]}; or"
+    with pytest.raises(UserError, match=message):
+        child.check_directory()
+    dataclasses.replace(child, parents=None).check_directory()
+
+
+def test_a_run_without_its_model_is_not_done(make):
+    own = make()
+    hold(own.job_dir, "weights")
+    own.job.save(own.job_dir)
+    assert own.is_done
+    (own.job_dir / CHECKPOINT_FILE).unlink()
+    assert not own.is_done
+    with pytest.raises(UserError, match=rf"^time, seed 0, fold 1: {own.job_dir} holds a job whose best\.keras is gone"):
+        carry_out(own)
+
+
+def test_an_error_of_the_system_while_training_is_told_as_it_is(make, monkeypatch):
+    def train(*arguments, **options):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("trainer.train.train", train)
+    with pytest.raises(UserError, match=r"^time, seed 0, fold 1 failed: OSError: .*Too many open files; see .*log"):
+        carry_out(make())

@@ -8,6 +8,7 @@ import pytest
 from tfrecords.command_line import UserError
 from trainer import init_filters, models, train
 from trainer.predictions import load_model
+from trainer.resume import start_over
 from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob, read_history
 from trainer.training_state import STATE_FILE, TrainingState
 
@@ -241,3 +242,30 @@ def test_parents_of_another_job_are_not_overwritten_unasked(folds, job_of, paren
     assert [path.name for path in (tmp_path / "time").iterdir()] == [STATE_FILE]
     with pytest.raises(UserError, match="holds an unfinished job that differs: seed 3, not 0"):
         train.unfinished(job_of(folds.path, INIT, SMALL), tmp_path)
+
+
+def test_a_job_does_not_take_the_place_of_its_parent(folds, parents, train_flags, tmp_path):
+    (tmp_path / "link").symlink_to(parents[1])
+    names = [f"--data_dir={folds.path}", INIT, SMALL, f"--init_from={parents[0]},{parents[1]}", "--overwrite"]
+    for job_dir in (parents[0], tmp_path / "link"):
+        with pytest.raises(UserError, match=f"^--job_dir={job_dir} is one of --init_from, whose filters are needed"):
+            train.main(train_flags(*names, f"--job_dir={job_dir}"), [])
+
+
+def test_starting_over_takes_the_earlier_jobs_own_parents_away(folds, job_of, tmp_path):
+    job_dir = tmp_path / "job"
+    alone = [job_dir / name for name in ("time", "frequency")]
+    for path in alone:
+        path.mkdir(parents=True)
+    (job_dir / "predictions.npz").write_text("")
+    model = models.create("time", num_classes=3, input_shape=(80, 40, 1))
+    job = job_of(folds.path)
+    job.save(job_dir)
+    model.compile()
+    start_over(job, job_dir, model)
+    assert not (job_dir / "predictions.npz").exists()
+    # They were not the earlier job's.
+    assert all(path.is_dir() for path in alone)
+    job_of(folds.path, INIT, SMALL).save(job_dir)
+    start_over(job, job_dir, model)
+    assert not any(path.exists() for path in alone)

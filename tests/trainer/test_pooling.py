@@ -67,7 +67,8 @@ def test_predictions_of_other_tracks_than_the_folds_are_refused(change):
     run = Run("time", 3, 2)
     runs[run] = changed(runs[run], **change)
     with pytest.raises(
-        UserError, match=r"^time, seed 3, fold 2: .* not the 2 of the fold; delete its time/seed_3/fold_2"
+        UserError,
+        match=r"^time, seed 3, fold 2: .* not the 2 of the fold; delete its time/seed_3/fold_2/predictions.npz",
     ):
         pool(TRACKS, NAMES, runs)
 
@@ -95,7 +96,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as arrays:
         assert arrays["track_ids"][1] == b"b \xff" and arrays["seeds"].dtype == np.int64
     (tmp_path / "predictions.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match="not the predictions of a cross-validation"):
+    with pytest.raises(UserError, match=r"not the predictions of a cross-validation .* writes it again$"):
         PooledPredictions.load(tmp_path / "predictions.npz")
 
 

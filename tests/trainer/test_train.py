@@ -65,8 +65,9 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
 
 def test_the_same_seed_gives_the_same_losses_and_another_seed_others(trained, tiny, job_of, tmp_path):
     first = read_history(trained)
-    again = run_training(job_of(tiny.path), tmp_path / "again")
-    other = run_training(job_of(tiny.path, "--seed=1"), tmp_path / "other")
+    same = "--model_options=filters=4"
+    again = run_training(job_of(tiny.path, same), tmp_path / "again")
+    other = run_training(job_of(tiny.path, same, "--seed=1"), tmp_path / "other")
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(again[name], first[name], atol=1e-6)
         assert np.abs(np.subtract(other[name], first[name])).max() > 1e-4
@@ -402,3 +403,12 @@ def test_mistakes_end_in_one_line_and_status_2(own, arguments, message):
     assert message.format(data=own.path) in done.stderr
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
     assert not (own.path / "job").exists()
+
+
+def test_a_cross_validation_is_not_overwritten(tiny, tmp_path, train_flags):
+    (tmp_path / "cross_validation.json").write_text("{}")
+    (tmp_path / REPORT_FILE).write_text("the report")
+    for more in ([], ["--overwrite"]):
+        with pytest.raises(UserError, match=f"^{tmp_path} holds a cross-validation; choose another --job_dir$"):
+            train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={tmp_path}", "--model=time", *more), [])
+    assert (tmp_path / REPORT_FILE).read_text() == "the report"

@@ -1,6 +1,8 @@
 import math
+import multiprocessing
 import operator
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,3 +81,13 @@ def test_workers_end_with_the_process_that_started_them(how):
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(is_alive, pids))
+
+
+def test_workers_ignore_ctrl_c_from_their_first_moment():
+    before = signal.getsignal(signal.SIGINT)
+    with Workers(2, time.time, abs):
+        assert signal.getsignal(signal.SIGINT) is before
+        for process in multiprocessing.active_children():
+            # They are still starting.
+            (mask,) = re.findall(r"SigIgn:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+            assert int(mask, 16) & 1 << (signal.SIGINT - 1)

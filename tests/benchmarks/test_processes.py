@@ -55,7 +55,13 @@ def test_a_signal_to_who_runs_it_ends_it_with_its_children(tmp_path, number):
     child = f"import os, pathlib; pathlib.Path('begun').write_text(f'{{os.getpid():9}}'); {grandchild}"
     runner = f"from benchmarks import processes; processes.run_checked('-c', {child!r})"
     begun, root = tmp_path / "begun", str(Path(processes.__file__).parents[1])
-    process = subprocess.Popen([sys.executable, "-c", runner], cwd=tmp_path, env=os.environ | {"PYTHONPATH": root})
+    process = subprocess.Popen(
+        [sys.executable, "-c", runner],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": root},
+        # The tests themselves may have been started where it is ignored, as by nohup.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     try:
         assert until(lambda: begun.exists() and begun.stat().st_size == 9)
         session = int(begun.read_text())

@@ -22,8 +22,8 @@ class ReaderOptions:
       shuffle_bytes: how much stored data is shuffled as one, in bytes. Raise it where neighbouring batches are too
         alike (few shards, sorted clips); lower it where memory is short: about four times as much is in use at once.
         It decides the order of training, so keep it when a training goes on.
-      ram_budget_bytes: bytes that tf.data may take for finished batches; 0 for TensorFlow's own limit, half of the
-        host's memory. Raise it for batches of hundreds of megabytes.
+      ram_budget_bytes: bytes that tf.data may take for the batches that it makes side by side; 0 for TensorFlow's own
+        limit, half of the host's memory. Raise it for batches of hundreds of megabytes.
       threads: threads of its own for reading; 0 shares TensorFlow's, one for each core. Set it where reading and a
         model on the CPU get in each other's way, or several readers share a host.
       device: name of a device, such as "/gpu:0", to whose memory batches are copied ahead of use; "" for none. For a

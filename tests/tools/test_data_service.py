@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data_service import check_service
+from trainer.training.data_service import check_service
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import metrics, models, train
+from trainer import models, train
+from trainer.scoring import metrics
 from trainer.train import make_job
 
 

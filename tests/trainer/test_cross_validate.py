@@ -13,9 +13,9 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer import cross_validate, evaluate, train
-from trainer.cross_validation import CROSS_VALIDATION_FILE, Run
-from trainer.pooling import PooledPredictions
-from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.cross_validation.plan import CROSS_VALIDATION_FILE, Run
+from trainer.cross_validation.pooling import PooledPredictions
+from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import CONFIG_FILE
 
 ROOT = Path(__file__).parents[2]

@@ -36,7 +36,10 @@ def gone(pids):
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGKILL, *(pytest.param(ending, marks=pytest.mark.slow) for ending in (signal.SIGTERM, signal.SIGINT))],
+)
 def test_a_service_ends_with_all_its_processes(ending):
     process = start("--workers=1")
     try:

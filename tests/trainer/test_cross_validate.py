@@ -135,6 +135,7 @@ def times(paths):
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_goes_on_to_the_very_same_results(unbroken, data, tmp_path):
     whole, _ = unbroken
     cv_dir = tmp_path / "CV"

@@ -15,6 +15,8 @@ from trainer.scoring.metrics import wilson_interval
 from trainer.training.parents import Parents
 from trainer.training_job import CHECKPOINT_FILE, HISTORY_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def by_hand(job_dir, data, parts):
     """Patch and track predictions, (true, given) pairs, straight from the model's outputs."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
+from trainer import models
 from trainer.cross_validation.fold_run import LOG_FILE, FoldRun, carry_out, prepare
 from trainer.cross_validation.plan import Run
 from trainer.cross_validation.workers import Workers
@@ -97,6 +98,7 @@ def test_a_directory_that_cannot_be_made(make, tmp_path):
         carry_out(make())
 
 
+@pytest.mark.slow
 def test_filters_that_know_no_track_of_the_test_fold(make, data, tmp_path):
     parents = tuple(Run(model, 0, 1).job_dir(tmp_path) for model in ("time", "frequency"))
     child = Run("time_frequency_init", 0, 1)
@@ -126,7 +128,9 @@ def test_parents_of_another_fold_are_refused(make, tmp_path):
     flags = ("--epochs=1", "--test_fold=2")
     parents = tuple(tmp_path / model for model in ("time", "frequency"))
     for model, job_dir in zip(("time", "frequency"), parents, strict=True):
-        carry_out(dataclasses.replace(make(f"--model={model}", *flags), job_dir=job_dir))
+        job_dir.mkdir()
+        make(f"--model={model}", *flags).job.save(job_dir)
+        models.create(model, num_classes=3, input_shape=(80, 40, 1)).save(job_dir / CHECKPOINT_FILE)
     own = dataclasses.replace(make("--model=time_frequency_init"), parents=parents)
     with pytest.raises(UserError, match=r"^time, seed 0, fold 1: .* its filters may know validation or test tracks"):
         carry_out(own)

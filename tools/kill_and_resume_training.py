@@ -30,9 +30,9 @@ from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
-from trainer import recipes
+from trainer.training import recipes
+from trainer.training.training_state import STATE_FILE
 from trainer.training_job import HISTORY_FILE, read_history
-from trainer.training_state import STATE_FILE
 
 _RUN_LIMIT_S = 1800
 _SAVE_EVERY_S = 0.1
@@ -182,7 +182,7 @@ def _loss_difference(job_dir: Path, other: Path) -> float:
 def _weight_difference(job_dir: Path, other: Path) -> str:
     """Of the best epochs' models, in words."""
     command_line.import_tensorflow()
-    from trainer.predictions import load_model
+    from trainer.scoring.predictions import load_model
 
     pairs = list(zip(load_model(job_dir).get_weights(), load_model(other).get_weights(), strict=True))
     if all(np.array_equal(own, others) for own, others in pairs):

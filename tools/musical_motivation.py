@@ -29,7 +29,7 @@ from beam_preprocess.synthesize import synthesize_dataset
 from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.command_line import UserError
-from trainer.metrics import wilson_interval
+from trainer.scoring.metrics import wilson_interval
 
 FOLDS = 4
 # Set -> the model that must be the better one, and the other one.
@@ -173,7 +173,7 @@ def scores_of(found: Mapping[str, Mapping[str, Any]]) -> list[Score]:
     """A score for each set and model.
 
     Args:
-      found: set -> results of its cross-validation, as trainer.cross_validation_results has them; so below.
+      found: set -> results of its cross-validation, as trainer.cross_validation.results has them; so below.
     """
     return [
         Score(

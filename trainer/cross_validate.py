@@ -6,7 +6,7 @@ OUT is a dataset of folds (beam_preprocess --folds=N). For each model, seed and 
 python -m trainer.train --test_fold=K: fold K is the test, the fold before it chooses the epoch, the others train. The
 trainings run in --processes workers, and CV then holds
 
-  cross_validation.json           what was asked for
+  plan.json           what was asked for
   <model>/seed_<s>/fold_<k>/      a job directory for each training, which trainer.evaluate and the other commands take,
                                   with the predictions of its test fold (predictions.npz) and what it printed (log.txt)
   predictions.npz                 the predictions of all tracks, each by models that never saw it
@@ -39,25 +39,18 @@ from absl import flags
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import (
-    cross_validation,
-    cross_validation_results,
-    cross_validation_tables,
-    fold_run,
-    metrics,
-    models,
-    train,
-    training_job,
-)
-from trainer.audio_links import AudioLinks
-from trainer.cross_validation import CrossValidation, Run
-from trainer.fold_run import FoldRun
+from trainer import models, train, training_job
+from trainer.cross_validation import fold_run, plan, results, tables
+from trainer.cross_validation.fold_run import FoldRun
+from trainer.cross_validation.plan import CrossValidation, Run
+from trainer.cross_validation.pooling import pool, read_tracks
+from trainer.cross_validation.progress import Progress
+from trainer.cross_validation.workers import WorkerEndedError, Workers
 from trainer.parts import count_folds
-from trainer.pooling import pool, read_tracks
-from trainer.progress import Progress
-from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.reports.audio_links import AudioLinks
+from trainer.scoring import metrics
+from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
-from trainer.workers import WorkerEndedError, Workers
 
 # Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
 _ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
@@ -106,7 +99,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         _check_models([each for each in fold_runs if flag_values.overwrite or not each.is_done], manifest)
         if flag_values.overwrite:
-            cross_validation.clear(cv_dir)
+            plan.clear(cv_dir)
         asked.save(cv_dir)
         _train(fold_runs, processes=flag_values.processes)
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
@@ -171,11 +164,11 @@ def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[F
     if (cv_dir / training_job.CONFIG_FILE).exists():
         raise UserError(f"{cv_dir} holds a training job; choose another --job_dir")
     if not overwrite:
-        if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
+        if (cv_dir / plan.CROSS_VALIDATION_FILE).exists():
             asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
         for each in fold_runs:
             each.check_directory()
-    cross_validation.check_own_files(cv_dir)
+    plan.check_own_files(cv_dir)
 
 
 def _check_models(fold_runs: Sequence[FoldRun], manifest: Manifest) -> None:
@@ -224,18 +217,18 @@ def _finish(
     asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun], audio_dir: str | None
 ) -> None:
     """Pools the predictions, writes the results and prints them."""
-    from trainer.cross_validation_report import write_report
+    from trainer.cross_validation.report import write_report
 
     # As it was trained, whichever versions of the libraries are here now.
     job = TrainingJob.load(fold_runs[0].job_dir)
     tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
-    found = cross_validation_results.results(asked, manifest, job, runs, pooled)
-    pooled.save(cv_dir / cross_validation.POOLED_FILE)
-    training_job.write_text(cv_dir / cross_validation.TABLE_FILE, cross_validation_tables.markdown(found))
-    training_job.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"\n{cross_validation_tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
+    found = results.results(asked, manifest, job, runs, pooled)
+    pooled.save(cv_dir / plan.POOLED_FILE)
+    training_job.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
+    training_job.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    print(f"\n{tables.text(found)}\n\nresults: {cv_dir / plan.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 
 

@@ -18,9 +18,10 @@ from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import models, recipes, training_job
-from trainer.audio_links import AudioLinks
-from trainer.score_warnings import data_warnings, groups_of
+from trainer import models, training_job
+from trainer.reports.audio_links import AudioLinks
+from trainer.scoring.score_warnings import data_warnings, groups_of
+from trainer.training import recipes
 from trainer.training_job import TrainingJob
 
 _SAMPLES = 10
@@ -53,7 +54,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         parts=flag_values.parts,
         audio_dir=flag_values.audio_dir,
     )
-    from trainer.report import text_table
+    from trainer.reports.report import text_table
 
     print(text_table(summary))
     for warning in _warnings(summary).values():
@@ -85,10 +86,10 @@ def evaluate(
 
     command_line.import_tensorflow()
     from tfrecords.show import samples
-    from trainer.filter_sections import filter_sections
-    from trainer.metrics import summarize
-    from trainer.predictions import load_model, predict
-    from trainer.report import write_report
+    from trainer.reports.filter_sections import filter_sections
+    from trainer.reports.report import write_report
+    from trainer.scoring.metrics import summarize
+    from trainer.scoring.predictions import load_model, predict
 
     model = load_model(job_dir)
     summary = summarize(predict(job, model, data_dir, chosen))

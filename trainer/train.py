@@ -25,13 +25,14 @@ from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import data_service, init_filters, models, recipes, training_job
-from trainer.cross_validation import CROSS_VALIDATION_FILE
+from trainer import models, training_job
+from trainer.cross_validation.plan import CROSS_VALIDATION_FILE
 from trainer.parts import check_patches, choose_parts
-from trainer.resume import go_on, is_finished, start_over, unfinished
-from trainer.running import Running
+from trainer.training import data_service, init_filters, recipes
+from trainer.training.resume import go_on, is_finished, start_over, unfinished
+from trainer.training.running import Running
+from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
-from trainer.training_state import STATE_FILE, TrainingState, values_of
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
@@ -204,7 +205,7 @@ def train(
         state is another model's, the parents do not fit.
     """
     command_line.import_tensorflow()
-    from trainer.epochs import new_model, run_epochs
+    from trainer.training.epochs import new_model, run_epochs
 
     running = running or Running()
     manifest = Manifest.load(job.data_dir)

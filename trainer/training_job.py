@@ -16,10 +16,11 @@ import numpy as np
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
-from trainer import models, recipes
-from trainer.parents import Parents
+from trainer import models
 from trainer.parts import PartChoice
-from trainer.recipes import History, Recipe
+from trainer.training import recipes
+from trainer.training.parents import Parents
+from trainer.training.recipes import History, Recipe
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
@@ -51,7 +52,7 @@ class TrainingJob:
       seed: of weights, dropout and order; from 0 to 2^32 - 1.
       versions: of the libraries.
       augmentation: how the training batches are varied.
-      recipe: one of trainer.recipes.RECIPES.
+      recipe: one of trainer.training.recipes.RECIPES.
       model_options: of the model, such as filter sizes; see its file.
       init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
         with its own settings, in the directories `time` and `frequency` of its own.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.data_service import check_service
+from trainer.training.data_service import check_service
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,10 @@ def gone(pids):
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGKILL, *(pytest.param(ending, marks=pytest.mark.slow) for ending in (signal.SIGTERM, signal.SIGINT))],
+)
 def test_a_service_ends_with_all_its_processes(ending):
     process = start("--workers=1")
     try:

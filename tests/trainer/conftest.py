@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import metrics, models, train
+from trainer import models, train
+from trainer.reports import page
+from trainer.scoring import metrics
 from trainer.train import make_job
 
 
@@ -41,6 +43,12 @@ def trained(tiny, tmp_path_factory):
     # Few filters, for the reports draw each.
     train.train(job_of(tiny.path, "--model_options=filters=4"), job_dir)
     return job_dir
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """A report without its pictures, which take longer than all else and have tests of their own."""
+    monkeypatch.setattr(page, "picture", lambda draw, text, least_px: f'<img src="data:image/png;" alt="{text}">')
 
 
 VOID = {"meta", "link", "img", "source", "br"}

@@ -13,9 +13,9 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer import cross_validate, evaluate, train
-from trainer.cross_validation import CROSS_VALIDATION_FILE, Run
-from trainer.pooling import PooledPredictions
-from trainer.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.cross_validation.plan import CROSS_VALIDATION_FILE, Run
+from trainer.cross_validation.pooling import PooledPredictions
+from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import CONFIG_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +135,7 @@ def times(paths):
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_goes_on_to_the_very_same_results(unbroken, data, tmp_path):
     whole, _ = unbroken
     cv_dir = tmp_path / "CV"

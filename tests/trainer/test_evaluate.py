@@ -11,9 +11,11 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate
-from trainer.metrics import wilson_interval
-from trainer.parents import Parents
+from trainer.scoring.metrics import wilson_interval
+from trainer.training.parents import Parents
 from trainer.training_job import CHECKPOINT_FILE, HISTORY_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def by_hand(job_dir, data, parts):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer.pooling import PooledPredictions
-from trainer.saved_predictions import FoldPredictions
-from trainer.training_state import TrainingState
+from trainer.cross_validation.pooling import PooledPredictions
+from trainer.scoring.saved_predictions import FoldPredictions
+from trainer.training.training_state import TrainingState
 
 
 @pytest.mark.parametrize("load", [FoldPredictions.load, PooledPredictions.load, TrainingState.load])

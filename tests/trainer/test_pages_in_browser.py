@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer import cross_validation_report, evaluate
+from trainer import evaluate
+from trainer.cross_validation.report import write_report
 
 pytestmark = [
     pytest.mark.slow,
@@ -134,7 +135,7 @@ def report(request, tmp_path_factory):
         directory = tmp_path_factory.mktemp("evaluation")
         evaluate.evaluate(request.getfixturevalue("trained"), directory)
         return directory / "report.html"
-    return cross_validation_report.write_report(request.getfixturevalue("cross_validated"))
+    return write_report(request.getfixturevalue("cross_validated"))
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

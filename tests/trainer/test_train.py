@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import epochs, recipes, train, training_job
+from trainer import train, training_job
+from trainer.training import epochs, recipes
+from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
-from trainer.training_state import STATE_FILE, TrainingState
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,8 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int], **options: int
     """Pons, Lidy and Serra (2016): the layers and sizes of time_frequency; 196,816 parameters with 8 classes,
     197,218 with 10.
 
-    The filters are new ones, as are all weights; `trainer.init_filters.copy_filters` gives them the trained ones.
+    The filters are new ones, as are all weights; `trainer.training.init_filters.copy_filters` gives them the trained
+    ones.
 
     Args:
       num_classes: number of labels.

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.scoring.metrics import Predictions
+from trainer.scoring.saved_predictions import FoldPredictions
+
+
+@pytest.fixture
+def saved(tmp_path):
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 5).astype(np.float32)
+    labels = np.array([2, 0, 2, 0, 2], np.int32)
+    track_ids = ["b/\udcff é.wav", "a", "b/\udcff é.wav", "a", "c"]
+    predictions = Predictions(probabilities, labels, track_ids, ("blues", "\udce9", "rock"))
+    fold = FoldPredictions(predictions, parameters=8682, epochs=31, best_epoch=23)
+    fold.save(tmp_path / "predictions.npz")
+    return fold, tmp_path / "predictions.npz"
+
+
+def test_what_is_saved_is_what_is_loaded(saved):
+    fold, path = saved
+    found = FoldPredictions.load(path)
+    np.testing.assert_array_equal(found.predictions.probabilities, fold.predictions.probabilities)
+    np.testing.assert_array_equal(found.predictions.labels, fold.predictions.labels)
+    assert found.predictions.track_ids == fold.predictions.track_ids
+    assert found.predictions.label_names == fold.predictions.label_names
+    assert (found.parameters, found.epochs, found.best_epoch) == (8682, 31, 23)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("keep", [0, 100, -200])
+def test_a_torn_file_is_one_line(saved, keep):
+    _, path = saved
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=rf"^{path}: not the predictions of a fold .* delete it"):
+        FoldPredictions.load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="not the predictions of a fold"):
+        FoldPredictions.load(tmp_path / "predictions.npz")

@@ -1,0 +1,162 @@
+import contextlib
+import math
+import resource
+
+import keras
+import numpy as np
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.training import callbacks
+from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.recipes import RECIPES, Recipe, Rises
+from trainer.training.training_state import STATE_FILE, TrainingState
+from trainer.training_job import read_history
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(200, name="dense")])
+
+
+def set_bias(model, value):
+    model.get_layer("dense").bias.assign(np.full(200, value, np.float32))
+
+
+def saved_bias(path):
+    return float(keras.models.load_model(path).get_layer("dense").bias[0])
+
+
+@contextlib.contextmanager
+def no_file_above(size):
+    """As on a full disk, writing fails with an OSError after so many bytes of a file."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def checkpoints(model, path, recipe, history):
+    """A function that ends an epoch, as training does, and returns which epoch's model is then kept."""
+    callback = BestCheckpoint(path, recipe, history)
+    callback.set_model(model)
+
+    def end_epoch(metrics):
+        set_bias(model, len(history) + 1)
+        history.append(metrics)
+        callback.on_epoch_end(len(history) - 1, metrics)
+        return saved_bias(path) if path.exists() else None
+
+    return end_epoch
+
+
+def test_the_checkpoint_is_that_of_the_lowest_validation_loss(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], [])
+    losses = (2.0, 1.0, 1.0, 1.5, math.nan, 0.5, 0.6)
+    assert [end_epoch({"loss": 0.0, "val_loss": loss}) for loss in losses] == [1, 2, 2, 2, 2, 6, 6]
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_the_checkpoint_is_that_of_the_highest_validation_accuracy(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["cbmi2016"], [])
+    scores = ((2.0, 0.5), (1.0, 0.5), (3.0, 0.75), (0.5, 0.7), (0.4, 0.75))
+    kept = [end_epoch({"val_loss": loss, "val_accuracy": accuracy}) for loss, accuracy in scores]
+    assert kept == [1, 1, 3, 3, 3]
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_checkpoint_and_no_rest(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], [])
+    end_epoch({"val_loss": 2.0})
+    with no_file_above(2000), pytest.raises(UserError, match=r"best\.keras cannot be written: File too large"):
+        end_epoch({"val_loss": 1.0})
+    assert saved_bias(tmp_path / "best.keras") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["best.keras"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_training_with_one_line(value):
+    callback = StopOnNaN()
+    callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+    with pytest.raises(UserError, match=f"^the training loss is {value} after epoch 3; lower --learning_rate$"):
+        callback.on_epoch_end(2, {"loss": value, "val_loss": 1.0})
+    with pytest.raises(UserError, match=f"^the validation loss is {value} after epoch 1; lower --learning_rate$"):
+        callback.on_epoch_end(0, {"loss": 1.0, "val_loss": value})
+
+
+def test_one_line_per_epoch(capsys):
+    logs = {"loss": 1.23456, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
+    EpochLine(7).on_epoch_end(0, logs)
+    said = "epoch 1 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250\n"
+    assert capsys.readouterr().out == said
+
+
+def test_a_best_loss_from_before_stays_the_one_to_beat(model, tmp_path):
+    history = [{"val_loss": 2.0}, {"val_loss": 1.0}]
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], history)
+    assert [end_epoch({"val_loss": loss}) for loss in (1.0, 0.9)] == [None, 4]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_training_ends_when_it_is_done(model, done):
+    callback = StopWhenDone(lambda: done)
+    callback.set_model(model)
+    model.stop_training = False
+    callback.on_epoch_end(0, {})
+    assert model.stop_training is done
+
+
+@pytest.fixture
+def compiled(model):
+    model.compile("sgd", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_progress_is_saved_by_the_clock_and_at_the_end_of_an_epoch(compiled, tmp_path, monkeypatch):
+    clock = iter([100, 104.9, 105, 105, 109, 110.1, 110.1, 200, 200])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    callback = SaveProgress(tmp_path, TrainingState(), steps=5, save_every_s=5)
+    callback.set_model(compiled)
+    callback.on_epoch_begin(0)
+    places = []
+    for batch in range(5):
+        callback.on_train_batch_end(batch)
+        state = TrainingState.load(tmp_path / STATE_FILE) if (tmp_path / STATE_FILE).exists() else None
+        places.append(state and (state.epoch, state.step))
+    assert places == [None, (0, 2), (0, 2), (0, 4), (0, 4)]
+    callback.on_epoch_end(0, {"loss": 2.0, "val_loss": np.float32(1.5)})
+    state = TrainingState.load(tmp_path / STATE_FILE)
+    assert (list(state.history), state.step) == ([{"loss": 2.0, "val_loss": 1.5}], 0)
+    assert read_history(tmp_path) == {"epoch": [0], "loss": [2.0], "val_loss": [1.5]}
+
+
+def test_steps_done_before_count_in_the_epoch_that_goes_on_alone(compiled, tmp_path):
+    start = TrainingState([{"val_loss": 1.0}], 3, callbacks.values_of(compiled))
+    callback = SaveProgress(tmp_path, start, steps=9, save_every_s=0)
+    callback.set_model(compiled)
+    for epoch, place in ((1, (1, 4)), (2, (2, 1))):
+        callback.on_epoch_begin(epoch)
+        callback.on_train_batch_end(0)
+        state = TrainingState.load(tmp_path / STATE_FILE)
+        assert (state.epoch, state.step) == place
+        callback.on_epoch_end(epoch, {"val_loss": 1.0})
+
+
+def test_the_rate_is_halved_for_the_epoch_that_follows(compiled, capsys):
+    recipe = Recipe("own", "SGD", 0.1, 1, 9, "val_accuracy", rises=Rises(to_halve=1, to_stop=9))
+    history, rates, said = [], [], []
+    callback = HalveRate(recipe, history, 0.5)
+    callback.set_model(compiled)
+    for loss in (3.0, 4.0, 4.0, 2.0, 1.0):
+        callback.on_epoch_begin(len(history))
+        rates.append(float(compiled.optimizer.learning_rate))
+        said.append(capsys.readouterr().out)
+        history.append({"loss": loss})
+    assert rates == [0.5, 0.5, 0.5, 0.5, 0.25]
+    assert said == ["", "", "", "", "learning rate 0.25 from epoch 5 on\n"]
+    # As one that goes on: whatever the optimiser held, the history decides.
+    compiled.optimizer.learning_rate = 7.0
+    callback.on_epoch_begin(5)
+    assert float(compiled.optimizer.learning_rate) == 0.25

@@ -1,0 +1,126 @@
+import keras
+import pytest
+
+from tfrecords.command_line import UserError
+from trainer.training import recipes
+from trainer.training.recipes import RECIPES
+
+MODERN, PAPER = RECIPES["modern"], RECIPES["cbmi2016"]
+NAN, INF = float("nan"), float("inf")
+
+
+def epochs(**metrics):
+    return recipes.rows_of(metrics)
+
+
+def losses(*values):
+    return [{"loss": value, "val_loss": 1.0, "val_accuracy": 0.5} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("history", "by_loss", "by_accuracy"),
+    [
+        ([], 0, 0),
+        (epochs(val_accuracy=[0.1, 0.4, 0.4], val_loss=[1, 2, 0]), 3, 2),
+        (epochs(val_accuracy=[0.1, 0.4, 0.4]), 0, 2),
+        (epochs(val_loss=[3.0, 1.0, 2.0, 1.0]), 2, 0),
+        (epochs(val_loss=[3.0, NAN, 2.0], val_accuracy=[NAN, 0.2, 0.2]), 3, 2),
+        (epochs(val_loss=[NAN, NAN], val_accuracy=[0.0, 0.0]), 0, 1),
+        (epochs(val_loss=[INF], val_accuracy=[NAN]), 0, 0),
+        (epochs(loss=[1.0]), 0, 0),
+    ],
+)
+def test_the_epoch_that_is_kept_is_the_first_of_the_best(history, by_loss, by_accuracy):
+    assert (MODERN.best_epoch(history), PAPER.best_epoch(history)) == (by_loss, by_accuracy)
+
+
+@pytest.mark.parametrize(("best", "epochs", "ends"), [(1, 3, False), (1, 4, True), (4, 6, False), (4, 7, True)])
+def test_modern_ends_after_so_many_epochs_without_a_better_one(best, epochs, ends):
+    history = [{"loss": 1.0, "val_loss": 0.0 if epoch == best else 1.0} for epoch in range(1, epochs + 1)]
+    assert MODERN.is_done(history, epochs=99, patience=3) is ends
+    assert MODERN.is_done(history, epochs=epochs, patience=99)
+    assert MODERN.rate_after(history, 0.1) == 0.1
+
+
+def rates(history):
+    """The rate of each epoch, the one after the last included."""
+    return [PAPER.rate_after(history[:epoch], 0.01) for epoch in range(len(history) + 1)]
+
+
+def test_the_rate_is_halved_by_the_first_epoch_without_a_rise_after_more_than_20():
+    # Twenty rises are borne, however the loss falls after them.
+    assert rates(losses(5.0, *[6.0] * 20, 4.0, 3.0)) == [0.01] * 24
+    # The 21st alone halves nothing; the fall after it does, for the epochs that follow.
+    history = losses(5.0, *[6.0] * 21, 4.0, 3.0)
+    assert rates(history) == [0.01] * 23 + [0.005] * 2
+    # A loss as low as the lowest is no rise.
+    assert rates(losses(5.0, *[6.0] * 21, 5.0))[-1] == 0.005
+
+
+def test_rises_need_not_follow_each_other_and_are_above_the_lowest_loss_so_far():
+    # Each pair falls to a new lowest and rises from it: 21 rises, and the next fall halves.
+    pairs = [loss for step in range(21) for loss in (100.0 - step, 100.5 - step)]
+    assert rates(losses(*pairs, 1.0)) == [0.01] * 43 + [0.005]
+    # Below the epoch before, yet above the lowest: all are rises.
+    falling = [9.0 - 0.1 * step for step in range(21)]
+    assert rates(losses(1.0, *falling, 0.5)) == [0.01] * 23 + [0.005]
+
+
+def test_the_count_begins_anew_after_each_halving():
+    once = [*[6.0] * 21, 4.0]
+    twice = [*once, *[6.0] * 20, 3.0]
+    assert rates(losses(5.0, *twice))[-1] == 0.005
+    assert rates(losses(5.0, *twice, 6.0, 2.0))[-1] == 0.0025
+
+
+def test_training_ends_with_the_41st_rise():
+    def ends(*values, cap=500):
+        history = losses(*values)
+        return [PAPER.is_done(history[:epoch], epochs=cap, patience=None) for epoch in range(len(history) + 1)]
+
+    assert ends(5.0, *[6.0] * 41) == [False] * 42 + [True]
+    # After a halving it takes 41 more; a fall that halves nothing leaves the count as it is.
+    assert not any(ends(5.0, *[6.0] * 40, 4.0, *[6.0] * 40))
+    assert ends(5.0, *[6.0] * 40, 4.0, *[6.0] * 41)[-1]
+    assert ends(5.0, *[6.0] * 20, 4.0, *[6.0] * 21)[-2:] == [False, True]
+    assert ends(5.0, 4.0, 3.0, cap=3) == [False, False, False, True]
+
+
+def test_optimisers_are_those_of_the_recipes():
+    adam, sgd = MODERN.new_optimizer(1e-3, steps=10), PAPER.new_optimizer(0.01, steps=10)
+    assert isinstance(adam, keras.optimizers.Adam) and isinstance(sgd, keras.optimizers.SGD)
+    assert (sgd.momentum, sgd.nesterov) == (0, False)
+    assert float(sgd.learning_rate) == pytest.approx(0.01)
+    for optimizer in (adam, sgd):
+        optimizer.build([keras.Variable([0.0])])
+    assert float(adam.learning_rate) == pytest.approx(1e-3)
+    adam.iterations.assign(10)
+    assert float(adam.learning_rate) == 0
+
+
+def test_numbers_of_the_paper():
+    assert (PAPER.optimizer, PAPER.learning_rate, PAPER.batch_size, PAPER.kept_by) == ("SGD", 0.01, 10, "val_accuracy")
+    assert (PAPER.rises.to_halve, PAPER.rises.to_stop, PAPER.patience) == (20, 40, None)
+
+
+def test_a_report_can_say_what_was_done():
+    said = PAPER.described(learning_rate=0.01, batch_size=10, epochs=500, patience=None)
+    assert said == (
+        "cbmi2016: SGD, learning rate 0.01, halved by the first new lowest training loss after more than 20 epochs "
+        "above the lowest; batch 10; at most 500 epochs, ended by more than 40 above the lowest since the last "
+        "halving; highest validation accuracy kept"
+    )
+    said = MODERN.described(learning_rate=1e-3, batch_size=64, epochs=40, patience=8)
+    assert said == (
+        "modern: Adam, learning rate 0.001 falling to 0 along a cosine; batch 64; at most 40 epochs, until 8 epochs "
+        "bring nothing better; lowest validation loss kept"
+    )
+
+
+def test_names():
+    assert recipes.get("modern") is MODERN
+    with pytest.raises(UserError, match=r"^--recipe must be one of modern, cbmi2016, got 'paper'$"):
+        recipes.get("paper")
+    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016)"
+    assert recipes.defaults_of("patience") == "8 (modern)"
+    assert recipes.rows_of({}) == []

@@ -1,0 +1,1 @@
+"""Every fold tested on: the trainings, their pooled predictions, tables and report."""

@@ -1,0 +1,235 @@
+"""Pictures of what a model's filters have learned, as PNG bytes."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+from trainer.reports.filters import FASTEST_BPM, SLOWEST_BPM, Rhythms
+from trainer.reports.plots import is_light
+
+_COLUMNS = 8
+# Of a small picture; the title is above it, and what belongs to the picture above.
+_WIDTH_IN, _HEIGHT_IN, _TITLE_IN, _GAP_IN = 1.27, 0.97, 0.42, 0.14
+_NAME_CHARACTERS = 24
+# Okabe and Ito's blue and orange: they stay apart for colour-blind readers.
+_MORE_ON_LIGHT, _LESS_ON_LIGHT = "#0072b2", "#d55e00"
+_MORE_ON_DARK, _LESS_ON_DARK = "#56b4e9", "#e69f00"
+_MOST_DEVIATIONS = 2.5  # Where the heat map's colours end.
+_TICKS_BPM = (60, 120, 180, 240)
+_TICKS_HZ = (250, 1000, 2000, 4000, 8000)  # On the mel scale lower octaves would touch.
+
+
+def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) -> bytes:
+    """Draws filters along time, the slowest first: above, the weights over seconds; below, the answer to each tempo.
+
+    The shade behind the peak is as wide as the main lobe at half power: the tempo is known no better.
+
+    Args:
+      weights: [frames, filters]; each filter is drawn to a scale of its own.
+      rhythms: of these filters.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+    """
+    order = np.argsort(rhythms.tempo_bpm, kind="stable")
+    figure, axes = _canvas(len(order), style)
+    for number, cell in zip(order, _cells(len(order)), strict=True):
+        _draw_signed(axes, cell.upper(0.52), weights[:, number], style)
+        _title(axes, cell, tempo_name(rhythms.tempo_bpm[number]), f"#{number} · {rhythms.share[number]:.0%}", style)
+        _draw_tempos(axes, cell.lower(0.46), rhythms, int(number), style)
+        if cell.last:
+            ticks = _ticks_bpm(rhythms)
+            _tick_labels(axes, cell, _tempo_places(ticks, cell.left, rhythms), [f"{bpm:.0f}" for bpm in ticks], style)
+    return png(figure)
+
+
+def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[str], *, style: Style = LIGHT) -> bytes:
+    """Draws filters along frequency, the one with the lowest heaviest band first: weights over mel bands, named in Hz.
+
+    Args:
+      weights: [bands, filters]; each filter is drawn to a scale of its own.
+      centres_hz: [bands] rising, of the bands that the filters lie on.
+      names: [filters] titles.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+    """
+    order = np.argsort(weights.argmax(axis=0), kind="stable")
+    figure, axes = _canvas(len(order), style)
+    inside = [hz for hz in _TICKS_HZ if centres_hz[0] <= hz <= centres_hz[-1]]
+    shares = np.interp(inside, centres_hz, np.linspace(0, 1, len(centres_hz)))
+    for number, cell in zip(order, _cells(len(order)), strict=True):
+        _draw_signed(axes, cell.upper(1), weights[:, number], style)
+        _title(axes, cell, names[number], f"#{number}", style)
+        places = [cell.left + _WIDTH_IN * share for share in shares]
+        axes.vlines(places, cell.bottom, cell.bottom + 0.03, color=style.ink, linewidth=0.6)
+        if cell.last:
+            _tick_labels(axes, cell, places, list(map(_short_hz, inside)), style)
+    return png(figure)
+
+
+def activity_map(
+    scores: np.ndarray, genres: Sequence[str], columns: Sequence[str], marks: Sequence[Sequence[int]], *, style: Style
+) -> bytes:
+    """Draws a heat map of genres against filters; the filters that a genre marks are dotted.
+
+    Args:
+      scores: [genres, filters], standard deviations from the filter's mean over genres.
+      genres: [genres] names.
+      columns: [filters] names.
+      marks: for each genre the columns to dot.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+    """
+    rows, width_in = len(genres), _COLUMNS * (_WIDTH_IN + _GAP_IN) - 1.6
+    height_in = max(0.9, 0.27 * rows)
+    figure = new_figure((width_in, height_in), style)
+    axes = figure.add_axes((0, 0, 1, 1))
+    limit = _MOST_DEVIATIONS
+    image = axes.imshow(scores, _diverging(style), vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    style_axes(axes, style)
+    names = [shorten(name, _NAME_CHARACTERS) for name in genres]
+    axes.set_yticks(range(rows), names, fontsize=9, parse_math=False)
+    axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
+    axes.tick_params(length=0, pad=4)
+    dots = [(column, row) for row, own in enumerate(marks) for column in own]
+    if dots:
+        across, down = zip(*dots, strict=True)
+        axes.scatter(across, down, s=14, color=style.ink, edgecolors=style.paper, linewidths=0.6)
+    bar = figure.colorbar(image, cax=figure.add_axes((1 + 0.12 / width_in, 0, 0.11 / width_in, 1)), extend="both")
+    bar.set_label("standard deviations", fontsize=8, color=style.ink)
+    style_axes(bar.ax, style)
+    bar.outline.set_visible(False)
+    return png(figure)
+
+
+def tempo_name(bpm: float) -> str:
+    """A tempo in words; at the ends of the range the real peak may lie beyond."""
+    sign = "\N{LESS-THAN OR EQUAL TO} " if bpm <= SLOWEST_BPM + 1 else ""
+    sign = "\N{GREATER-THAN OR EQUAL TO} " if bpm >= FASTEST_BPM - 1 else sign
+    return f"{sign}{bpm:.0f} bpm"
+
+
+def hz_name(hz: float) -> str:
+    """A frequency in words: 81 Hz, 1.2 kHz."""
+    return f"{hz:.0f} Hz" if hz < 1000 else f"{hz / 1000:.1f} kHz"
+
+
+def _short_hz(hz: int) -> str:
+    return str(hz) if hz < 1000 else f"{hz // 1000}k"
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rectangle on the canvas, in inches."""
+
+    left: float
+    bottom: float
+    height: float
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Where one small picture lies, in inches; its title is above. `last`: no other is below."""
+
+    left: float
+    bottom: float
+    last: bool
+
+    def upper(self, share: float) -> _Box:
+        """So much of its height from above."""
+        return _Box(self.left, self.bottom + (1 - share) * _HEIGHT_IN, share * _HEIGHT_IN)
+
+    def lower(self, share: float) -> _Box:
+        """So much of its height from below."""
+        return _Box(self.left, self.bottom, share * _HEIGHT_IN)
+
+
+def _canvas(number: int, style: Style) -> tuple[Figure, Axes]:
+    """Axes in inches for so many small pictures: with axes for each of them, drawing would take five times as long."""
+    columns, rows = min(number, _COLUMNS), math.ceil(number / _COLUMNS)
+    size_in = (columns * (_WIDTH_IN + _GAP_IN) - _GAP_IN, rows * (_HEIGHT_IN + _TITLE_IN) - _TITLE_IN + 0.25)
+    figure = new_figure(size_in, style)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, size_in[0]), ylim=(0, size_in[1]))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _cells(number: int) -> Iterator[_Cell]:
+    rows = math.ceil(number / _COLUMNS)
+    for index in range(number):
+        row, column = divmod(index, _COLUMNS)
+        left, bottom = column * (_WIDTH_IN + _GAP_IN), (rows - 1 - row) * (_HEIGHT_IN + _TITLE_IN)
+        yield _Cell(left, bottom, index + _COLUMNS >= number)
+
+
+def _title(axes: Axes, cell: _Cell, left: str, right: str, style: Style) -> None:
+    top = cell.bottom + _HEIGHT_IN + 0.07
+    axes.text(cell.left, top, left, fontsize=8, fontweight="bold", color=style.ink)
+    axes.text(cell.left + _WIDTH_IN, top, right, fontsize=6.5, ha="right", color=style.ink, alpha=0.75)
+
+
+def _tick_labels(axes: Axes, cell: _Cell, places: Iterable[float], texts: Sequence[str], style: Style) -> None:
+    for place, text in zip(places, texts, strict=True):
+        axes.text(place, cell.bottom - 0.06, text, fontsize=6.5, ha="center", va="top", color=style.ink)
+
+
+def _draw_signed(axes: Axes, box: _Box, weights: np.ndarray, style: Style) -> None:
+    more, less = _pair(style)
+    zero = box.bottom + box.height / 2
+    x = np.linspace(box.left, box.left + _WIDTH_IN, len(weights))
+    y = zero + _at_most_one(weights) * box.height / 2
+    axes.fill_between(x, np.maximum(y, zero), zero, color=more, linewidth=0)
+    axes.fill_between(x, np.minimum(y, zero), zero, color=less, linewidth=0)
+    axes.plot(x, y, color=style.ink, linewidth=0.5)
+    axes.hlines(zero, box.left, box.left + _WIDTH_IN, color=style.faint, linewidth=0.5, zorder=0)
+
+
+def _at_most_one(values: np.ndarray) -> np.ndarray:
+    largest = float(np.abs(values).max())
+    return values / largest if largest > 0 else values
+
+
+def _tempo_places(bpm: ArrayLike, left: float, rhythms: Rhythms) -> np.ndarray:
+    """Where tempos lie across a picture, whose edges are those of the grid."""
+    slowest, fastest = rhythms.grid_bpm[[0, -1]]
+    return left + _WIDTH_IN * (np.asarray(bpm) - slowest) / (fastest - slowest)
+
+
+def _ticks_bpm(rhythms: Rhythms) -> list[float]:
+    return [bpm for bpm in _TICKS_BPM if bpm <= rhythms.grid_bpm[-1]]
+
+
+def _draw_tempos(axes: Axes, box: _Box, rhythms: Rhythms, number: int, style: Style) -> None:
+    more, _ = _pair(style)
+    heights, tempo, top = rhythms.magnitudes[:, number], rhythms.tempo_bpm[number], box.bottom + box.height
+    near = np.clip([tempo - rhythms.width_bpm / 2, tempo + rhythms.width_bpm / 2], *rhythms.grid_bpm[[0, -1]])
+    left, right, at = _tempo_places([*near, tempo], box.left, rhythms)
+    axes.fill_between([left, right], box.bottom, top, color=more, alpha=0.22, linewidth=0)
+    y = box.bottom + _at_most_one(heights) * 0.93 * box.height
+    axes.plot(_tempo_places(rhythms.grid_bpm, box.left, rhythms), y, color=style.ink, linewidth=0.9)
+    axes.vlines(at, box.bottom, top, color=more, linewidth=1.4)
+    axes.hlines(box.bottom, box.left, box.left + _WIDTH_IN, color=style.faint, linewidth=0.8)
+    ticks = _tempo_places(_ticks_bpm(rhythms), box.left, rhythms)
+    axes.vlines(ticks, box.bottom, box.bottom + 0.03, color=style.ink, linewidth=0.6)
+
+
+def _pair(style: Style) -> tuple[str, str]:
+    return (_MORE_ON_LIGHT, _LESS_ON_LIGHT) if is_light(style.paper) else (_MORE_ON_DARK, _LESS_ON_DARK)
+
+
+def _diverging(style: Style) -> LinearSegmentedColormap:
+    more, less = _pair(style)
+    return LinearSegmentedColormap.from_list("deviations", [less, style.paper, more])

@@ -1,0 +1,1 @@
+"""How a job is trained: recipes, epochs, what is saved, and how it goes on."""

@@ -1,0 +1,152 @@
+"""What happens during training besides the steps."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from tfrecords.command_line import UserError
+from trainer import training_job
+from trainer.training.recipes import History, Recipe
+from trainer.training.training_state import STATE_FILE, TrainingState, values_of
+from trainer.training_job import whole_file
+
+
+class SaveProgress(keras.callbacks.Callback):
+    """Saves where training stands, at the end of every epoch and now and then within one; keeps history.csv."""
+
+    def __init__(self, job_dir: Path, start: TrainingState, *, steps: int, save_every_s: float) -> None:
+        """Takes up a training.
+
+        Args:
+          job_dir: of state.npz and history.csv.
+          start: the moment at which the first `fit` begins.
+          steps: in an epoch.
+          save_every_s: save after the step that ends so long after the last save, or later; 0: after every step.
+        """
+        super().__init__()
+        self._job_dir = job_dir
+        self._start = start
+        # Of the finished epochs; callbacks later in the list find the one that ends in it.
+        self.history = list(start.history)
+        self._steps = steps
+        self._save_every_s = save_every_s
+        self._saved = time.monotonic()
+        self._done_before = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Takes up an epoch that was interrupted, whose first steps are not done again."""
+        self._done_before = self._start.step if epoch == self._start.epoch else 0
+        if self._done_before:
+            self._start.restore_metrics(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves if it is time."""
+        step = self._done_before + batch + 1
+        # After the last step validation is due, and then the epoch is saved.
+        if step < self._steps and time.monotonic() - self._saved >= self._save_every_s:
+            self._save(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves, and writes the history."""
+        self.history.append({name: float(value) for name, value in (logs or {}).items()})
+        self._save(0)
+        training_job.write_history(self._job_dir, self.history)
+
+    def _save(self, step: int) -> None:
+        TrainingState(tuple(self.history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
+        self._saved = time.monotonic()
+
+
+class BestCheckpoint(keras.callbacks.Callback):
+    """Saves the model whenever it is the best so far, whole or not at all."""
+
+    def __init__(self, path: Path, recipe: Recipe, history: History) -> None:
+        """Goes by the recipe's choice among the epochs in `history`, to which SaveProgress has added by then."""
+        super().__init__()
+        self._path = path
+        self._recipe = recipe
+        self._history = history
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves if better."""
+        if self._recipe.best_epoch(self._history) == epoch + 1:
+            save_model(self.model, self._path)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a model, whole or not at all.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with whole_file(path) as temporary:
+        model.save(temporary)
+
+
+class StopWhenDone(keras.callbacks.Callback):
+    """Ends training when its recipe says so."""
+
+    def __init__(self, is_done: Callable[[], bool]) -> None:
+        """Asks `is_done` after each epoch."""
+        super().__init__()
+        self._is_done = is_done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops if it is time."""
+        if self._is_done():
+            self.model.stop_training = True
+
+
+class HalveRate(keras.callbacks.Callback):
+    """Sets the learning rate of each epoch, for a recipe that halves it."""
+
+    def __init__(self, recipe: Recipe, history: History, learning_rate: float) -> None:
+        """Goes by the epochs in `history`, to which SaveProgress adds.
+
+        Args:
+          recipe: one with `rises`.
+          history: of the finished epochs.
+          learning_rate: of the first epoch.
+        """
+        super().__init__()
+        self._recipe = recipe
+        self._history = history
+        self._learning_rate = learning_rate
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Sets it, and says so where it changes."""
+        rate = self._recipe.rate_after(self._history, self._learning_rate)
+        if rate != self._recipe.rate_after(self._history[:-1], self._learning_rate):
+            print(f"learning rate {rate:g} from epoch {epoch + 1} on", flush=True)
+        self.model.optimizer.learning_rate = rate
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training with one clear line when a loss is no longer a number."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Raises UserError if the loss of training or of validation is not finite."""
+        for name, meaning in (("loss", "training"), ("val_loss", "validation")):
+            loss = (logs or {})[name]
+            if not math.isfinite(loss):
+                raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
+
+
+class EpochLine(keras.callbacks.Callback):
+    """One line per epoch, for a log."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Prints losses and accuracies over patches."""
+        logs = logs or {}
+        print(
+            f"epoch {epoch + 1} of {self._epochs}: loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}; "
+            f"validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}",
+            flush=True,
+        )

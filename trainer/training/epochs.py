@@ -1,0 +1,160 @@
+"""The epochs of a training: what each is fed, and what is done after its steps."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfrecords.augment import Augmenter, augmented
+from tfrecords.augmentation import Augmentation
+from tfrecords.dataset import load
+from tfrecords.options import ReaderOptions
+from tfrecords.reading import reading
+from trainer import models, training_job
+from trainer.training import data_service
+from trainer.training.batch_log import BatchLog
+from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.running import Running
+from trainer.training.training_state import TrainingState, build
+from trainer.training_job import TrainingJob
+
+
+def new_model(job: TrainingJob, *, mel_bands: int, steps: int) -> keras.Model:
+    """The job's model with its optimiser, as before the first step: a function of the job alone.
+
+    Args:
+      job: what to train.
+      mel_bands: of the patches.
+      steps: in an epoch.
+
+    Raises:
+      UserError: no such options of the model, or its filters do not fit the patches.
+    """
+    keras.utils.set_random_seed(job.seed)
+    shape = (job.patch_frames, mel_bands, 1)
+    model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
+    soft = job.augmentation.soft_labels
+    model.compile(
+        job.rules.new_optimizer(job.learning_rate, steps=steps * job.epochs),
+        keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+        # On a CPU, XLA runs the long filters of `time` at half the speed.
+        jit_compile=False,
+    )
+    build(model, soft_labels=soft)
+    return model
+
+
+def training_batches(
+    job: TrainingJob, running: Running, log: BatchLog | None, *, epoch: int, step: int, steps: int
+) -> tf.data.Dataset:
+    """Patches and labels of the training parts: from a step of an epoch on, or of one epoch by a service."""
+
+    def batches_from(step: int, epochs: int | None) -> tf.data.Dataset:
+        return load(
+            job.data_dir,
+            parts=job.parts.train,
+            training=True,
+            seed=job.seed,
+            epoch=epoch,
+            step=step,
+            epochs=epochs,
+            batch_size=job.batch_size,
+            patch_frames=job.patch_frames,
+            statistics=job.statistics,
+            # The workers of a service run no Python of this process.
+            options=ReaderOptions(in_graph=running.data_service is not None),
+        )
+
+    if running.data_service:
+        batches = data_service.distributed(lambda start: batches_from(start, 1), running.data_service, steps=steps)
+    else:
+        batches = batches_from(step, None)
+    if job.augmentation != Augmentation():
+        augmenter = Augmenter(
+            job.augmentation, num_classes=len(job.labels), front_end=job.front_end, statistics=job.statistics
+        )
+        batches = augmented(batches, augmenter, seed=job.seed, first_batch=epoch * steps + step)
+    return log.recorded(batches, epoch=epoch, step=step) if log else batches
+
+
+def validation_batches(job: TrainingJob) -> tf.data.Dataset:
+    """Patches and labels of the validation parts, once; labels in the form that the loss takes."""
+    batches = load(
+        job.data_dir,
+        parts=job.parts.valid,
+        batch_size=job.batch_size,
+        patch_frames=job.patch_frames,
+        statistics=job.statistics,
+    )
+    classes = len(job.labels) if job.augmentation.soft_labels else None
+    return batches.map(
+        lambda patches, labels, track_ids: (patches, labels if classes is None else tf.one_hot(labels, classes))
+    )
+
+
+def stretches(job: TrainingJob, start: TrainingState, running: Running) -> Iterator[tuple[int, int, int]]:
+    """What one `fit` each has to do: (first epoch, its first step, the epoch after the last).
+
+    A `fit` has epochs of one length, so an epoch that goes on stands alone; and a service gives one epoch at a time.
+    """
+    if job.is_done(start.history):
+        return
+    epoch, step = start.epoch, start.step
+    while epoch < job.epochs:
+        end = epoch + 1 if step or running.data_service else job.epochs
+        yield epoch, step, end
+        epoch, step = end, 0
+
+
+def run_epochs(
+    model: keras.Model, job: TrainingJob, job_dir: Path, start: TrainingState, running: Running, *, steps: int
+) -> int:
+    """Runs the epochs that are left and returns the best of all, whose model is in job_dir/best.keras.
+
+    Args:
+      model: compiled, and as it was at `start`.
+      job: what to train.
+      job_dir: of its files.
+      start: where training stands.
+      running: how.
+      steps: in an epoch.
+
+    Raises:
+      UserError: the loss is no longer a number, a shard is corrupt.
+    """
+    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s)
+    log = BatchLog(running.log_batches, steps=steps) if running.log_batches else None
+    callbacks = _callbacks(job, job_dir, progress)
+    for epoch, step, end in stretches(job, start, running):
+        with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
+            model.fit(
+                training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
+                initial_epoch=epoch,
+                epochs=end,
+                steps_per_epoch=steps - step,
+                shuffle=False,  # The data set shuffles itself.
+                validation_data=validation_batches(job),
+                # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
+                verbose=1 if sys.stdout.isatty() else 0,
+                callbacks=[*callbacks, *([log] if log else [])],
+            )
+        if model.stop_training:
+            break
+    return job.rules.best_epoch(progress.history)
+
+
+def _callbacks(job: TrainingJob, job_dir: Path, progress: SaveProgress) -> list[keras.callbacks.Callback]:
+    history, rules = progress.history, job.rules
+    return [
+        StopOnNaN(),
+        # Before the best model is written, which can be written again from the state.
+        progress,
+        BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE, rules, history),
+        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+        *([HalveRate(rules, history, job.learning_rate)] if rules.rises else []),
+        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
+        StopWhenDone(lambda: job.is_done(history)),
+    ]

@@ -42,6 +42,9 @@ def fetch(
     if found.problem is None:
         say(f"{output} holds GTZAN already: nothing to do")
     else:
+        if found.damage is not None:
+            # Unpacking keeps what has the right size, so it would not mend this.
+            raise UserError(f"{output}: {found.damage}; delete these files and run the command again")
         _bring(output, source, mirrors, archive=output / archive, md5=md5, limit=max_archive_bytes, patience=patience)
         found = verify(output)
         if found.problem is not None:

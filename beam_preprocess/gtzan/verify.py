@@ -1,7 +1,7 @@
 """Looks whether a folder holds GTZAN: 10 x 100 clips, each with a header that can be read."""
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import soundfile
@@ -32,11 +32,13 @@ class Found:
     @property
     def problem(self) -> str | None:
         """What keeps this from being GTZAN, in a few words; a fault that a published copy is known to have does not."""
-        unknown = [clip for clip in self.unreadable if not _may_fail(clip)]
-        for clips, what in ((self.missing, "missing"), (self.twice, "there twice"), (unknown, "not readable")):
-            if clips:
-                return f"{len(clips)} of {len(GENRES) * CLIPS_PER_GENRE} clips are {what}: {some(clips)}"
-        return None
+        return _counted(self.missing, "missing") or self.damage
+
+    @property
+    def damage(self) -> str | None:
+        """What is there and should not be as it is, in a few words."""
+        unknown = tuple(clip for clip in self.unreadable if not _may_fail(clip))
+        return _counted(self.twice, "there twice") or _counted(unknown, "not readable")
 
 
 def lacks(clips: Collection[str]) -> tuple[str, ...]:
@@ -75,6 +77,10 @@ def described(found: Found) -> Iterator[str]:
         elif fault.clip in found.unreadable:
             here = "its header cannot be read; "
         yield f"known fault: {fault.clip}: {here}{fault.detail}"
+
+
+def _counted(clips: Sequence[str], what: str) -> str | None:
+    return f"{len(clips)} of {len(GENRES) * CLIPS_PER_GENRE} clips are {what}: {some(clips)}" if clips else None
 
 
 def _may_fail(clip: str) -> bool:

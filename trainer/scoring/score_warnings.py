@@ -51,7 +51,7 @@ def evaluation_warnings(summary: Mapping[str, Any]) -> dict[str, str]:
         # Somebody looked: the split tore groups, of which these are in the test.
         warnings.pop("Artists", None)
         for entry in summary["new_groups"]:
-            warnings[f"Artists of {entry['new_to']}"] = _shared(entry, summary["tracks"])
+            warnings[f"Artists in {entry['new_to']}"] = _shared(entry, summary["tracks"])
     return warnings
 
 

@@ -66,6 +66,23 @@ def test_one_clip_is_missing_later(run, server, clip_bytes):
     assert (output / "rock/rock.00000.wav").read_bytes() == clip_bytes["rock.00000"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rock/rock.00000.wav", r"clips are not readable: rock\.00000; delete these files and run"),
+        ("rock/rock.00000.au", r"clips are there twice: rock\.00000; delete these files and run"),
+    ],
+)
+def test_a_damaged_clip_is_named_before_anything_is_downloaded(run, server, name, message):
+    output = run()
+    (output / "genres.tar.gz").unlink()
+    (output / name).write_bytes(b"x")
+    server.asked.clear()
+    with pytest.raises(UserError, match=message):
+        run()
+    assert server.asked == []
+
+
 def test_a_wrong_checksum_leaves_nothing(run, tmp_path):
     with pytest.raises(UserError, match="holds another file: md5") as info:
         run(md5="0" * 32)

@@ -3,9 +3,9 @@
 python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT [flags] [any flag of Beam]
 
 A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
-artist; an archive is read like the folder that it unpacks to. Input and output may lie on any file system of Beam. The
-output is a dataset once it holds manifest.json; inputs that cannot be used are named in rejects.jsonl. An interrupted
-job goes on when the same command is run again.
+artist or group; an archive is read like the folder that it unpacks to. GTZAN is known by its file names: no artist of
+it is split. Input and output may lie on any file system of Beam. The output is a dataset once it holds manifest.json;
+inputs that cannot be used are named in rejects.jsonl. An interrupted job goes on when the same command is run again.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from absl import flags
 
 from beam_preprocess import audio, log_mel
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
+from beam_preprocess.gtzan import facts
 from beam_preprocess.log_mel import PRESETS, FrontEndConfig
 from tfrecords import command_line
 
@@ -38,10 +39,16 @@ def _define_flags() -> None:
     flags.DEFINE_float("fmax_hz", None, "upper edge of the highest band", **values)
     flags.DEFINE_string("compression", None, "log10: log10(1 + 10000 x), or db: 10 log10(max(x, 1e-10))", **values)
     flags.DEFINE_string("record_dtype", "float16", "of the records: float16 or float32", **values)
-    flags.DEFINE_integer("folds", 10, "deal the tracks into this many equal parts, fold_0 ...", **values)
+    flags.DEFINE_integer("folds", None, "deal the tracks into so many parts, fold_0 ...; 10, or 5 of GTZAN", **values)
     flags.DEFINE_float("train_size", None, "instead of folds: share of train; the rest is valid and test", **values)
     flags.DEFINE_float("valid_size", None, "with --train_size: share of valid; by default half of the rest", **values)
-    flags.DEFINE_string("split_lists", None, "instead of folds: folder or glob of train, valid, test .txt", **values)
+    flags.DEFINE_string(
+        "split_lists",
+        None,
+        "instead of folds: folder or glob of train, valid, test .txt; or the published lists "
+        f"{', '.join(facts.SPLITS)}, which come with this package (a folder of such a name is ./NAME)",
+        **values,
+    )
     flags.DEFINE_integer("seed", 0, "deals equal groups into other parts", **values)
     flags.DEFINE_string(
         "label_folder",
@@ -50,7 +57,13 @@ def _define_flags() -> None:
         **values,
     )
     flags.DEFINE_string("label_column", None, "of the CSV; by default genre", **values)
-    flags.DEFINE_string("group_column", None, "of the CSV: never split; by default artist, if there is one", **values)
+    flags.DEFINE_string("group_column", None, "of the CSV: never split; by default group, or else artist", **values)
+    flags.DEFINE_string(
+        "groups",
+        "auto",
+        "what is never split: auto (the CSV's groups; those of GTZAN by its file names), gtzan, or none",
+        **values,
+    )
     flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
     flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
     flags.DEFINE_float("max_duration_s", 6 * 3600.0, "reject longer audio (6 hours)", **values)
@@ -81,7 +94,7 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
     """
     if flag_values.preset not in PRESETS:
         raise command_line.UserError(f"--preset must be one of {', '.join(PRESETS)}, got {flag_values.preset!r}")
-    if flag_values["folds"].present and (flag_values.train_size is not None or flag_values.split_lists):
+    if flag_values.folds is not None and (flag_values.train_size is not None or flag_values.split_lists):
         raise command_line.UserError("--folds excludes --train_size and --split_lists")
     preset = PRESETS[flag_values.preset]
     changes = {
@@ -107,6 +120,7 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
         label_folder=flag_values.label_folder,
         label_column=flag_values.label_column,
         group_column=flag_values.group_column,
+        groups=flag_values.groups,
         num_shards=flag_values.num_shards,
         min_frames=flag_values.min_frames,
         max_duration_s=flag_values.max_duration_s,

@@ -50,7 +50,7 @@ def list_archive(config: JobConfig) -> list[Track]:
     folder = _folder(source, config.output)
     found: dict[str, tuple[str, int]] = {}
     left_out = 0
-    for number, (path, member, _) in enumerate(_members(source, config.max_archive_bytes)):
+    for number, (path, member, _) in enumerate(members(source, config.max_archive_bytes)):
         if member.isreg() and is_audio(path) and "/." not in f"/{path}":
             # The later of two members with one path wins, as when they are unpacked by hand.
             found[path] = (_uri(folder, number, path), member.size)
@@ -87,10 +87,10 @@ def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
     if not missing:
         return
     say(f"{config.source}: unpacking {len(missing)} of {len(tracks)} files")
-    for number, (path, member, archive) in enumerate(_members(config.source, config.max_archive_bytes)):
+    for number, (path, member, archive) in enumerate(members(config.source, config.max_archive_bytes)):
         uri = _uri(folder, number, path)
         if uri in missing and missing[uri] == member.size and member.isreg():
-            _write(config, uri, _blocks(config.source, archive, member))
+            _write(config, uri, blocks(config.source, archive, member))
             del missing[uri]
     if missing:
         raise UserError(f"{config.source}: has changed while it was read; run the command again")
@@ -119,8 +119,12 @@ def _uri(folder: str, number: int, path: str) -> str:
     return FileSystems.join(folder, f"{number:06d}{PurePosixPath(path).suffix.lower()}")
 
 
-def _members(source: str, max_bytes: int) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
-    """All members from front to back: path, header, and the archive for as long as it stands at their data."""
+def members(source: str, max_bytes: int) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+    """All members from front to back: path, header, and the archive for as long as it stands at their data.
+
+    Raises:
+      UserError: it cannot be read, is damaged, unpacks to more than max_bytes, or holds a path that leads out of it.
+    """
     with _reading(source), storage.open_file(source) as file, _decompressed(file) as stream:
         total = 0
         with tarfile.open(
@@ -138,7 +142,12 @@ def _members(source: str, max_bytes: int) -> Iterator[tuple[str, tarfile.TarInfo
             _limit(source, total, max_bytes)
 
 
-def _blocks(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+def blocks(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    """The data of a member that `members` has just given.
+
+    Raises:
+      UserError: the archive cannot be read.
+    """
     with _reading(source):
         data = archive.extractfile(member)
         while data and (block := data.read(_BLOCK_BYTES)):

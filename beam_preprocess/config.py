@@ -10,6 +10,7 @@ from tfrecords.example import DTYPES
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 LABEL_FOLDERS = ("parent", "top")
+GROUPS = ("auto", "gtzan", "none")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -18,14 +19,15 @@ class SplitConfig:
     """How tracks are dealt into parts: by folds, unless train_size or split_lists is given.
 
     Attributes:
-      folds: number of equal parts, at least 2.
+      folds: number of equal parts, at least 2; None: 10, of GTZAN 5.
       train_size: share of train, between 0 and 1; the rest goes to valid and test.
       valid_size: share of valid; None: half of the rest.
-      split_lists: folder or glob of published lists of paths, one .txt per part.
+      split_lists: folder or glob of published lists of paths, one .txt per part; or the name of lists that come with
+        the package.
       seed: deals equal groups in another order.
     """
 
-    folds: int = 10
+    folds: int | None = 10
     train_size: float | None = None
     valid_size: float | None = None
     split_lists: str | None = None
@@ -52,7 +54,9 @@ class JobConfig:
       label_folder: whose name is the label, where there is no CSV: "parent", the folder that a file lies in, or "top",
         the first one below the source.
       label_column: the CSV's column of labels; None: "genre".
-      group_column: the CSV's column of groups; None: "artist" if there is one.
+      group_column: the CSV's column of groups; None: "group" if there is one, else "artist" if there is one.
+      groups: what no split tears apart: "auto", what the input says, or, where it says nothing and is GTZAN, what is
+        known of its artists and songs; "gtzan", these; "none", every track stands for itself.
       num_shards: over all parts; None: by the number of tracks.
       min_frames: shorter clips are rejected; 80 frames are one patch of the paper.
       max_duration_s: longer audio is rejected.
@@ -69,6 +73,7 @@ class JobConfig:
     label_folder: str = "parent"
     label_column: str | None = None
     group_column: str | None = None
+    groups: str = "auto"
     num_shards: int | None = None
     min_frames: int = 80
     max_duration_s: float = 6 * 3600.0
@@ -83,12 +88,15 @@ class JobConfig:
             raise UserError("--label_folder is for folders; of a CSV, --label_column is the label")
         if (self.label_column or self.group_column) and not listed:
             raise UserError("--label_column and --group_column are for a .csv; other inputs have no columns")
+        if self.group_column and self.groups != "auto":
+            raise UserError(f"--group_column and --groups={self.groups} exclude each other")
         rules = (
             # Beam's file systems take these for a pattern: deleting "set[1]" would delete "set1".
             ("output", not any(character in self.output for character in "*?["), "a path without * ? ["),
             ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
             ("record_dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("label_folder", self.label_folder in LABEL_FOLDERS, f"one of {', '.join(LABEL_FOLDERS)}"),
+            ("groups", self.groups in GROUPS, f"one of {', '.join(GROUPS)}"),
             ("num_shards", self.num_shards is None or self.num_shards >= 1, "at least 1"),
             ("min_frames", self.min_frames >= 1, "at least 1"),
             ("max_duration_s", self.max_duration_s > 0, "above 0"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from beam_preprocess import splits
 from beam_preprocess.config import JobConfig, SplitConfig
+from beam_preprocess.grouping import group_tracks
 from beam_preprocess.messages import say, some
 from beam_preprocess.plan import Plan, make_plan
 from beam_preprocess.tracks import Track
@@ -18,7 +19,9 @@ def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
     Raises:
       UserError: one label only, fewer groups than parts, lists that do not fit the tracks.
     """
-    parts, split = _deal(config.split, tracks)
+    grouping = group_tracks(config, tracks)
+    tracks = grouping.tracks
+    parts, split = _deal(config.split, tracks, grouping.folds)
     labels = {track.label for track, part in zip(tracks, parts, strict=True) if part is not None}
     if len(labels) < 2:
         raise UserError(
@@ -33,13 +36,15 @@ def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
         say(f"warning: {len(torn)} groups are in more than one part ({some(torn)}): scores will look too good")
     grouped = any(track.group != track.track_id for track in tracks)
     split |= {"groups": len(groups), "grouped": grouped, "group_safe": not torn}
+    if grouping.table:
+        split["group_table"] = grouping.table
     plan = make_plan(config, tracks, parts, split)
     say(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
     _tell_parts(plan)
     return plan
 
 
-def _deal(split: SplitConfig, tracks: Sequence[Track]) -> tuple[list[str | None], dict[str, Any]]:
+def _deal(split: SplitConfig, tracks: Sequence[Track], default_folds: int) -> tuple[list[str | None], dict[str, Any]]:
     """A part for each track (None: left out), and how it came about."""
     if split.split_lists:
         return splits.assign_by_lists(tracks, splits.read_lists(split.split_lists)), {"method": "lists"}
@@ -47,8 +52,9 @@ def _deal(split: SplitConfig, tracks: Sequence[Track]) -> tuple[list[str | None]
         weights = splits.size_weights(split.train_size, split.valid_size)
         how: dict[str, Any] = {"method": "sizes", "weights": weights, "seed": split.seed}
     else:
-        weights = splits.fold_weights(split.folds)
-        how = {"method": "folds", "folds": split.folds, "seed": split.seed}
+        folds = default_folds if split.folds is None else split.folds
+        weights = splits.fold_weights(folds)
+        how = {"method": "folds", "folds": folds, "seed": split.seed}
     return list(splits.assign(tracks, weights, seed=split.seed)), how
 
 

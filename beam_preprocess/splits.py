@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from beam_preprocess.gtzan import facts
+from beam_preprocess.messages import say
 from beam_preprocess.tracks import Track
 from tfrecords.command_line import UserError
 
@@ -206,9 +208,16 @@ def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]])
 def read_lists(location: str) -> dict[str, list[str]]:
     """The lists of a folder or glob: train.txt, valid_filtered.txt, ... -> part ("train", "valid") -> paths.
 
+    The name of one of facts.SPLITS means the published lists that come with this package, whatever lies in the
+    directory that the program runs in; a folder of that name is ./gtzan_filtered.
+
     Raises:
       UserError: no list there, two for one part, or one that cannot be read or is empty.
     """
+    if location in facts.SPLITS:
+        if Path(location).exists():
+            say(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
+        return facts.split_lists(location)
     pattern = f"{glob.escape(location.rstrip('/'))}/*.txt" if Path(location).is_dir() else location
     lists: dict[str, list[str]] = {}
     for name in sorted(glob.glob(pattern), key=_list_order):  # noqa: PTH207

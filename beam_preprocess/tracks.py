@@ -15,10 +15,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio import EXTENSIONS
+from beam_preprocess.messages import say
 from tfrecords.command_line import UserError
 
 _MAGIC = "*?["
 _PATH_COLUMN = "path"
+_GROUP_COLUMNS = ("group", "artist")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def list_tracks(
       source: a folder (read with all its subfolders), a glob, or a .csv file whose column "path" is relative to it.
         A file's label is the name of a folder, or the CSV's label column.
       label_column: the CSV's column of labels. None: "genre".
-      group_column: the CSV's column of groups. None: "artist" if the CSV has it, else every track on its own.
+      group_column: the CSV's column of groups. None: "group" if the CSV has it, else "artist", else every track on its
+        own.
       label_folder: which folder names the label: "parent", the one that a file lies in, or "top", the first one below
         the source (below the first part of a glob with a wildcard).
 
@@ -190,8 +193,10 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
 
 def _checked_columns(source: str, columns: Sequence[str], label_column: str, group_column: str | None) -> str | None:
     """The column of groups, if there is one, after a look whether all are there."""
-    if group_column is None and "artist" in columns:
-        group_column = "artist"
+    if group_column is None:
+        group_column = next((column for column in _GROUP_COLUMNS if column in columns), None)
+        if group_column == "group":
+            say(f"{source}: its column group says which tracks stay together (--group_column=... takes another)")
     for column in (_PATH_COLUMN, label_column, *([group_column] if group_column else [])):
         if column not in columns:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")

@@ -111,7 +111,7 @@ def measure(source: str, output: str) -> None:
     }
     # The greatest step of planning, once more and alone.
     again = time.perf_counter()
-    splits.assign(tracks, splits.fold_weights(config.split.folds), seed=config.split.seed)
+    splits.assign(tracks, splits.fold_weights(len(plan.parts)), seed=config.split.seed)
     found["split_s"] = time.perf_counter() - again
     print(json.dumps(found))
 

@@ -39,6 +39,8 @@ def write_dataset(
     seed=0,
     fingerprint="f" * 64,
     front_end=(),
+    split=(),
+    group_of=lambda track_id: f"artist of {track_id}",
 ):
     """Writes a dataset of noise in which each label is loud in bands of its own, so that a model can learn it.
 
@@ -56,7 +58,7 @@ def write_dataset(
                 log_mel = rng.uniform(0, 3, (rng.integers(frames[0], frames[1] + 1), mel_bands)).astype(np.float32)
                 log_mel[:, label * mel_bands // len(labels) : (label + 1) * mel_bands // len(labels)] += 2
                 spectrograms.append(log_mel)
-                record = Record(track_id, f"artist of {track_id}", label, segment, log_mel.astype(DTYPES[dtype]))
+                record = Record(track_id, group_of(track_id), label, segment, log_mel.astype(DTYPES[dtype]))
                 own[number * shards_per_part // len(tracks)].append(record)
         shards = [
             _write_shard(path / shard_file("tiny", part, index, shards_per_part), own[index])
@@ -76,7 +78,7 @@ def write_dataset(
         front_end=FRONT_END | {"n_mels": mel_bands} | dict(front_end),
         dtype=dtype,
         parts=written,
-        split={"method": "given", "grouped": True, "group_safe": True},
+        split={"method": "given", "grouped": True, "group_safe": True} | dict(split),
         rejects={"too_short": 2},
         fingerprint=fingerprint,
         versions={"numpy": "2"},

@@ -20,7 +20,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import models, training_job
 from trainer.reports.audio_links import AudioLinks
-from trainer.scoring.score_warnings import data_warnings, groups_of
+from trainer.scoring.score_warnings import TORN, evaluation_warnings, groups_of
 from trainer.training import recipes
 from trainer.training_job import TrainingJob
 
@@ -57,7 +57,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     from trainer.reports.report import text_table
 
     print(text_table(summary))
-    for warning in _warnings(summary).values():
+    for warning in evaluation_warnings(summary).values():
         print(f"warning: {warning}")
     print(f"\nreport: {output_dir / training_job.REPORT_FILE}")
 
@@ -89,13 +89,19 @@ def evaluate(
     from trainer.reports.filter_sections import filter_sections
     from trainer.reports.report import write_report
     from trainer.scoring.metrics import summarize
+    from trainer.scoring.new_groups import scores_of_new_groups
     from trainer.scoring.predictions import load_model, predict
 
     model = load_model(job_dir)
-    summary = summarize(predict(job, model, data_dir, chosen))
+    predictions = predict(job, model, data_dir, chosen)
+    summary = summarize(predictions)
     summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "recipe": job.recipe, "seed": job.seed}
     summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
     summary["groups"] = groups_of(manifest)
+    summary["new_groups"] = None
+    if summary["groups"] == TORN and summary["seen_in_training"] is False:
+        roles = dataclasses.replace(job.parts, test=chosen)
+        summary["new_groups"] = scores_of_new_groups(predictions, manifest, data_dir, roles)
     summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
     history = training_job.read_history(job_dir)
     # Metrics last: where they are, the report is there too.
@@ -145,16 +151,6 @@ def _seen_in_training(job: TrainingJob, manifest: Manifest, parts: Sequence[str]
     return bool(set(parts) & {*job.parts.train, *job.parts.valid})
 
 
-def _warnings(summary: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader of the score must know, by the name of the fact in the report."""
-    warnings = {}
-    if summary["seen_in_training"]:
-        warnings["Seen in training"] = "these parts were trained or validated on: no score for new music"
-    if summary["seen_in_training"] is None:
-        warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
-    return warnings | data_warnings(summary["groups"], summary["tracks_without_patch"])
-
-
 def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, str]:
     training_dataset = {}
     if manifest.fingerprint != job.fingerprint:
@@ -164,7 +160,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
         "Model": ", ".join([job.model, *(f"{name} {size}" for name, size in job.model_options.items())]),
         **_filters(job),
         "Scored on": ", ".join(summary["parts"]),
-        **_warnings(summary),
+        **evaluation_warnings(summary),
         "Dataset": summary["data_dir"],
         "Dataset fingerprint": manifest.fingerprint,
         **training_dataset,

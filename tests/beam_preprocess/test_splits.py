@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_preprocess import splits
+from beam_preprocess.gtzan import facts
+from beam_preprocess.gtzan.clips import all_clips
 from beam_preprocess.tracks import Track
 from tfrecords.command_line import UserError
 
@@ -276,3 +278,23 @@ def test_the_hash_is_the_same_in_every_process():
     assert found == {splits.stable_hash(3, "Beyoncé \udcff").hex()}
     assert splits.stable_hash(0, "a").hex() == "1d30fb1f16737ef4cbf440c065736e99"
     assert splits.stable_hash(1, "a") != splits.stable_hash(0, "a") != splits.stable_hash(0, "b")
+
+
+@pytest.mark.parametrize("name", facts.SPLITS)
+def test_lists_that_come_with_the_package(name, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert splits.read_lists(name) == facts.split_lists(name)
+    assert capfd.readouterr().err == ""
+    # A folder of that name does not change what a command means; it is told, and reached by another spelling.
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "train.txt").write_text("mine.wav")
+    assert splits.read_lists(name) == facts.split_lists(name)
+    assert f"the package's own lists; for the folder of that name, say ./{name}\n" in capfd.readouterr().err
+    assert splits.read_lists(f"./{name}") == {"train": ["mine.wav"]}
+
+
+def test_the_filtered_lists_of_an_au_copy(make_tracks):
+    lists = splits.read_lists("gtzan_filtered")
+    tracks = make_tracks([(f"{clip.partition('.')[0]}/{clip}.au", clip.partition(".")[0]) for clip in all_clips()])
+    parts = splits.assign_by_lists(tracks, lists)
+    assert Counter(parts) == {"train": 443, "valid": 197, "test": 290, None: 70}

@@ -175,6 +175,14 @@ def test_columns_of_choice(music):
         list_tracks(write_csv(music, text), label_column="mood")
 
 
+def test_a_group_column_goes_before_the_artists(music, capfd):
+    source = write_csv(music, "path,genre,artist,group\nrock/b.wav,rock,N,N; M\njazz/a.wav,jazz,M,N; M\n")
+    assert [track.group for track in list_tracks(source)] == ["N; M", "N; M"]
+    assert "tracks.csv: its column group says which tracks stay together" in capfd.readouterr().err
+    assert [track.group for track in list_tracks(source, group_column="artist")] == ["M", "N"]
+    assert capfd.readouterr().err == ""
+
+
 def test_without_an_artist_column_each_track_is_on_its_own(music):
     (track,) = list_tracks(write_csv(music, "path,genre,band\nrock/b.wav,rock,X\n"))
     assert track.group == "rock/b.wav"

@@ -146,6 +146,49 @@ def test_parts_by_name_and_whether_training_saw_them(trained, tiny, tmp_path, pa
     assert "Seen in training" in page and "report on training data" in page and "test report" not in page
 
 
+@pytest.fixture
+def torn(write_dataset, tmp_path):
+    """The tiny dataset once more, but its blues are by one artist, who is in all parts; the others by one a track."""
+    return write_dataset(
+        tmp_path / "torn",
+        split={"group_safe": False},
+        group_of=lambda track_id: "B" if track_id.startswith("blues") else track_id,
+    )
+
+
+def test_a_torn_split_is_scored_twice(trained, torn, tmp_path, capsys):
+    run(f"--job_dir={trained}", f"--data_dir={torn.path}", f"--output_dir={tmp_path}/out")
+    said = capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    (entry,) = summary["new_groups"]
+    assert (entry["new_to"], entry["shared_groups"], entry["tracks_left_out"]) == ("training", ["B"], 2)
+    _, tracks = by_hand(trained, torn, ["test"])
+    others = [(true, given) for true, given in tracks if true != 0]
+    assert (summary["tracks"], entry["tracks"]) == (6, 4)
+    assert entry["track_accuracy_mean"] == pytest.approx(accuracy(others))
+    assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
+    assert any(line.startswith("artists new to training") and " 4 " in line for line in said.splitlines())
+    warning = "2 of 6 test tracks share their artist with training (B); there is a score without them"
+    assert f"warning: {warning}\n" in said
+    page = (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+    assert warning in page and "Tracks, artists new to training" in page
+
+
+def test_a_torn_split_whose_test_is_not_concerned(trained, write_dataset, tmp_path):
+    def group_of(track_id):
+        return track_id if "test" in track_id else "in training and validation"
+
+    data = write_dataset(tmp_path / "torn", split={"group_safe": False}, group_of=group_of)
+    summary = evaluate.evaluate(trained, tmp_path / "out", data_dir=str(data.path))
+    assert summary["new_groups"] == []
+    assert "Artists" not in (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+
+
+def test_nobody_looks_for_shared_artists_where_none_can_be_or_all_are_seen(scored, trained, torn, tmp_path):
+    assert scored[1]["new_groups"] is None
+    assert evaluate.evaluate(trained, tmp_path, data_dir=str(torn.path), parts=["valid"])["new_groups"] is None
+
+
 def test_another_dataset_is_normalised_as_training_was(trained, tmp_path, write_dataset):
     data = write_dataset(tmp_path / "other", seed=5, fingerprint="0" * 64, frames=(160, 250))
     summary = evaluate.evaluate(trained, tmp_path, data_dir=str(data.path), parts=["train"])
@@ -184,12 +227,12 @@ def test_tracks_that_give_no_patch_are_told_of(trained, tmp_path, write_dataset,
     [
         ({"grouped": True, "group_safe": True}, "kept_apart", None),
         ({"grouped": False, "group_safe": True}, "not_given", "no artists were given"),
-        ({"grouped": True, "group_safe": False}, "torn", "some artists are in both training and test"),
+        ({"grouped": True, "group_safe": False}, "torn", "2 of 6 test tracks share their artist with training (B)"),
     ],
 )
-def test_what_the_split_did_about_artists_is_told(trained, tiny, tmp_path, capsys, split, groups, told):
+def test_what_the_split_did_about_artists_is_told(trained, torn, tmp_path, capsys, split, groups, told):
     data = tmp_path / "data"
-    shutil.copytree(tiny.path, data)
+    shutil.copytree(torn.path, data)
     manifest = json.loads((data / FILE_NAME).read_text())
     (data / FILE_NAME).write_text(json.dumps(manifest | {"split": split}))
     run(f"--job_dir={trained}", f"--data_dir={data}", f"--output_dir={tmp_path}/out")

@@ -65,7 +65,8 @@ def text_table(summary: Mapping[str, Any]) -> str:
     """The scores of each genre's tracks by mean probability as aligned plain text, without a newline at the end.
 
     The columns are genre, tracks, accuracy (of one genre: its recall), precision, recall and F1; the last line holds
-    the accuracy over all tracks and the macro F1. A genre without tracks has a dash for what is then undefined.
+    the accuracy over all tracks and the macro F1, and below it stand those of the tracks whose artists are new, where
+    they were told apart. A genre without tracks has a dash for what is then undefined.
     """
     head = ("genre", "tracks", "accuracy", "precision", "recall", "F1")
     rows = [head]
@@ -76,10 +77,23 @@ def text_table(summary: Mapping[str, Any]) -> str:
         rows.append((printable(name), str(scores["tracks"]), *values))
     overall = page.percent(summary["track_accuracy_mean"])
     rows.append(("overall", str(summary["tracks"]), overall, "", "", f"{summary['macro_f1']:.3f}"))
+    for entry in _new_groups(summary):
+        accuracy = page.percent(entry["track_accuracy_mean"])
+        rows.append((_new_to(entry), str(entry["tracks"]), accuracy, "", "", f"{entry['macro_f1']:.3f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    genres = 1 + len(summary["per_label"])
+    return "\n".join([lines[0], rule, *lines[1:genres], rule, *lines[genres:]])
+
+
+def _new_groups(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Scores without the tracks of artists that training has met, where there are any (`scores_of_new_groups`)."""
+    return [entry for entry in summary.get("new_groups") or () if entry["tracks"]]
+
+
+def _new_to(entry: Mapping[str, Any]) -> str:
+    return f"artists new to {entry['new_to']}"
 
 
 def _headline(summary: Mapping[str, Any], training_data: bool) -> str:
@@ -101,6 +115,9 @@ def _accuracies(summary: Mapping[str, Any]) -> str:
         low, high = summary[f"track_accuracy_{way}_interval"]
         accuracy, limits = page.percent(summary[f"track_accuracy_{way}"]), page.percent_range(low, high)
         rows.append(page.row(f"Tracks, {name}", accuracy, limits, str(summary["tracks"])))
+    for entry in _new_groups(summary):
+        accuracy, limits = entry["track_accuracy_mean"], page.percent_range(*entry["track_accuracy_mean_interval"])
+        rows.append(page.row(f"Tracks, {_new_to(entry)}", page.percent(accuracy), limits, str(entry["tracks"])))
     rows.append(page.row("Patches", page.percent(summary["patch_accuracy"]), "\N{EN DASH}", str(summary["patches"])))
     table = page.table(("Counted", "Accuracy", "95 % interval", "Number"), "".join(rows))
     note = f"Macro F1 {summary['macro_f1']:.3f}. Patches of one track are alike, so they have no interval of their own."

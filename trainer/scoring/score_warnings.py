@@ -1,8 +1,12 @@
 """What a reader of a score must know about the data behind it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tfrecords.manifest import Manifest
 
 KEPT_APART, TORN, NOT_GIVEN = "kept_apart", "torn", "not_given"
+_SHOWN_GROUPS = 10
 
 
 def groups_of(manifest: Manifest) -> str:
@@ -29,3 +33,33 @@ def data_warnings(groups: str, tracks_without_patch: int) -> dict[str, str]:
     if tracks_without_patch:
         warnings["Tracks without a patch"] = f"tracks shorter than a patch, not in the score: {tracks_without_patch}"
     return warnings
+
+
+def evaluation_warnings(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader of one evaluation must know, by the name of the fact in the report.
+
+    Args:
+      summary: of `trainer.evaluate.evaluate`.
+    """
+    warnings = {}
+    if summary["seen_in_training"]:
+        warnings["Seen in training"] = "these parts were trained or validated on: no score for new music"
+    if summary["seen_in_training"] is None:
+        warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
+    warnings |= data_warnings(summary["groups"], summary["tracks_without_patch"])
+    if summary["new_groups"] is not None:
+        # Somebody looked: the split tore groups, of which these are in the test.
+        warnings.pop("Artists", None)
+        for entry in summary["new_groups"]:
+            warnings[f"Artists in {entry['new_to']}"] = _shared(entry, summary["tracks"])
+    return warnings
+
+
+def _shared(entry: Mapping[str, Any], tracks: int) -> str:
+    groups = entry["shared_groups"]
+    more = len(groups) - _SHOWN_GROUPS
+    names = ", ".join(groups[:_SHOWN_GROUPS]) + (f" and {more} more" if more > 0 else "")
+    return (
+        f"{entry['tracks_left_out']} of {tracks} test tracks share their artist with {entry['new_to']} ({names}); "
+        "there is a score without them"
+    )

@@ -138,6 +138,15 @@ def test_text_table():
     assert "\n".join(table).encode("utf-8").isascii() is False and r"\udcff" in table[3]
 
 
+def test_text_table_of_a_torn_split():
+    scores = {"tracks": 100, "track_accuracy_mean": 0.4, "track_accuracy_mean_interval": [0.3, 0.5], "macro_f1": 0.25}
+    entries = [{"new_to": "training", **scores}, {"new_to": "training and validation", "tracks": 0}]
+    table = report.text_table(summary(wrong=60) | {"new_groups": entries}).splitlines()
+    assert table[-2].split() == ["overall", "120", "50.0", "%", "0.500"]
+    assert table[-1].split() == ["artists", "new", "to", "training", "100", "40.0", "%", "0.250"]
+    assert set(table[-3]) == set(table[1]) == {"-", " "}
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [500, 1400])
 def test_chromium_draws_it(tmp_path, width):

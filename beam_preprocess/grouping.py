@@ -1,0 +1,87 @@
+"""What no split may tear apart, where the input itself does not say: GTZAN's artists and songs."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from beam_preprocess import storage
+from beam_preprocess.config import JobConfig
+from beam_preprocess.gtzan import artists
+from beam_preprocess.gtzan.clips import clip_of, genre_of
+from beam_preprocess.gtzan.facts import faults
+from beam_preprocess.messages import say
+from beam_preprocess.tracks import Track
+from tfrecords.command_line import UserError
+
+FOLDS, GTZAN_FOLDS = 10, 5
+# 660,000 to 675,808 samples of 16 bits, after a header of some bytes to some thousands.
+_MIN_CLIP_BYTES, _MAX_CLIP_BYTES = 2 * 660_000, 2 * 675_808 + 4096
+_EXTENSIONS = (".wav", ".au")
+# beam_preprocess.synthesize writes files of GTZAN's names, and says so in each header.
+_SYNTHETIC = b"synthetic "
+_HEADER_BYTES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouping:
+    """Tracks with their groups.
+
+    Attributes:
+      tracks: in the order given.
+      folds: how many, where nobody said.
+      table: whose artists the groups were taken from, when they are not the input's own; else None.
+    """
+
+    tracks: Sequence[Track]
+    folds: int
+    table: str | None
+
+
+def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
+    """Groups as --groups wants them: the input's own, GTZAN's where it has none and is GTZAN, or none at all.
+
+    Raises:
+      UserError: GTZAN's are wanted for files that are not called as its clips are.
+    """
+    folds = GTZAN_FOLDS if config.groups == "gtzan" or is_gtzan(tracks) else FOLDS
+    if config.groups == "none":
+        return Grouping([dataclasses.replace(track, group=track.track_id) for track in tracks], folds, None)
+    given = any(track.group != track.track_id for track in tracks)
+    if config.groups == "auto" and (given or folds != GTZAN_FOLDS):
+        return Grouping(tracks, folds, None)
+    grouped = [dataclasses.replace(track, group=_group_of(track)) for track in tracks]
+    say(
+        f"{config.source}: GTZAN, by its file names; tracks of one artist or song, by the table that comes with this "
+        "package, stay together (--groups=none: every track for itself)"
+    )
+    return Grouping(grouped, folds, "gtzan")
+
+
+def is_gtzan(tracks: Sequence[Track]) -> bool:
+    """Whether these are clips of GTZAN, all or some.
+
+    Every one must be <genre>/<genre>.<number>.wav (or .au), labelled with that genre, as long as GTZAN's clips are
+    (but for one that is known to be damaged), and not one that beam_preprocess.synthesize made.
+    """
+    return bool(tracks) and all(map(_is_clip, tracks)) and not _is_synthetic(tracks[0])
+
+
+def _is_clip(track: Track) -> bool:
+    clip = clip_of(track.track_id)
+    if not clip or track.label != genre_of(clip) or not track.track_id.lower().endswith(_EXTENSIONS):
+        return False
+    return clip in faults() or _MIN_CLIP_BYTES <= (track.size or 0) <= _MAX_CLIP_BYTES
+
+
+def _is_synthetic(track: Track) -> bool:
+    try:
+        with storage.open_file(track.uri) as file:
+            return _SYNTHETIC in file.read(_HEADER_BYTES)
+    except OSError:
+        # Those of an archive are not unpacked yet.
+        return False
+
+
+def _group_of(track: Track) -> str:
+    if not (clip := clip_of(track.track_id)):
+        raise UserError(f"--groups=gtzan: {track.track_id} is no clip of GTZAN, such as blues/blues.00000.wav")
+    return artists.groups().get(clip, track.track_id)

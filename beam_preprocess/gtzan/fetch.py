@@ -1,0 +1,85 @@
+"""From a mirror, an archive or a folder to a directory that holds GTZAN and a table of its tracks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from beam_preprocess.archive import is_archive
+from beam_preprocess.gtzan import table
+from beam_preprocess.gtzan.download import Patience, download, md5_of
+from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
+from beam_preprocess.gtzan.verify import Found, described, verify
+from beam_preprocess.messages import say
+from tfrecords.command_line import UserError
+
+TABLE = table.FILE_NAME
+
+
+def fetch(
+    output: Path,
+    *,
+    source: Path | None = None,
+    mirrors: Sequence[str],
+    archive: str,
+    md5: str,
+    max_archive_bytes: int,
+    patience: Patience | None = None,
+) -> None:
+    """Makes output hold all clips and their table, written last; what is there already is kept.
+
+    Args:
+      output: directory, made where it is missing.
+      source: an archive or a folder that is there already; None to download.
+      mirrors: addresses of the archive, in the order in which they are tried.
+      archive: its name in output.
+      md5: of the published archive.
+      max_archive_bytes: an archive that unpacks to more is refused.
+      patience: of the download.
+
+    Raises:
+      UserError: no mirror gives the archive, what was given is not GTZAN, output cannot be written.
+    """
+    found = verify(output)
+    if found.problem is None:
+        say(f"{output} holds GTZAN already: nothing to do")
+    else:
+        if found.damage is not None:
+            # Unpacking keeps what has the right size, so it would not mend this.
+            raise UserError(f"{output}: {found.damage}; delete these files and run the command again")
+        _bring(output, source, mirrors, archive=output / archive, md5=md5, limit=max_archive_bytes, patience=patience)
+        found = verify(output)
+        if found.problem is not None:
+            raise UserError(f"{source or output / archive}: not the whole of GTZAN: {found.problem}")
+    table.write_table(output, found.files)
+    _tell(output, found)
+
+
+def _bring(
+    output: Path,
+    source: Path | None,
+    mirrors: Sequence[str],
+    *,
+    archive: Path,
+    md5: str,
+    limit: int,
+    patience: Patience | None,
+) -> None:
+    if source is None:
+        download(mirrors, archive, md5=md5, patience=patience or Patience())
+        unpack_archive(archive, output, max_bytes=limit)
+        say(f"{archive} is no longer needed")
+    elif source.is_dir():
+        copy_folder(source, output)
+    elif not source.is_file():
+        raise UserError(f"--from={source}: no such file or folder")
+    elif not is_archive(str(source)):
+        raise UserError(f"--from={source}: must be a .tar, .tar.gz or .tgz; unpack others and give the folder")
+    else:
+        if (found := md5_of(source)) != md5:
+            say(f"{source}: md5 {found} is not that of the published archive ({md5}); its content decides")
+        unpack_archive(source, output, max_bytes=limit)
+
+
+def _tell(output: Path, found: Found) -> None:
+    print(f"{output / TABLE}:")
+    for line in described(found):
+        print(f"  {line}")

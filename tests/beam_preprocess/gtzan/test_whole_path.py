@@ -1,0 +1,74 @@
+"""From a server to a report: a set that looks like GTZAN goes the way that README gives for the real one."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from beam_preprocess.gtzan.clips import GENRES, all_clips, genre_of
+from beam_preprocess.gtzan.fetch import fetch
+
+# As groups of artists and songs: some more than the artists' own names, for a clip of several artists connects them.
+SHARED_WITH_TRAINING, SHARED_WITH_EITHER = 17, 30
+
+
+def run(*command):
+    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def clip_of_genre(clip):
+    """Two seconds of a genre's own chord, as .wav."""
+    time_s = np.arange(2 * 11025) / 11025
+    root = 100 * 1.3 ** GENRES.index(genre_of(clip)) * (1 + int(clip[-2:]) / 1000)
+    wav = io.BytesIO()
+    chord = sum(np.sin(2 * np.pi * root * factor * time_s) for factor in (1, 1.5, 2))
+    soundfile.write(wav, 0.2 * chord, 11025, format="WAV")
+    return wav.getvalue()
+
+
+@pytest.mark.slow
+def test_whole_path(server, make_archive, member_names, tmp_path):
+    clips = {clip: clip_of_genre(clip) for clip in all_clips()} | {"jazz.00054": b"this is no audio"}
+    server.files["/genres.tar.gz"] = archive = make_archive(member_names(clips))
+    fetch(
+        tmp_path / "gtzan",
+        mirrors=[server.url("/none"), server.url("/genres.tar.gz")],
+        archive="genres.tar.gz",
+        md5=hashlib.md5(archive).hexdigest(),
+        max_archive_bytes=10**9,
+    )
+    tracks, data, job = tmp_path / "gtzan" / "tracks.csv", tmp_path / "data", tmp_path / "job"
+    said = run(
+        "beam_preprocess", f"--input={tracks}", f"--output={data}", "--name=gtzan", "--split_lists=gtzan_filtered"
+    )
+    assert "70 tracks are in none of the lists and are left out" in said
+    manifest = json.loads((data / "manifest.json").read_text())
+    records = {name: sum(part["tracks"].values()) for name, part in manifest["parts"].items()}
+    assert records == {"train": 442, "valid": 197, "test": 290}
+    assert manifest["rejects"] == {"undecodable": 1}
+    (reject,) = map(json.loads, (data / "rejects.jsonl").read_text().splitlines())
+    assert reject["track_id"] == "jazz/jazz.00054.wav"
+
+    run("trainer.train", f"--data_dir={data}", f"--job_dir={job}", "--model=frequency", "--epochs=2")
+    said = run("trainer.evaluate", f"--job_dir={job}")
+    metrics = json.loads((job / "metrics.json").read_text())
+    assert metrics["tracks"] == 290
+    assert [entry["new_to"] for entry in metrics["new_groups"]] == ["training", "training and validation"]
+    assert [entry["tracks"] for entry in metrics["new_groups"]] == [
+        290 - SHARED_WITH_TRAINING,
+        290 - SHARED_WITH_EITHER,
+    ]
+    assert {"Anthrax", "Burning Spear", "KC and the Sunshine Band"} < set(metrics["new_groups"][0]["shared_groups"])
+    assert f"{SHARED_WITH_TRAINING} of 290 test tracks share their artist with training" in said
+
+    folds = run("beam_preprocess", f"--input={tracks}", f"--output={tmp_path}/folds", "--folds=5")
+    split = json.loads((tmp_path / "folds" / "manifest.json").read_text())["split"]
+    assert (split["grouped"], split["group_safe"], split["groups"]) == (True, True, 276)
+    assert "its column group says which tracks stay together" in folds

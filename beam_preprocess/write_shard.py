@@ -20,6 +20,7 @@ from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import ShardPlan
 from beam_preprocess.result import Rejected, ShardResult
+from beam_preprocess.segments import segment_lengths
 from beam_preprocess.stopwatch import Stopwatch
 from beam_preprocess.tracks import Track
 from tfrecords.example import DTYPES, Record, encode
@@ -32,8 +33,6 @@ RESULTS = "results"
 # Tag of the output that pairs the hash of a track's records with its id.
 CONTENTS = "contents"
 REJECTS = "rejects"
-# A record of a long recording holds at most this many frames (3 minutes of the default front end).
-MAX_RECORD_FRAMES = 8192
 # Spectrograms of clips and songs wait in memory; those of hours, on the worker's disk.
 _SPOOL_BYTES = 8 << 20
 
@@ -166,12 +165,6 @@ def _count(result: ShardResult) -> None:
         Metrics.counter(NAMESPACE, f"rejected_{reject.reason}").inc()
     for activity, seconds in result.work_s.items():
         Metrics.distribution(NAMESPACE, f"{activity}_ms_per_shard").update(round(1000 * seconds))
-
-
-def segment_lengths(frames: int) -> list[int]:
-    """Frames of the records that a track of so many frames makes: equal to within one, at most MAX_RECORD_FRAMES."""
-    count = -(-frames // MAX_RECORD_FRAMES)
-    return [frames // count + (index < frames % count) for index in range(count)]
 
 
 def sidecar(file: str) -> str:

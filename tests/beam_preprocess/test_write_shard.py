@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess import storage, write_shard
+from beam_preprocess import segments, storage, write_shard
 from beam_preprocess.audio import decode
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import make_plan
 from beam_preprocess.result import ShardResult
 from beam_preprocess.tracks import list_tracks
-from beam_preprocess.write_shard import CONTENTS, REJECTS, WriteShard, kept_result, segment_lengths, sidecar
+from beam_preprocess.write_shard import CONTENTS, REJECTS, WriteShard, kept_result, sidecar
 from tfrecords import example
 from tfrecords.shard import read_records
 
@@ -156,7 +156,7 @@ def test_the_shortest_clip_gives_min_frames(tmp_path, job_config, front_end):
 
 def test_long_recordings_are_split_into_segments(planned, front_end, monkeypatch):
     config, plan, labels = planned
-    monkeypatch.setattr(write_shard, "MAX_RECORD_FRAMES", 50)
+    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 50)
     result = write(config, plan, labels, front_end)
     found = records(config, plan)
     assert max(len(record.log_mel) for record in found) <= 50
@@ -166,15 +166,6 @@ def test_long_recordings_are_split_into_segments(planned, front_end, monkeypatch
         pieces = [record for record in found if record.track_id == track_id]
         assert [piece.segment for piece in pieces] == list(range(len(pieces)))
         np.testing.assert_array_equal(np.concatenate([piece.log_mel for piece in pieces]), whole.astype(np.float16))
-
-
-@pytest.mark.parametrize(("frames", "pieces"), [(1, 1), (8192, 1), (8193, 2), (16384, 2), (100_000, 13)])
-def test_pieces_are_equal(frames, pieces):
-    lengths = segment_lengths(frames)
-    assert len(lengths) == pieces
-    assert sum(lengths) == frames
-    assert max(lengths) <= 8192
-    assert max(lengths) - min(lengths) <= 1
 
 
 def test_a_finished_shard_is_kept(planned, front_end):

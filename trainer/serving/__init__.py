@@ -1,0 +1,1 @@
+"""A trained model put to use: on files, and as a SavedModel that needs nothing of this project."""

@@ -17,7 +17,15 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=["beam_preprocess", "beam_preprocess.audit", "benchmarks", "tfrecords", "tools", "trainer", "trainer.models"],
+    packages=[
+        "beam_preprocess",
+        "beam_preprocess.audit",
+        "benchmarks",
+        "tfrecords",
+        "tools",
+        "trainer",
+        "trainer.models",
+    ],
     install_requires=[
         *(line for line in REQUIREMENTS if not line.startswith("#")),
         "keras>=3.13",

@@ -3,10 +3,10 @@
 python -m beam_preprocess.audit --input=DIR|GLOB|tracks.csv|music.tar.gz --output=DIR [flags] [any flag of Beam]
 
 Input, labels, groups and split are those of `python -m beam_preprocess`, dealt by the same code: give the flags that
-the dataset is made with, and the parts are its parts. Found are recordings that are there more than once, whether their
-samples are identical or only the sound is (other gain, start, rate or codec; by acoustic fingerprints), groups (artists)
-that are in more than one part, files that cannot be used, and tracks that are clipped, silent, mono in several channels
-or of unusual length.
+the dataset is made with, and the parts are its parts. Found are recordings that are there more than once, whether
+their samples are identical or only the sound is (other gain, start, rate or codec; by acoustic fingerprints), groups
+(artists) that are in more than one part, files that cannot be used, and tracks that are clipped, silent, mono in
+several channels or of unusual length.
 
 A table is printed; DIR/audit.json holds all, and DIR/pairs/ pictures of the pairs that are one recording. Exit status:
 0 if the split does not leak, 1 if a recording or a group is in more than one part, 2 for a mistake on the command line

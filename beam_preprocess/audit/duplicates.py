@@ -85,7 +85,7 @@ def _root(parent: dict[int, int], number: int) -> int:
     return number
 
 
-def listened_to(found: Sequence[Recording], part_of: Mapping[int, str], count: int) -> list[Pair]:
+def pairs_to_draw(found: Sequence[Recording], parts: Sequence[str], count: int) -> list[Pair]:
     """So many pairs to look at: none identical, those across parts first, then by their tracks."""
     pairs = [pair for recording in found for pair in recording.pairs if not pair.identical]
-    return sorted(pairs, key=lambda pair: part_of[pair.first] == part_of[pair.second])[:count]
+    return sorted(pairs, key=lambda pair: parts[pair.first] == parts[pair.second])[:count]

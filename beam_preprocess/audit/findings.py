@@ -8,9 +8,8 @@ import numpy as np
 
 from beam_preprocess import splits
 from beam_preprocess.audit import alignment, sharing
-from beam_preprocess.audit.batch import tracks_of
 from beam_preprocess.audit.duplicates import Recording
-from beam_preprocess.audit.sound import SILENT_DB, Sound
+from beam_preprocess.audit.sound import SILENT_DB, STRETCH_S, Sound
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import Rejected
 from beam_preprocess.tracks import Track
@@ -30,22 +29,27 @@ RULES = {
     "duplicates": f"identical samples; or {sharing.MIN_SHARED} shared words and, aligned, at most "
     f"{alignment.MAX_ERROR_RATE:g} of the fingerprints' bits differ over {alignment.MIN_OVERLAP_S:g} s or more",
     "clipped": f"{CLIPPED_SHARE:g} or more of the samples in flat tops at full scale",
-    "silent": f"{SILENT_SHARE:g} or more of the time below {SILENT_DB:g} dB of full scale",
+    "silent": f"{SILENT_SHARE:g} or more of all stretches of {STRETCH_S:g} s below {SILENT_DB:g} dB of full scale",
     "mono_in_stereo": "several channels, all the same to within 60 dB",
     "length_outliers": f"further from the median than {OUTLIER_DEVIATIONS:g} median deviations and "
     f"{OUTLIER_SHARE:.0%} of it",
 }
 
 
-def make_audit(plan: Plan, heard: Sequence[Sound | Rejected], recordings: Sequence[Recording]) -> dict[str, Any]:
+def make_audit(
+    plan: Plan,
+    tracks: Sequence[tuple[Track, str]],
+    heard: Sequence[Sound | Rejected],
+    recordings: Sequence[Recording],
+) -> dict[str, Any]:
     """The content of audit.json: nothing in it varies from run to run.
 
     Args:
-      plan: which track is in which part.
+      plan: of the job.
+      tracks: each track and its part, by number.
       heard: of each track, by number.
       recordings: that are there more than once.
     """
-    tracks = tracks_of(plan)
     sounds = {number: item for number, item in enumerate(heard) if isinstance(item, Sound)}
     duplicates = [_duplicate(recording, tracks) for recording in recordings]
     torn = _torn_groups(tracks)

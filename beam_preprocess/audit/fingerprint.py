@@ -2,9 +2,9 @@
 
 The method is that of Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002): a bit says whether
 the difference in energy between neighbouring bands grows or falls in time. What differs from the paper is chosen for
-cost: frames of 186 ms at every 23 ms, not of 370 ms at every 12 ms, and energies compared over 8 frames, which makes
+cost: frames of 186 ms at every 35 ms, not of 370 ms at every 12 ms, and energies compared over 6 frames, which makes
 up for the shorter frame. On 120 copies of real tracks (MP3 and Ogg at several qualities, other gains, rates and
-starts) 6.5 % of the bits of aligned words differ, 10.7 % at most.
+starts) 8 % of the bits of aligned words differ in the median, 13 % at most.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,13 +14,13 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
 RATE_HZ = 5512
-_FRAME_LENGTH, _HOP_LENGTH = 1024, 128
+_FRAME_LENGTH, _HOP_LENGTH = 1024, 192
 FRAMES_PER_S = RATE_HZ / _HOP_LENGTH
 # Where telephones, MP3 encoders and low sampling rates leave music alone.
 _LOWEST_HZ, _HIGHEST_HZ = 200.0, 2500.0
 BITS = 32
 # Frames between the two whose energies are compared.
-_LAG = 8
+_LAG = 6
 # Transformed at a time; whole blocks, so that every frame is computed beside the same ones however audio is cut.
 _BLOCK_FRAMES = 128
 # Energy over that of the loudest frame (-60 dB) below which a frame is silence: its bits would be noise.
@@ -43,7 +43,7 @@ class Fingerprinter:
           waveforms: blocks of [samples] float32, at RATE_HZ, with at least one frame in all.
 
         Returns:
-          [1 + samples // 128 - 8] uint32, FRAMES_PER_S; NO_WORD where it is silent.
+          [1 + samples // 192 - 6] uint32, FRAMES_PER_S; NO_WORD where it is silent.
         """
         words, energies = [np.zeros(0, np.uint32)], []
         slopes = np.zeros((0, BITS), np.float32)
@@ -57,7 +57,7 @@ class Fingerprinter:
         return found
 
     def _energies(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """[frames, BITS + 1] float32; frame i is centred on sample 128 i, zeros beyond the ends."""
+        """[frames, BITS + 1] float32; frame i is centred on sample 192 i, zeros beyond the ends."""
         rest = np.zeros(_FRAME_LENGTH // 2, np.float32)
         for waveform in waveforms:
             rest = np.concatenate([rest, waveform])
@@ -79,7 +79,8 @@ class Fingerprinter:
 
 def _bands() -> np.ndarray:
     """[513, 33] float32: which of the transform's frequencies each band holds; equally wide on O'Shaughnessy's mel."""
-    mels = np.linspace(*(2595 * np.log10(1 + hz / 700) for hz in (_LOWEST_HZ, _HIGHEST_HZ)), BITS + 2)
+    low, high = 2595 * np.log10(1 + np.array([_LOWEST_HZ, _HIGHEST_HZ]) / 700)
+    mels = np.linspace(low, high, BITS + 2)
     edges = np.rint(700 * (10 ** (mels / 2595) - 1) * _FRAME_LENGTH / RATE_HZ).astype(int)
     bins = np.arange(_FRAME_LENGTH // 2 + 1)[:, np.newaxis]
     return ((edges[:-1] <= bins) & (bins < edges[1:])).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The launcher of an audit: lists and deals the tracks as the preprocessing job does, runs the pipeline, and reports."""
+"""The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline."""
 
 import dataclasses
 import json
@@ -12,7 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_preprocess import archive, claim, engine, storage
 from beam_preprocess.audit import batch, findings, pictures, pipeline
-from beam_preprocess.audit.duplicates import listened_to, recordings
+from beam_preprocess.audit.duplicates import pairs_to_draw, recordings
+from beam_preprocess.audit.pipeline import Match
 from beam_preprocess.audit.progress import AuditProgress
 from beam_preprocess.audit.sound import Sound
 from beam_preprocess.config import JobConfig
@@ -21,7 +22,8 @@ from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.messages import say
 from beam_preprocess.plan import Plan
 from beam_preprocess.planning import plan_job
-from beam_preprocess.tracks import absolute
+from beam_preprocess.result import Rejected
+from beam_preprocess.tracks import Track, absolute
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 
@@ -54,24 +56,34 @@ def run(
     _claim(config.output, plan)
     if archive.is_archive(config.source):
         archive.unpack(config, tracks)
-    heard, matches = _listen(config, plan, options)
-    sounds = {number: item for number, item in enumerate(heard) if isinstance(item, Sound)}
-    found = recordings({number: (sound.content, sound.duration_s) for number, sound in sounds.items()}, matches)
-    audit = findings.make_audit(plan, heard, found)
+    listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
+    contents = {number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)}
+    found = recordings(contents, matches)
+    audit = findings.make_audit(plan, listed, heard, found)
     with storage.reporting(f"--output={config.output} cannot be used"):
-        numbered = batch.tracks_of(plan)
-        drawn = listened_to(found, {number: part for number, (_, part) in enumerate(numbered)}, max_pictures)
-        if drawn:
-            # Costs seconds (librosa makes its filters), and most audits of a clean set draw nothing.
-            names = pictures.draw_pairs(config.output, drawn, numbered, FrontEnd(config.front_end))
-            audit["pictures"] = {
-                name: [numbered[number][0].track_id for number in (pair.first, pair.second)]
-                for name, pair in zip(names, drawn, strict=True)
-            }
+        if drawn := pairs_to_draw(found, [part for _, part in listed], max_pictures):
+            # Costs seconds (librosa makes its filters), and audits of a clean set draw nothing.
+            audit["pictures"] = pictures.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
         storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
         storage.delete([storage.partial_dir(config.output)])
     say(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
     return audit
+
+
+def _by_name(
+    plan: Plan, heard: Sequence[Sound | Rejected], matches: Iterable[Match]
+) -> tuple[list[tuple[Track, str]], list[Sound | Rejected], list[Match]]:
+    """Each track with its part, what was heard of it, and the matches, with tracks numbered in the order of names."""
+    listed = batch.tracks_of(plan)
+    order = sorted(range(len(listed)), key=lambda number: listed[number][0].track_id)
+    rank = {number: place for place, number in enumerate(order)}
+    renumbered = []
+    for first, second, alignment in matches:
+        if rank[first] < rank[second]:
+            renumbered.append((rank[first], rank[second], alignment))
+        else:
+            renumbered.append((rank[second], rank[first], alignment.reversed()))
+    return [listed[number] for number in order], [heard[number] for number in order], renumbered
 
 
 def _claim(output: str, plan: Plan) -> None:
@@ -93,7 +105,7 @@ def _claim(output: str, plan: Plan) -> None:
                 file.write(f"{item.to_json()}\n".encode("ascii"))
 
 
-def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[list[Any], list[pipeline.Match]]:
+def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[list[Sound | Rejected], list[Match]]:
     """Runs the pipeline; gives what was heard of each track, by number, and the pairs that match."""
 
     def explain(error: str) -> None:

@@ -75,7 +75,8 @@ class Listen(beam.DoFn):
             observe=measure,
         )
         try:
-            return self._fingerprinter(blocks), measure.sound()
+            words = self._fingerprinter(blocks)
+            return words, measure.sound(words)
         except Reject as reject:
             uri = track.origin or track.uri
             return np.zeros(0, np.uint32), Rejected(track.track_id, uri, reject.reason, reject.detail)

@@ -20,8 +20,8 @@ _SHOWN_S = 15.0
 
 def draw_pairs(
     output: str, pairs: Sequence[Pair], tracks: Sequence[tuple[Track, str]], front_end: FrontEnd
-) -> list[str]:
-    """Writes OUTPUT/pairs/0001.png ...; gives their names, in the order of the pairs.
+) -> dict[str, list[str]]:
+    """Writes OUTPUT/pairs/0001.png ...; gives their names with the track_ids that each shows.
 
     Args:
       output: directory of the audit.
@@ -30,13 +30,13 @@ def draw_pairs(
       front_end: waveform -> log-mel.
     """
     storage.make_directories(FileSystems.join(output, FOLDER))
-    names = []
+    drawn = {}
     for number, pair in enumerate(pairs, 1):
         name = f"{FOLDER}/{number:04d}.png"
         with storage.replacing(output, name) as file:
             file.write(_picture(pair, tracks, front_end))
-        names.append(name)
-    return names
+        drawn[name] = [tracks[track][0].track_id for track in (pair.first, pair.second)]
+    return drawn
 
 
 def delete_pictures(output: str) -> None:

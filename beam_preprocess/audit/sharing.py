@@ -2,7 +2,7 @@
 
 What passes between workers are blocks of bytes that hold many hashes or pairs as arrays; each has a partition by its
 hash or pair, and what belongs together meets in one partition. With n tracks of w words, n w / 2 hashes of 8 bytes are
-grouped (5 KB for 30 s), and at most NEIGHBOURS n w / 2 pairs of 12 bytes, as a bucket of any size gives no more than
+grouped (3.4 KB for 30 s), and at most NEIGHBOURS n w / 2 pairs of 12 bytes, as a bucket of any size gives no more than
 NEIGHBOURS pairs an entry: time and traffic grow with n, not with its square, also where all tracks share a hash.
 """
 
@@ -17,10 +17,10 @@ PAIR = np.dtype([("first", "<u4"), ("second", "<u4"), ("shared", "<u4")])
 # In a bucket, the tracks by number, each is paired with so many that follow it. Copies beyond that are linked by those
 # between; of what all tracks share, more pairs would say nothing.
 NEIGHBOURS = 8
-# Words that two tracks share from which they are compared: of 30,000 pairs of real tracks 142 share one or two by
-# chance, none shares more; copies of 25 s share 22 or more.
+# Hashes that two tracks share from which they are compared: of 30,000 pairs of real tracks some 70 share one by chance
+# and hardly any more; copies of 25 s share 8 or more, half of them 40.
 MIN_SHARED = 3
-# Tracks for which there is one partition more: it then holds some 5 MB of entries of 30 s clips.
+# Tracks for which there is one partition more: it then holds some 3.4 MB of entries of 30 s clips.
 _PARTITION_TRACKS = 1000
 _MIN_PARTITIONS = 8
 # Entries or pairs that travel as one element: 1.5 MB at most.

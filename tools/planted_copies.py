@@ -5,8 +5,8 @@ python -m tools.planted_copies [--audio=DIR] [--copies=120] [--seed=0] [--tracks
 Into a temporary directory go the audio (a folder with a folder a genre, by default synthetic), and copies of some of
 its tracks: a fifth of them byte for byte, and the others at a gain of 0.3 to 1, from a start of 0 to 5 s, half of them
 resampled to 44.1 kHz, as MP3 or Ogg Vorbis at several qualities. The audit runs on all. It prints the share of the
-copies that it pairs with their originals, by kind, and every other pair that it reports: those that the audio held
-before, or mistakes. Exit status 1 if an exact copy or more than 5 % of the others are missed.
+copies that it pairs with their originals, by kind, and a pair of each two originals that it takes for one recording:
+such that the audio held before, or mistakes. Exit status 1 if an exact copy or more than 5 % of the others are missed.
 """
 
 import json
@@ -106,18 +106,22 @@ def _write_changed(original: Path, copy: Path, codec: str, rng: np.random.Genera
 
 
 def recall(audit: Mapping[str, Any], planted: Mapping[str, tuple[str, str]]) -> tuple[set[str], list[dict[str, Any]]]:
-    """The copies that are paired with their originals, exact ones as identical; and the pairs that no copy explains."""
-    found, others = set(), []
+    """What an audit makes of planted copies.
+
+    Returns:
+      The copies that are paired with their originals, exact ones as identical; and a pair of each two originals that
+      are reported as one recording, themselves or by copies.
+    """
+    found, others = set(), {}
     for pair in (pair for item in audit["duplicates"] for pair in item["pairs"]):
         names = (pair["first"], pair["second"])
-        originals = {planted.get(name, (name, ""))[0] for name in names}
+        originals = frozenset(planted.get(name, (name, ""))[0] for name in names)
         copies = [name for name in names if name in planted]
         if len(originals) > 1:
-            if not copies:
-                others.append(pair)
+            others.setdefault(originals, pair)
         elif len(copies) == 1 and (planted[copies[0]][1] != EXACT or pair["identical"]):
             found.add(copies[0])
-    return found, others
+    return found, list(others.values())
 
 
 def table(found: set[str], planted: Mapping[str, tuple[str, str]]) -> str:

@@ -29,7 +29,8 @@ class Sound:
       clipped: share of the samples in flat tops at full scale, 0 to 1.
       silent: share of the stretches of STRETCH_S in which the mean of the channels is below SILENT_DB, 0 to 1.
       same_channels: whether it has several channels that are all the same.
-      content: hash of rate, length, fingerprint and CRC-32C of the mean of the channels; equal hashes are the same samples.
+      content: hash of rate, length, fingerprint and checksum of the mean of the channels; equal hashes are the same
+        samples.
     """
 
     duration_s: float

@@ -112,7 +112,8 @@ def recall(audit: Mapping[str, Any], planted: Mapping[str, tuple[str, str]]) -> 
       The copies that are paired with their originals, exact ones as identical; and a pair of each two originals that
       are reported as one recording, themselves or by copies.
     """
-    found, others = set(), {}
+    found: set[str] = set()
+    others: dict[frozenset[str], dict[str, Any]] = {}
     for pair in (pair for item in audit["duplicates"] for pair in item["pairs"]):
         names = (pair["first"], pair["second"])
         originals = frozenset(planted.get(name, (name, ""))[0] for name in names)

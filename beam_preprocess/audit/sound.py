@@ -54,7 +54,7 @@ class Measure:
         """Takes [samples, channels] float32, their mean [samples] float32, and the rate in Hz."""
         self._samples += len(block)
         self._rate, self._channels = rate, block.shape[1]
-        self._checksum = google_crc32c.extend(self._checksum, mean.tobytes())
+        self._checksum = google_crc32c.extend(self._checksum, np.ascontiguousarray(mean))
         self._clipped += _clipped_samples(block)
         length = max(1, int(STRETCH_S * rate))
         stretches = mean[: len(mean) // length * length].reshape(-1, length)

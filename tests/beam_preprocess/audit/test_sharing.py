@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from beam_preprocess.audit import sharing
-from beam_preprocess.audit.sharing import NEIGHBOURS
+from beam_preprocess.audit.sharing import MIN_SHARED, NEIGHBOURS
 
 
 def found(fingerprints, partitions=8):
@@ -33,9 +33,11 @@ def test_tracks_that_share_words_are_found(words, partitions):
     assert found(words, partitions) == [(2, 7)]
 
 
-def test_words_shared_by_chance_are_too_few(words):
-    words[7, :2] = words[2, :2]
-    assert found(words) == []
+@pytest.mark.parametrize(("shared", "pairs"), [(MIN_SHARED - 1, []), (MIN_SHARED, [(2, 7)])])
+def test_words_shared_by_chance_are_too_few(words, shared, pairs):
+    hashed = [word for word in words[2] if len(sharing.entries(0, np.array([word])))]
+    words[7, :shared] = hashed[:shared]
+    assert found(words) == pairs
 
 
 def test_a_word_that_comes_again_counts_once(words):

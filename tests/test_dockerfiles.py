@@ -19,7 +19,7 @@ PINS = dict(
     line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")
 )
 SETUP = (ROOT / "setup.py").read_text("utf-8")
-PACKAGES = re.findall(r'"(\w+)[\w.]*"', re.search(r"packages=\[(.*)\]", SETUP)[1])
+PACKAGES = re.findall(r'"(\w+)[\w.]*"', re.search(r"packages=\[(.*?)\]", SETUP, re.DOTALL)[1])
 
 
 def instructions(path):

@@ -6,7 +6,7 @@ Files are read in blocks, so that an hour needs no more memory than a minute.
 import contextlib
 import io
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -29,6 +29,8 @@ _OGG_HEADER_BYTES = 27
 _OGG_END_OF_STREAM = 0x04
 # Sum of squares of a waveform past which a spectrogram's power would overflow float32; of sound it is below 1e18.
 MAX_ENERGY = 1e30
+# Of [samples, channels] float32 as decoded, their mean [samples] float32, and the rate in Hz.
+Observer = Callable[[np.ndarray, np.ndarray, int], None]
 
 
 class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not a fault of the program
@@ -55,7 +57,12 @@ def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s
 
 
 def stream(
-    file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float
+    file: BinaryIO,
+    *,
+    sample_rate: int,
+    min_samples: int,
+    max_duration_s: float,
+    observe: Observer | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Reads an audio file of any format, rate and channel count that libsndfile knows, in blocks.
 
@@ -64,6 +71,7 @@ def stream(
       sample_rate: Hz, of the waveform returned.
       min_samples: fewer than these, at that rate, are too short.
       max_duration_s: more audio than this is too long; it bounds the work whatever a header says.
+      observe: sees each block as it was decoded, before its rate is changed.
 
     Yields:
       [samples] float32, the mean of the channels; end to end they are the waveform.
@@ -77,7 +85,7 @@ def stream(
         with _open(file, source) as sound:
             if not _MIN_RATE_HZ <= sound.samplerate <= _MAX_RATE_HZ:
                 raise Reject("unsupported_rate", f"{sound.samplerate} Hz")
-            for block in _resample(_mono(sound, max_duration_s), sound.samplerate, sample_rate):
+            for block in _resample(_mono(sound, max_duration_s, observe), sound.samplerate, sample_rate):
                 samples += len(block)
                 yield block
             container = sound.format
@@ -134,7 +142,7 @@ class _Source:
             raise self._error
 
 
-def _mono(sound: soundfile.SoundFile, max_duration_s: float) -> Iterator[np.ndarray]:
+def _mono(sound: soundfile.SoundFile, max_duration_s: float, observe: Observer | None) -> Iterator[np.ndarray]:
     """The mean of the channels, blocks of [samples] float32, checked to be finite and as many as declared."""
     frames = _BLOCK_VALUES // sound.channels
     samples = 0
@@ -144,7 +152,10 @@ def _mono(sound: soundfile.SoundFile, max_duration_s: float) -> Iterator[np.ndar
             samples += len(block)
             if samples > max_duration_s * sound.samplerate:
                 raise Reject("too_long", f"more than {max_duration_s:g} s")
-            yield _checked_mean(block)
+            mean = _checked_mean(block)
+            if observe:
+                observe(block, mean, sound.samplerate)
+            yield mean
         if len(block) < frames:
             break
     _check_complete(sound, samples)

@@ -13,7 +13,7 @@ from tfrecords import manifest, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
-_JOB_FILE = "job.json"
+JOB_FILE = "job.json"
 _SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}")
 
 
@@ -27,7 +27,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
       UserError: it holds something else, or cannot be written.
     """
     with storage.reporting(f"--output={output} cannot be used"):
-        job_uri = FileSystems.join(storage.partial_dir(output), _JOB_FILE)
+        job_uri = FileSystems.join(storage.partial_dir(output), JOB_FILE)
         existing = _existing(output, overwrite)
         unfinished = _unfinished(job_uri, overwrite)
         if overwrite:
@@ -43,7 +43,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         stale = {*unfinished["files"], *tfds.FILES} - set(files) if unfinished and not overwrite else set()
         _delete_files(output, stale | {finish.REJECTS_FILE})
         job = {"configuration": plan.configuration, "files": files}
-        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{_JOB_FILE}", json.dumps(job))
+        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{JOB_FILE}", json.dumps(job))
         with storage.replacing(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}") as file:
             for shard in plan.shards:
                 file.write(f"{shard.to_json()}\n".encode("ascii"))

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import apache_beam as beam
 import grpc
@@ -139,10 +139,33 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
         failed.
     """
     here = storage.local_path(config.output)
-    local = is_local(options)
+    # Workers may run in another directory than the launcher.
+    reachable = dataclasses.replace(config, output=absolute(config.output))
     with contextlib.ExitStack() as stack:
         if here and not is_template(options):
             stack.enter_context(Progress(here, plan, sys.stderr))
+        run_pipeline(
+            options,
+            lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
+            explain=lambda error: _explain(config, plan, error, local=is_local(options)),
+        )
+
+
+def run_pipeline(
+    options: PipelineOptions, build: Callable[[beam.Pipeline], object], *, explain: Callable[[str], None]
+) -> None:
+    """Runs a pipeline to its end; a template is only handed over.
+
+    Args:
+      options: Beam's.
+      build: adds the stages to an empty pipeline.
+      explain: raises UserError if a failure, given as the engine's text, is one that a person can mend.
+
+    Raises:
+      UserError: no such runner, or the engine failed.
+    """
+    local = is_local(options)
+    with contextlib.ExitStack() as stack:
         if local:
             # Workers of this process print each traceback besides raising it; and they limit its BLAS for good.
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
@@ -152,9 +175,7 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
             # The page on which the job can be watched, and what its service says of it.
             logging.getLogger("apache_beam.runners.dataflow").setLevel(logging.INFO)
         job = make_pipeline(options)
-        # Workers may run in another directory than the launcher.
-        reachable = dataclasses.replace(config, output=absolute(config.output))
-        pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end)
+        build(job)
         try:
             result = job.run()
             if not is_template(options):
@@ -164,7 +185,7 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
                 say("the engine may still run the job: end it there before this command is run again")
             raise
         except Exception as error:
-            _explain(config, plan, str(error), local=local)
+            explain(str(error))
             if local:
                 raise
             raise UserError(f"--runner={_runner(options)}: the job failed: {_cause(error)}") from error
@@ -199,9 +220,15 @@ def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
     reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
     finish.check_rejects(config, reasons, plan.num_tracks)
+    if cause := system_error(error, local=local):
+        raise UserError(f"{config.output}: {cause}; mend it and run the command again, it keeps what is done")
+
+
+def system_error(error: str, *, local: bool) -> str | None:
+    """What the system refused a worker, such as room on a disk, if that is what an engine's text of a failure says."""
     # An engine may lack something of its own; only its workers' errors are about our files.
-    if (local or "[while running 'Write" in error) and (causes := _SYSTEM_ERROR.findall(error)):
-        raise UserError(f"{config.output}: {causes[-1]}; mend it and run the command again, it keeps what is done")
+    causes = _SYSTEM_ERROR.findall(error) if local or "[while running 'Write" in error else []
+    return causes[-1] if causes else None
 
 
 def _cause(error: Exception) -> str:

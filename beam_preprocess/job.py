@@ -36,7 +36,7 @@ def run(
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)
     front_end = FrontEnd(config.front_end)
-    tracks = _list(config)
+    tracks = list_input(config)
     engine.check_reach(options, config.output, tracks)
     plan = plan_job(config, tracks)
     if done := claim_output(config.output, plan, overwrite=overwrite):
@@ -58,7 +58,12 @@ def run(
     return result
 
 
-def _list(config: JobConfig) -> list[Track]:
+def list_input(config: JobConfig) -> list[Track]:
+    """All tracks of a job's input, whatever kind it is; those of an archive are not unpacked yet.
+
+    Raises:
+      UserError: as `list_tracks` and `list_archive`.
+    """
     if archive.is_archive(config.source):
         return archive.list_archive(config)
     return list_tracks(

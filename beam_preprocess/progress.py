@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import ShardResult
@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None) -> None:
         self._folder = (output / sidecar("")).parent
-        self._waiting = {Path(sidecar(shard.file)).name for shard in plan.shards}
+        self._waiting = self._names(plan)
         self._total = plan.num_tracks
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
@@ -31,7 +31,16 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "Progress":
+    def _names(self, plan: Plan) -> set[str]:
+        """The files whose appearance says that a shard is done."""
+        return {Path(sidecar(shard.file)).name for shard in plan.shards}
+
+    def _counts(self, text: str) -> tuple[int, int, float]:
+        """Good tracks, rejects and seconds of audio of a shard, from the text of its file."""
+        result = ShardResult.from_json(text)
+        return sum(result.tracks.values()), len(result.rejects), result.audio_s
+
+    def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._look()
         self._kept_audio_s = self._audio_s
@@ -61,13 +70,13 @@ class Progress:
         there = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
         for name in self._waiting & there:
             try:
-                result = ShardResult.from_json((self._folder / name).read_text("utf-8"))
+                tracks, rejects, audio_s = self._counts((self._folder / name).read_text("utf-8"))
             except (OSError, KeyError, TypeError, ValueError):
                 continue
             self._waiting.discard(name)
-            self._tracks += sum(result.tracks.values())
-            self._rejects += len(result.rejects)
-            self._audio_s += result.audio_s
+            self._tracks += tracks
+            self._rejects += rejects
+            self._audio_s += audio_s
 
     def line(self) -> str:
         """What is done so far."""

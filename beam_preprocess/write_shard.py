@@ -119,17 +119,12 @@ class WriteShard(beam.DoFn):
         return statistics, content.hexdigest()
 
     def _waveform(self, track: Track) -> Iterator[np.ndarray]:
-        try:
-            file = storage.open_file(track.uri)
-        except (OSError, BeamIOError) as error:
-            raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
-        with file:
-            yield from stream(
-                file,
-                sample_rate=self._front_end.config.sample_rate,
-                min_samples=self._front_end.min_samples(self._config.min_frames),
-                max_duration_s=self._config.max_duration_s,
-            )
+        return read_track(
+            track,
+            sample_rate=self._front_end.config.sample_rate,
+            min_samples=self._front_end.min_samples(self._config.min_frames),
+            max_duration_s=self._config.max_duration_s,
+        )
 
     def _records(self, track: Track, frames: int, spool: IO[bytes]) -> Iterator[Record]:
         mel_bands, dtype = self._front_end.config.n_mels, DTYPES[self._config.dtype]
@@ -139,6 +134,20 @@ class WriteShard(beam.DoFn):
             yield Record(
                 track.track_id, track.group, self._label_index[track.label], segment, values.reshape(length, mel_bands)
             )
+
+
+def read_track(track: Track, **how: Any) -> Iterator[np.ndarray]:
+    """A track's waveform in blocks of [samples] float32; keywords and errors are those of `audio.stream`.
+
+    Raises:
+      Reject: also when the file cannot be opened.
+    """
+    try:
+        file = storage.open_file(track.uri)
+    except (OSError, BeamIOError) as error:
+        raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
+    with file:
+        yield from stream(file, **how)
 
 
 class _Tally:

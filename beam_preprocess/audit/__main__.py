@@ -1,0 +1,89 @@
+"""Audits labelled audio before it is trained on: duplicates, leaks across the split, and what is wrong with files.
+
+python -m beam_preprocess.audit --input=DIR|GLOB|tracks.csv|music.tar.gz --output=DIR [flags] [any flag of Beam]
+
+Input, labels, groups and split are those of `python -m beam_preprocess`, dealt by the same code: give the flags that
+the dataset is made with, and the parts are its parts. Found are recordings that are there more than once, whether
+their samples are identical or only the sound is (other gain, start, rate or codec; by acoustic fingerprints), groups
+(artists) that are in more than one part, files that cannot be used, and tracks that are clipped, silent, mono in
+several channels or of unusual length.
+
+A table is printed; DIR/audit.json holds all, and DIR/pairs/ pictures of the pairs that are one recording. Exit status:
+0 if the split does not leak, 1 if a recording or a group is in more than one part, 2 for a mistake on the command line
+or in the input.
+"""
+
+import logging
+
+from absl import flags
+
+from beam_preprocess.__main__ import FLAGS as JOB_FLAGS
+from beam_preprocess.config import JobConfig, SplitConfig, default_name
+from tfrecords import command_line
+
+# What the preprocessing job has too, with the same meaning.
+_SHARED = (
+    "folds",
+    "train_size",
+    "valid_size",
+    "split_lists",
+    "seed",
+    "label_folder",
+    "label_column",
+    "group_column",
+    "min_frames",
+    "max_duration_s",
+    "max_archive_bytes",
+)
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("input", "", JOB_FLAGS["input"].help, flag_values=FLAGS)
+flags.DEFINE_string("output", "", "directory of audit.json and the pictures", flag_values=FLAGS)
+for _name in _SHARED:
+    FLAGS[_name] = JOB_FLAGS[_name]
+flags.DEFINE_integer("pictures", 20, "pairs to draw, leaks first", lower_bound=0, flag_values=FLAGS)
+
+
+def main(flag_values: flags.FlagValues, beam_args: list[str]) -> int:
+    """Runs the audit that the flags describe; returns the exit status."""
+    config = make_config(flag_values)
+    # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
+    logging.disable(logging.WARNING)
+    from beam_preprocess.audit import job, report
+
+    logging.disable(logging.NOTSET)
+    audit = job.run(config, beam_args=beam_args, own_flags=list(flag_values), max_pictures=flag_values.pictures)
+    print(report.describe(audit))
+    return int(any(audit["leaks"].values()))
+
+
+def make_config(flag_values: flags.FlagValues) -> JobConfig:
+    """The flags as the configuration of a preprocessing job.
+
+    Raises:
+      UserError: a value is out of range.
+    """
+    if flag_values["folds"].present and (flag_values.train_size is not None or flag_values.split_lists):
+        raise command_line.UserError("--folds excludes --train_size and --split_lists")
+    return JobConfig(
+        source=flag_values.input,
+        output=flag_values.output.rstrip("/") or flag_values.output,
+        name=default_name(flag_values.input),
+        split=SplitConfig(
+            folds=flag_values.folds,
+            train_size=flag_values.train_size,
+            valid_size=flag_values.valid_size,
+            split_lists=flag_values.split_lists,
+            seed=flag_values.seed,
+        ),
+        label_folder=flag_values.label_folder,
+        label_column=flag_values.label_column,
+        group_column=flag_values.group_column,
+        min_frames=flag_values.min_frames,
+        max_duration_s=flag_values.max_duration_s,
+        max_archive_bytes=flag_values.max_archive_bytes,
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__, pass_through=True)

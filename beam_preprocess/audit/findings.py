@@ -1,0 +1,156 @@
+"""What an audit finds: from what was heard of each track, and which are one recording, to the content of audit.json."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from beam_preprocess import splits
+from beam_preprocess.audit import alignment, sharing
+from beam_preprocess.audit.duplicates import Recording
+from beam_preprocess.audit.sound import SILENT_DB, STRETCH_S, Sound
+from beam_preprocess.plan import Plan
+from beam_preprocess.result import Rejected
+from beam_preprocess.tracks import Track
+from beam_preprocess.versions import versions
+
+FORMAT_VERSION = 1
+# Share of a track's samples in flat tops from which it is called clipped (a hundredth of a percent: 66 in 30 s).
+CLIPPED_SHARE = 1e-4
+# Share of a track's time that is silent from which it is named.
+SILENT_SHARE = 0.25
+# A length is out of the ordinary when it is further from the median than so many times the median deviation (for a
+# normal distribution 4 standard deviations), and than this share of the median.
+OUTLIER_DEVIATIONS = 6.0
+OUTLIER_SHARE = 0.1
+# What each rule is, for whoever reads the file.
+RULES = {
+    "duplicates": f"identical samples; or {sharing.MIN_SHARED} shared words and, aligned, at most "
+    f"{alignment.MAX_ERROR_RATE:g} of the fingerprints' bits differ over {alignment.MIN_OVERLAP_S:g} s or more",
+    "clipped": f"{CLIPPED_SHARE:g} or more of the samples in flat tops at full scale",
+    "silent": f"{SILENT_SHARE:g} or more of all stretches of {STRETCH_S:g} s below {SILENT_DB:g} dB of full scale",
+    "mono_in_stereo": "several channels, all the same to within 60 dB",
+    "length_outliers": f"further from the median than {OUTLIER_DEVIATIONS:g} median deviations and "
+    f"{OUTLIER_SHARE:.0%} of it",
+}
+
+
+def make_audit(
+    plan: Plan,
+    tracks: Sequence[tuple[Track, str]],
+    heard: Sequence[Sound | Rejected],
+    recordings: Sequence[Recording],
+) -> dict[str, Any]:
+    """The content of audit.json: nothing in it varies from run to run.
+
+    Args:
+      plan: of the job.
+      tracks: each track and its part, by number.
+      heard: of each track, by number.
+      recordings: that are there more than once.
+    """
+    sounds = {number: item for number, item in enumerate(heard) if isinstance(item, Sound)}
+    duplicates = [_duplicate(recording, tracks) for recording in recordings]
+    torn = _torn_groups(tracks)
+    return {
+        "format_version": FORMAT_VERSION,
+        "tracks": len(tracks),
+        "labels": dict(sorted(Counter(track.label for track, _ in tracks).items())),
+        "parts": {part: sum(counts.values()) for part, counts in plan.label_counts().items()},
+        "split": dict(plan.split),
+        "leaks": {"duplicates": sum(len(item["parts"]) > 1 for item in duplicates), "groups": len(torn)},
+        "duplicates": duplicates,
+        "torn_groups": torn,
+        "rejects": _rejects(heard),
+        **_single_tracks(tracks, sounds),
+        "durations": _durations(sounds),
+        "rules": RULES,
+        "versions": versions(),
+    }
+
+
+def _duplicate(recording: Recording, tracks: Sequence[tuple[Track, str]]) -> dict[str, Any]:
+    members = [tracks[number] for number in recording.tracks]
+    return {
+        "parts": sorted({part for _, part in members}),
+        "labels": sorted({track.label for track, _ in members}),
+        "tracks": [
+            {"track_id": track.track_id, "part": part, "label": track.label, "group": track.group}
+            for track, part in members
+        ],
+        "pairs": [
+            {
+                "first": tracks[pair.first][0].track_id,
+                "second": tracks[pair.second][0].track_id,
+                "identical": pair.identical,
+                "offset_s": pair.alignment.offset_s,
+                "overlap_s": pair.alignment.overlap_s,
+                "error_rate": pair.alignment.error_rate,
+            }
+            for pair in recording.pairs
+        ],
+    }
+
+
+def _torn_groups(tracks: Sequence[tuple[Track, str]]) -> list[dict[str, Any]]:
+    """Groups (artists) in more than one part, and how many of their tracks are in each."""
+    names = splits.torn_groups([track for track, _ in tracks], [part for _, part in tracks])
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for track, part in tracks:
+        if track.group in counts:
+            counts[track.group][part] += 1
+    return [{"group": name, "parts": dict(sorted(counts[name].items()))} for name in names]
+
+
+def _rejects(heard: Sequence[Sound | Rejected]) -> list[dict[str, str]]:
+    rejects = sorted((item for item in heard if isinstance(item, Rejected)), key=lambda item: item.track_id)
+    return [{"track_id": item.track_id, "reason": item.reason, "detail": item.detail} for item in rejects]
+
+
+def _single_tracks(tracks: Sequence[tuple[Track, str]], sounds: Mapping[int, Sound]) -> dict[str, list[dict[str, Any]]]:
+    """What is wrong with tracks by themselves: finding -> tracks with the figure that it rests on, the worst first."""
+    low, high = _ordinary_s(sounds)
+    found: dict[str, list[tuple[str, float]]] = {
+        name: [] for name in ("clipped", "silent", "mono_in_stereo", "length_outliers")
+    }
+    for number, sound in sounds.items():
+        track_id = tracks[number][0].track_id
+        if sound.clipped >= CLIPPED_SHARE:
+            found["clipped"].append((track_id, sound.clipped))
+        if sound.silent >= SILENT_SHARE:
+            found["silent"].append((track_id, sound.silent))
+        if sound.same_channels:
+            found["mono_in_stereo"].append((track_id, sound.channels))
+        if not low <= sound.duration_s <= high:
+            found["length_outliers"].append((track_id, sound.duration_s))
+    units = {"clipped": "share", "silent": "share", "mono_in_stereo": "channels", "length_outliers": "duration_s"}
+    return {
+        name: [
+            {"track_id": track_id, units[name]: value}
+            for track_id, value in sorted(items, key=lambda item: (-item[1], item[0]))
+        ]
+        for name, items in found.items()
+    }
+
+
+def _ordinary_s(sounds: Mapping[int, Sound]) -> tuple[float, float]:
+    """From what length to what a track is nothing out of the ordinary."""
+    if not sounds:
+        return 0.0, 0.0
+    durations = np.array([sound.duration_s for sound in sounds.values()])
+    median = float(np.median(durations))
+    deviation = float(np.median(np.abs(durations - median)))
+    margin = max(OUTLIER_DEVIATIONS * deviation, OUTLIER_SHARE * median)
+    return median - margin, median + margin
+
+
+def _durations(sounds: Mapping[int, Sound]) -> dict[str, float]:
+    """Shortest, median, longest and total length in seconds."""
+    durations = sorted(sound.duration_s for sound in sounds.values()) or [0.0]
+    return {
+        "shortest_s": durations[0],
+        "median_s": round(float(np.median(durations)), 3),
+        "longest_s": durations[-1],
+        "total_s": round(sum(durations), 3),
+    }

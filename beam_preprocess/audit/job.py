@@ -1,0 +1,125 @@
+"""The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_preprocess import archive, claim, engine, storage
+from beam_preprocess.audit import batch, findings, pictures, pipeline
+from beam_preprocess.audit.duplicates import pairs_to_draw, recordings
+from beam_preprocess.audit.pipeline import Match
+from beam_preprocess.audit.progress import AuditProgress
+from beam_preprocess.audit.sound import Sound
+from beam_preprocess.config import JobConfig
+from beam_preprocess.job import list_input
+from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.messages import say
+from beam_preprocess.plan import Plan
+from beam_preprocess.planning import plan_job
+from beam_preprocess.result import Rejected
+from beam_preprocess.tracks import Track, absolute
+from tfrecords.command_line import UserError
+from tfrecords.manifest import FILE_NAME
+
+AUDIT_FILE = "audit.json"
+
+
+def run(
+    config: JobConfig, *, beam_args: Sequence[str] = (), own_flags: Iterable[str] = (), max_pictures: int = 20
+) -> dict[str, Any]:
+    """Runs a whole audit and returns what audit.json holds.
+
+    Args:
+      config: the preprocessing job whose input and split are audited; its output is the audit's directory.
+      beam_args: Beam's own command line.
+      own_flags: names of our flags, to tell a misspelt one from one of an engine.
+      max_pictures: pairs to draw.
+
+    Raises:
+      UserError: bad input or output.
+    """
+    began = time.monotonic()
+    options = engine.parse_options(beam_args, own_flags=own_flags)
+    if engine.is_template(options):
+        raise UserError("an audit cannot be made a template: it reports when its job has ended")
+    tracks = list_input(config)
+    engine.check_reach(options, config.output, tracks)
+    plan = plan_job(config, tracks)
+    # Workers may run in another directory than the launcher.
+    config = dataclasses.replace(config, output=absolute(config.output))
+    _claim(config.output, plan)
+    if archive.is_archive(config.source):
+        archive.unpack(config, tracks)
+    listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
+    contents = {number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)}
+    found = recordings(contents, matches)
+    audit = findings.make_audit(plan, listed, heard, found)
+    with storage.reporting(f"--output={config.output} cannot be used"):
+        if drawn := pairs_to_draw(found, [part for _, part in listed], max_pictures):
+            # Costs seconds (librosa makes its filters), and audits of a clean set draw nothing.
+            audit["pictures"] = pictures.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
+        storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
+        storage.delete([storage.partial_dir(config.output)])
+    say(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
+    return audit
+
+
+def _by_name(
+    plan: Plan, heard: Sequence[Sound | Rejected], matches: Iterable[Match]
+) -> tuple[list[tuple[Track, str]], list[Sound | Rejected], list[Match]]:
+    """Each track with its part, what was heard of it, and the matches, with tracks numbered in the order of names."""
+    listed = batch.tracks_of(plan)
+    order = sorted(range(len(listed)), key=lambda number: listed[number][0].track_id)
+    rank = {number: place for place, number in enumerate(order)}
+    renumbered = []
+    for first, second, alignment in matches:
+        if rank[first] < rank[second]:
+            renumbered.append((rank[first], rank[second], alignment))
+        else:
+            renumbered.append((rank[second], rank[first], alignment.reversed()))
+    return [listed[number] for number in order], [heard[number] for number in order], renumbered
+
+
+def _claim(output: str, plan: Plan) -> None:
+    """Makes the output ours to write, without what an earlier audit left there, and puts the batches into it.
+
+    Raises:
+      UserError: it holds a dataset, or an unfinished one, or cannot be written.
+    """
+    with storage.reporting(f"--output={output} cannot be used"):
+        unfinished = FileSystems.join(storage.partial_dir(output), claim.JOB_FILE)
+        for uri in (FileSystems.join(output, FILE_NAME), unfinished):
+            if FileSystems.exists(uri):
+                raise UserError(f"{output} holds a dataset, or one that is not finished; choose another --output")
+        storage.delete([FileSystems.join(output, AUDIT_FILE)])
+        pictures.delete_pictures(output)
+        storage.make_directories(storage.partial_dir(output))
+        with storage.replacing(output, pipeline.PLAN_FILE) as file:
+            for item in batch.batches(plan):
+                file.write(f"{item.to_json()}\n".encode("ascii"))
+
+
+def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[list[Sound | Rejected], list[Match]]:
+    """Runs the pipeline; gives what was heard of each track, by number, and the pairs that match."""
+
+    def explain(error: str) -> None:
+        if cause := engine.system_error(error, local=engine.is_local(options)):
+            raise UserError(f"{config.output}: {cause}; mend it and run the command again")
+
+    sizes = [len(shard.tracks) for shard in plan.shards]
+    with AuditProgress.of(config.output, plan, sys.stderr):
+        engine.run_pipeline(options, lambda job: pipeline.build(job, config, sizes), explain=explain)
+    matches = pipeline.read_matches(config.output)
+    heard = [item for number in range(len(sizes)) for item in batch.read_heard(config.output, number)]
+    if matches is None or len(heard) != plan.num_tracks:
+        raise UserError(
+            f"{config.output}: {len(heard)} of {plan.num_tracks} tracks were listened to; "
+            "every worker has to reach this directory under this name"
+        )
+    return heard, matches

@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from beam_preprocess.audit import job
+from beam_preprocess.config import JobConfig, SplitConfig
+from tfrecords.command_line import UserError
+
+
+def audit(source, output, *beam_args, **changes):
+    fields = {"name": "music", "split": SplitConfig(folds=2)} | changes
+    return job.run(JobConfig(source=str(source), output=str(output), **fields), beam_args=beam_args)
+
+
+@pytest.fixture(scope="module")
+def output(set_with_faults, tmp_path_factory):
+    """The directory of an audit by two threads."""
+    path = tmp_path_factory.mktemp("audited")
+    audit(set_with_faults, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def audited(output):
+    return json.loads((output / "audit.json").read_text("utf-8"))
+
+
+def ids(items):
+    return [item["track_id"] for item in items]
+
+
+def test_copies_are_found(audited):
+    copy, same = audited["duplicates"]
+    assert ids(copy["tracks"]) == ["blues/1.wav", "blues/copy.mp3"]
+    (pair,) = copy["pairs"]
+    assert not pair["identical"]
+    assert pair["offset_s"] == pytest.approx(3, abs=0.1)
+    assert pair["error_rate"] < 0.2
+    assert ids(same["tracks"]) == ["rock/0.wav", "rock/same.flac"]
+    assert same["pairs"][0]["identical"]
+    assert audited["leaks"] == {"duplicates": 0, "groups": 0}
+
+
+def test_what_is_wrong_with_single_tracks(audited):
+    assert [(item["track_id"], item["reason"]) for item in audited["rejects"]] == [("rock/text.mp3", "undecodable")]
+    assert audited["tracks"] == 14
+    assert ids(audited["clipped"]) == ["rock/loud.wav"]
+    assert [(item["track_id"], round(item["share"], 1)) for item in audited["silent"]] == [
+        ("blues/zeros.wav", 1.0),
+        ("blues/half.wav", 0.5),
+    ]
+    assert ids(audited["mono_in_stereo"]) == ["blues/mono.wav"]
+    assert ids(audited["length_outliers"]) == ["rock/long.wav", "blues/copy.mp3"]
+
+
+def test_pairs_are_drawn_and_nothing_else_is_left(output, audited):
+    assert sorted(path.name for path in output.iterdir()) == ["audit.json", "pairs"]
+    assert audited["pictures"] == {"pairs/0001.png": ["blues/1.wav", "blues/copy.mp3"]}
+    assert (output / "pairs" / "0001.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(set_with_faults, output, tmp_path):
+    audit(set_with_faults, tmp_path / "again", "--direct_num_workers=1")
+    assert (tmp_path / "again" / "audit.json").read_bytes() == (output / "audit.json").read_bytes()
+
+
+def test_an_audit_replaces_an_earlier_one(clips, tmp_path):
+    output = tmp_path / "out"
+    (output / "pairs").mkdir(parents=True)
+    for name in ("0007.png", "mine.png"):
+        (output / "pairs" / name).write_bytes(b"")
+    (output / "audit.json").write_text("earlier")
+    found = audit(clips, output)
+    assert json.loads((output / "audit.json").read_text("utf-8")) == found
+    assert [path.name for path in (output / "pairs").iterdir()] == ["mine.png"]
+
+
+def test_a_failed_audit_leaves_no_audit(clips, tmp_path, monkeypatch):
+    (tmp_path / "audit.json").write_text("earlier")
+    monkeypatch.setattr(job.engine, "run_pipeline", lambda *args, **kwargs: None)
+    with pytest.raises(UserError, match="0 of 12 tracks were listened to"):
+        audit(clips, tmp_path)
+    assert not (tmp_path / "audit.json").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", ".partial/job.json"])
+def test_a_dataset_is_left_alone(clips, tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="holds a dataset, or one that is not finished; choose another --output"):
+        audit(clips, tmp_path)
+    assert path.read_text() == "{}"

@@ -11,6 +11,7 @@ from typing import Any
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer import models, training_job
+from trainer.distribution.precision import FLOAT32
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
 from trainer.training_job import write_text
 
@@ -84,6 +85,8 @@ class CrossValidation:
         path = cv_dir / CROSS_VALIDATION_FILE
         try:
             data = json.loads(path.read_text("utf-8"))
+            # What was saved before there was a choice.
+            data["flags"] = {"precision": FLOAT32} | data["flags"]
             return cls(**(data | {name: tuple(data[name]) for name in ("models", "seeds")}))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -74,8 +74,7 @@ class Devices:
         """
         if self.strategy is not None and self.hosts > 1:
             with losing_hosts(self.hosts):
-                one = self.strategy.run(lambda: tf.ones([]))
-                self.strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None).numpy()
+                _meet(self.strategy)
 
 
 @functools.cache
@@ -102,6 +101,12 @@ def begin(asked: Choice) -> Devices:
     if asked.kind == choice.MIRRORED or (asked.kind == choice.AUTO and gpus > 1):
         return _mirrored()
     return Devices("one device")
+
+
+@tf.function
+def _meet(strategy: tf.distribute.Strategy) -> tf.Tensor:
+    """Returns when all hosts have called it."""
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.ones([])), axis=None)
 
 
 def _several(noun: str, count: int) -> str:
@@ -132,7 +137,8 @@ def _tpu(name: str) -> Devices:
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, tf.errors.OpError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--distribution=tpu: no TPU answers as --tpu={name} ({words}); name it with --tpu, on its own host as local"
+            f"--distribution=tpu: no TPU answers as --tpu={name} ({words}); give its name or address, or local "
+            "on its own host"
         ) from None
     return Devices(_several("TPU cores", strategy.num_replicas_in_sync), strategy)
 

@@ -1,6 +1,7 @@
 """All devices of a host under JAX: the rows of each batch are shared out among them, the weights are on each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -24,4 +25,16 @@ def use_all() -> int:
     devices = keras.distribution.list_devices()
     if len(devices) > 1:
         keras.distribution.set_distribution(RowParallel(devices=devices, auto_shard_dataset=False))
+        _ask_for_every_batch()
     return len(devices)
+
+
+def _ask_for_every_batch() -> None:
+    """Has `fit` ask for the layout of every batch; by itself it takes that of the first for all (Keras 3.15)."""
+    from keras.src.backend.jax import trainer
+
+    def placed(self: Any, distribution: keras.distribution.DataParallel) -> Iterator[Any]:
+        for batch in self.data_adapter.get_jax_iterator():
+            yield trainer._distribute_data(batch)
+
+    trainer.JAXEpochIterator._get_distributed_iterator = placed

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
 # EX_UNAVAILABLE of sysexits.h; a person's mistake ends with 2, a fault of the program with 1.
 STATUS = 69
+# Where in its graph TensorFlow was.
+_NODE = re.compile(r"\{\{.*?\}\}\s*")
 # What TensorFlow raises, depending on what it was at.
 _RAISED = ("Aborted", "Cancelled", "DeadlineExceeded", "FailedPrecondition", "Internal", "Unavailable", "Unknown")
 
@@ -42,7 +45,7 @@ def losing_hosts(hosts: int) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "ollective" in line or "onnection" in line or "eer" in line]
-    return (told or lines or [type(error).__name__])[0]
+    return _NODE.sub("", (told or lines or [type(error).__name__])[0]).rstrip(":")
 
 
 def end_process(error: HostLostError) -> NoReturn:

@@ -85,8 +85,6 @@ class CrossValidation:
         path = cv_dir / CROSS_VALIDATION_FILE
         try:
             data = json.loads(path.read_text("utf-8"))
-            # What was saved before there was a choice.
-            data["flags"] = {"precision": FLOAT32} | data["flags"]
             return cls(**(data | {name: tuple(data[name]) for name in ("models", "seeds")}))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
@@ -121,6 +119,9 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
 
 def _parsed(name: str, value: Any) -> Any:
     """A flag's meaning, where that can be written in several ways."""
+    if name == "precision" and value is None:
+        # Of one that was saved before there was a choice.
+        return FLOAT32
     parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
     return parsers[name](value) if name in parsers and isinstance(value, str) else value
 

@@ -10,6 +10,12 @@ state was last saved (JOB/state.npz, at the end of every epoch and every --save_
 learning rates and dropout that an unbroken one has from there on. With --data_service the batches come in no fixed
 order, so there it goes on without that promise. --overwrite starts over.
 
+--distribution says on which devices. By itself it takes all GPUs, or the TPU, of this host, and the hosts that the
+environment variable TF_CONFIG names; those are all given this same command, with data_dir and job_dir on disks that
+they share, and host 0 alone writes. --batch_size is what all devices together train on in a step, so that losses do not
+depend on their number, and a training may go on on other devices than it began on. When a host is lost, the others end
+with status 69; the same command on all goes on. KERAS_BACKEND=jax trains by JAX, on all devices of one host.
+
 --model=time_frequency_init trains a time and a frequency model first, in JOB/time and JOB/frequency, unless --init_from
 names trained ones.
 """

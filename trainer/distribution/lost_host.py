@@ -44,7 +44,7 @@ def losing_hosts(hosts: int) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "ollective" in line or "onnection" in line or "eer" in line]
+    told = [line for line in lines if "aborted by" in line]
     return _NODE.sub("", (told or lines or [type(error).__name__])[0]).rstrip(":")
 
 

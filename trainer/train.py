@@ -10,14 +10,23 @@ state was last saved (JOB/state.npz, at the end of every epoch and every --save_
 learning rates and dropout that an unbroken one has from there on. With --data_service the batches come in no fixed
 order, so there it goes on without that promise. --overwrite starts over.
 
+--distribution says on which devices. By itself it takes all GPUs, or the TPU, of this host, and the hosts that the
+environment variable TF_CONFIG names; those are all given this same command, with data_dir and job_dir on disks that
+they share, and host 0 alone writes. --batch_size is what all devices together train on in a step, so that losses do not
+depend on their number, and a training may go on on other devices than it began on. When a host is lost, the others end
+with status 69; the same command on all goes on. KERAS_BACKEND=jax trains by JAX, on all devices of one host.
+
 --model=time_frequency_init trains a time and a frequency model first, in JOB/time and JOB/frequency, unless --init_from
 names trained ones.
 """
 
+import contextlib
 import dataclasses
+import os
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -27,12 +36,20 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import models, training_job
 from trainer.cross_validation.plan import CROSS_VALIDATION_FILE
+from trainer.distribution import choice, precision
+from trainer.distribution.choice import Choice
+from trainer.distribution.lost_host import HostLostError, end_process
 from trainer.parts import check_patches, choose_parts
 from trainer.training import data_service, init_filters, recipes
-from trainer.training.resume import go_on, is_finished, start_over, unfinished
+from trainer.training.resume import follow, go_on, is_finished, start_over, unfinished
 from trainer.training.running import Running
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    import keras
+
+    from trainer.distribution.devices import Devices
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
@@ -66,7 +83,11 @@ flags.DEFINE_integer(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "batch_size", None, f"patches in a step; by default {recipes.defaults_of('batch_size')}", flag_values=FLAGS
+    "batch_size",
+    None,
+    "patches in a step, on all devices of all hosts together; the learning rate is not scaled by their number; by "
+    f"default {recipes.defaults_of('batch_size')}",
+    flag_values=FLAGS,
 )
 flags.DEFINE_float(
     "learning_rate", None, f"at the start; by default {recipes.defaults_of('learning_rate')}", flag_values=FLAGS
@@ -82,6 +103,25 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("seed", 0, "of weights, dropout and order", flag_values=FLAGS)
+flags.DEFINE_string(
+    "precision",
+    precision.FLOAT32,
+    f"in which numbers the layers compute: {', '.join(precision.PRECISIONS)}; weights stay float32",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "distribution",
+    choice.AUTO,
+    "devices: none (one), mirrored (all GPUs), multi_worker (hosts of TF_CONFIG), tpu, or auto: what is there",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("tpu", "local", "name or grpc:// address of the TPU; local: of this host", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "jit_compile",
+    None,
+    "compile the step of one device by XLA; by default on a GPU, and with JAX everywhere",
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a job", flag_values=FLAGS)
 flags.DEFINE_float(
     "save_every_s",
@@ -107,22 +147,25 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     job_dir = Path(flag_values.job_dir)
+    devices = Choice.of(flag_values.distribution, tpu=flag_values.tpu, environ=os.environ)
     job = make_job(flag_values)
     _check_directory(job, job_dir)
     if flag_values.data_service is not None:
-        data_service.check_service(flag_values.data_service)
+        data_service.check_service(flag_values.data_service, hosts=devices.hosts)
     training_job.make_dir(job_dir, "job_dir")
-    with training_job.claimed(job_dir):
-        train(
-            job,
-            job_dir,
-            start=None if flag_values.overwrite else unfinished(job, job_dir),
-            running=Running(
-                save_every_s=flag_values.save_every_s,
-                data_service=flag_values.data_service,
-                log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
-            ),
+    with training_job.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
+        running = Running(
+            save_every_s=flag_values.save_every_s,
+            data_service=flag_values.data_service,
+            log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
+            devices=devices,
+            jit_compile=flag_values.jit_compile,
         )
+        start = None if flag_values.overwrite else unfinished(job, job_dir)
+        try:
+            train(job, job_dir, start=start, running=running)
+        except HostLostError as error:
+            end_process(error)
 
 
 def make_job(flag_values: flags.FlagValues) -> TrainingJob:
@@ -158,6 +201,7 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
         recipe=recipe.name,
         model_options=models.parse_options(flag_values.model_options),
         init_from=init_filters.parse(flag_values.init_from),
+        precision=flag_values.precision,
     )
     init_filters.check_parents(job)
     job.augmentation.check_fits(patch_frames=job.patch_frames, mel_bands=manifest.mel_bands)
@@ -186,7 +230,22 @@ def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
         print(f"{job.model}: trains its {name} model first, in {parent_dir}", flush=True)
         # The log is of this job's own batches.
         own = dataclasses.replace(running, log_batches=None)
-        train(parent, parent_dir, start=unfinished(parent, parent_dir), running=own)
+        # Where to begin is the chief's to find; the others follow it.
+        start = unfinished(parent, parent_dir) if running.devices.is_chief else None
+        train(parent, parent_dir, start=start, running=own)
+
+
+def _agreed(
+    start: TrainingState | None, job: TrainingJob, job_dir: Path, model: "keras.Model", devices: "Devices"
+) -> TrainingState:
+    """What all hosts begin with: what the chief has found, or made, and left in the directory."""
+    devices.barrier()
+    if not devices.is_chief:
+        start = follow(job, job_dir, model)
+    # The chief may change the directory only when all have read it.
+    devices.barrier()
+    assert start is not None  # noqa: S101 - the chief has one by now
+    return start
 
 
 def train(
@@ -202,35 +261,46 @@ def train(
 
     Raises:
       UserError: the loss is no longer a number, the model's filters do not fit the patches, a shard is corrupt, the
-        state is another model's, the parents do not fit.
+        state is another model's, the parents do not fit, the devices are not there.
+      HostLostError: another host of the training is gone.
     """
     command_line.import_tensorflow()
+    from trainer.distribution.devices import begin
     from trainer.training.epochs import new_model, run_epochs
 
     running = running or Running()
+    devices = begin(running.devices)
     manifest = Manifest.load(job.data_dir)
     patches = manifest.num_patches(job.parts.train, patch_frames=job.patch_frames, patch_hop=job.patch_frames)
     steps = -(-patches // job.batch_size)
-    model = new_model(job, mel_bands=manifest.mel_bands, steps=steps)
-    if start is None:
-        init_filters.start_from_parents(model, job)
-        start = start_over(job, job_dir, model)
-    elif start.variables:
-        go_on(job, job_dir, model, start, steps=steps)
+    new = partial(new_model, job, mel_bands=manifest.mel_bands, steps=steps, running=running, devices=devices)
+    model = new()
+    if devices.is_chief:
+        if start is None:
+            init_filters.start_from_parents(model, job)
+            start = start_over(job, job_dir, model)
+        elif start.variables:
+            go_on(job, job_dir, model, start, steps=steps)
+    start = _agreed(start, job, job_dir, model, devices)
     if not start.variables:
         _train_parents(job, job_dir, running)
         # Anew: the random numbers of the first one have been followed by the parents'.
-        model = new_model(job, mel_bands=manifest.mel_bands, steps=steps)
-        init_filters.start_from_own_parents(model, job, job_dir)
-        start = TrainingState(variables=values_of(model))
-        start.save(job_dir / STATE_FILE)
+        model = new()
+        if devices.is_chief:
+            init_filters.start_from_own_parents(model, job, job_dir)
+            start = TrainingState(variables=values_of(model))
+            start.save(job_dir / STATE_FILE)
+        start = _agreed(start, job, job_dir, model, devices)
     print(
         f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
-        f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}",
+        f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}; {devices.words}, "
+        f"batches of {job.batch_size} in all",
         flush=True,
     )
-    best_epoch = run_epochs(model, job, job_dir, start, running, steps=steps)
-    (job_dir / STATE_FILE).unlink()
+    best_epoch = run_epochs(model, job, job_dir, start, running, steps=steps, devices=devices)
+    if devices.is_chief:
+        (job_dir / STATE_FILE).unlink()
+    devices.barrier()
     checkpoint = job_dir / training_job.CHECKPOINT_FILE
     print(f"best epoch {best_epoch}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
 

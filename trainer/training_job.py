@@ -17,6 +17,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
 from trainer import models
+from trainer.distribution import precision
 from trainer.parts import PartChoice
 from trainer.training import recipes
 from trainer.training.parents import Parents
@@ -56,6 +57,7 @@ class TrainingJob:
       model_options: of the model, such as filter sizes; see its file.
       init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
         with its own settings, in the directories `time` and `frequency` of its own.
+      precision: one of trainer.distribution.precision.PRECISIONS.
     """
 
     data_dir: str
@@ -76,9 +78,11 @@ class TrainingJob:
     recipe: str = "modern"
     model_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
     init_from: Parents | None = None
+    precision: str = precision.FLOAT32
 
     def __post_init__(self) -> None:
         models.check_name(self.model)
+        precision.check_name(self.precision)
         if (self.patience is None) != (self.rules.patience is None):
             raise UserError(
                 f"--patience does not apply to --recipe={self.recipe}, which ends training by the training loss; "

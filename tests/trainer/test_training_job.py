@@ -74,7 +74,7 @@ def test_a_job_that_was_saved_before_there_were_recipes(job_of, tiny, tmp_path):
     job = job_of(tiny.path)
     job.save(tmp_path)
     data = json.loads((tmp_path / CONFIG_FILE).read_text())
-    for name in ("recipe", "model_options", "init_from"):
+    for name in ("recipe", "model_options", "init_from", "precision"):
         del data[name]
     (tmp_path / CONFIG_FILE).write_text(json.dumps(data))
     assert TrainingJob.load(tmp_path).differences(job) == []

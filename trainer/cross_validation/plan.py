@@ -11,6 +11,7 @@ from typing import Any
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer import models, training_job
+from trainer.distribution.precision import FLOAT32
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
 from trainer.training_job import write_text
 
@@ -118,6 +119,9 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
 
 def _parsed(name: str, value: Any) -> Any:
     """A flag's meaning, where that can be written in several ways."""
+    if name == "precision" and value is None:
+        # Of one that was saved before there was a choice.
+        return FLOAT32
     parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
     return parsers[name](value) if name in parsers and isinstance(value, str) else value
 

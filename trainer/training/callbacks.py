@@ -17,7 +17,9 @@ from trainer.training_job import whole_file
 class SaveProgress(keras.callbacks.Callback):
     """Saves where training stands, at the end of every epoch and now and then within one; keeps history.csv."""
 
-    def __init__(self, job_dir: Path, start: TrainingState, *, steps: int, save_every_s: float) -> None:
+    def __init__(
+        self, job_dir: Path, start: TrainingState, *, steps: int, save_every_s: float, writes: bool = True
+    ) -> None:
         """Takes up a training.
 
         Args:
@@ -25,9 +27,11 @@ class SaveProgress(keras.callbacks.Callback):
           start: the moment at which the first `fit` begins.
           steps: in an epoch.
           save_every_s: save after the step that ends so long after the last save, or later; 0: after every step.
+          writes: False where another host writes the files.
         """
         super().__init__()
         self._job_dir = job_dir
+        self._writes = writes
         self._start = start
         # Of the finished epochs; callbacks later in the list find the one that ends in it.
         self.history = list(start.history)
@@ -53,9 +57,12 @@ class SaveProgress(keras.callbacks.Callback):
         """Saves, and writes the history."""
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
         self._save(0)
-        training_job.write_history(self._job_dir, self.history)
+        if self._writes:
+            training_job.write_history(self._job_dir, self.history)
 
     def _save(self, step: int) -> None:
+        if not self._writes:
+            return
         TrainingState(tuple(self.history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
         self._saved = time.monotonic()
 

@@ -38,19 +38,23 @@ _PAUSE_S = 0.2
 _PIECES = 8
 
 
-def check_service(address: str, *, limit_s: float = 5.0) -> None:
+def check_service(address: str, *, hosts: int = 1, limit_s: float = 5.0) -> None:
     """Waits until a dispatcher with a worker answers.
 
     Without this, TensorFlow would wait for a wrong address without end, and without a word.
 
     Args:
       address: grpc://HOST:PORT.
+      hosts: that train together.
       limit_s: how long to wait.
 
     Raises:
-      UserError: no such address, or nothing there that deals data.
+      UserError: no such address, nothing there that deals data, or several hosts.
     """
     import grpc
+
+    if hosts > 1:
+        raise UserError(f"--data_service would give each of {hosts} hosts other batches; leave it out")
 
     found = _ADDRESS.fullmatch(address)
     if not found:

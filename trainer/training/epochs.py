@@ -13,6 +13,8 @@ from tfrecords.dataset import load
 from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
 from trainer import models, training_job
+from trainer.distribution import precision
+from trainer.distribution.devices import Devices
 from trainer.training import data_service
 from trainer.training.batch_log import BatchLog
 from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
@@ -21,27 +23,33 @@ from trainer.training.training_state import TrainingState, build
 from trainer.training_job import TrainingJob
 
 
-def new_model(job: TrainingJob, *, mel_bands: int, steps: int) -> keras.Model:
+def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running, devices: Devices) -> keras.Model:
     """The job's model with its optimiser, as before the first step: a function of the job alone.
 
     Args:
       job: what to train.
       mel_bands: of the patches.
       steps: in an epoch.
+      running: how it is to be trained.
+      devices: on which.
 
     Raises:
       UserError: no such options of the model, or its filters do not fit the patches.
     """
     keras.utils.set_random_seed(job.seed)
     shape = (job.patch_frames, mel_bands, 1)
-    model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
+    with devices.scope(), precision.computing_in(job.precision):
+        model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
+        optimizer = job.rules.new_optimizer(job.learning_rate, steps=steps * job.epochs)
+        optimizer = precision.with_scaled_loss(optimizer, job.precision)
+        optimizer.build(model.trainable_variables)
     soft = job.augmentation.soft_labels
+    # Outside of the scope: the metrics' variables are the host's own.
     model.compile(
-        job.rules.new_optimizer(job.learning_rate, steps=steps * job.epochs),
+        optimizer,
         keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
-        # On a CPU, XLA runs the long filters of `time` at half the speed.
-        jit_compile=False,
+        jit_compile=devices.default_jit if running.jit_compile is None else running.jit_compile,
     )
     build(model, soft_labels=soft)
     return model
@@ -110,7 +118,14 @@ def stretches(job: TrainingJob, start: TrainingState, running: Running) -> Itera
 
 
 def run_epochs(
-    model: keras.Model, job: TrainingJob, job_dir: Path, start: TrainingState, running: Running, *, steps: int
+    model: keras.Model,
+    job: TrainingJob,
+    job_dir: Path,
+    start: TrainingState,
+    running: Running,
+    *,
+    steps: int,
+    devices: Devices,
 ) -> int:
     """Runs the epochs that are left and returns the best of all, whose model is in job_dir/best.keras.
 
@@ -121,16 +136,20 @@ def run_epochs(
       start: where training stands.
       running: how.
       steps: in an epoch.
+      devices: that the model was made for.
 
     Raises:
       UserError: the loss is no longer a number, a shard is corrupt.
+      HostLostError: another host of the training is gone.
     """
-    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s)
-    log = BatchLog(running.log_batches, steps=steps) if running.log_batches else None
-    callbacks = _callbacks(job, job_dir, progress)
+    chief = devices.is_chief
+    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s, writes=chief)
+    log = BatchLog(running.log_batches, steps=steps) if running.log_batches and chief else None
+    callbacks = _callbacks(job, job_dir, progress, chief=chief)
+    fit = devices.fit_of(model, batch_size=job.batch_size)
     for epoch, step, end in stretches(job, start, running):
         with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
-            model.fit(
+            fit(
                 training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
                 initial_epoch=epoch,
                 epochs=end,
@@ -138,7 +157,7 @@ def run_epochs(
                 shuffle=False,  # The data set shuffles itself.
                 validation_data=validation_batches(job),
                 # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
-                verbose=1 if sys.stdout.isatty() else 0,
+                verbose=1 if sys.stdout.isatty() and chief else 0,
                 callbacks=[*callbacks, *([log] if log else [])],
             )
         if model.stop_training:
@@ -146,15 +165,21 @@ def run_epochs(
     return job.rules.best_epoch(progress.history)
 
 
-def _callbacks(job: TrainingJob, job_dir: Path, progress: SaveProgress) -> list[keras.callbacks.Callback]:
+def _callbacks(
+    job: TrainingJob, job_dir: Path, progress: SaveProgress, *, chief: bool
+) -> list[keras.callbacks.Callback]:
+    """What decides happens on every host, what writes on the chief."""
     history, rules = progress.history, job.rules
+    writing = [
+        BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE, rules, history),
+        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
+    ]
     return [
         StopOnNaN(),
         # Before the best model is written, which can be written again from the state.
         progress,
-        BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE, rules, history),
-        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+        *(writing if chief else []),
         *([HalveRate(rules, history, job.learning_rate)] if rules.rises else []),
-        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
         StopWhenDone(lambda: job.is_done(history)),
     ]

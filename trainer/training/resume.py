@@ -93,6 +93,25 @@ def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Trainin
     return start
 
 
+def follow(job: TrainingJob, job_dir: Path, model: "keras.Model") -> TrainingState:
+    """Gives the model what another host, the chief, begins with, as it has left it in the directory.
+
+    Raises:
+      UserError: the directory is not the chief's, or its job differs.
+    """
+    if not (job_dir / STATE_FILE).exists():
+        raise UserError(
+            f"--job_dir={job_dir} does not show this host what the chief has written; all hosts need the same "
+            "directory, on a disk that they share"
+        )
+    if differences := TrainingJob.load(job_dir).differences(job):
+        raise UserError(f"the chief trains another job: {'; '.join(differences)}; give all hosts the same flags")
+    start = TrainingState.load(job_dir / STATE_FILE)
+    if start.variables:
+        start.restore(model, job_dir / STATE_FILE)
+    return start
+
+
 def go_on(job: TrainingJob, job_dir: Path, model: "keras.Model", start: TrainingState, *, steps: int) -> None:
     """Gives the model what was saved, and finishes what may have come after that."""
     from trainer.training.callbacks import save_model

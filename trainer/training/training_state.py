@@ -104,10 +104,12 @@ def build(model: "keras.Model", *, soft_labels: bool = False) -> None:
       model: patches -> probabilities [batch, num_classes].
       soft_labels: its loss takes labels as [batch, num_classes] instead of [batch].
     """
-    model.optimizer.build(model.trainable_variables)
-    # Metrics are built by what they are given. A test leaves weights, optimiser and dropout's seeds alone.
-    label = np.zeros((1, model.output_shape[-1]), np.float32) if soft_labels else np.zeros(1, np.int32)
-    model.test_on_batch(np.zeros((1, *model.input_shape[1:]), np.float32), label)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    # Metrics are built by what they are given.
+    classes = model.output_shape[-1]
+    label = np.zeros((1, classes), np.float32) if soft_labels else np.zeros(1, np.int32)
+    model.compute_metrics(None, label, np.full((1, classes), 1 / classes, np.float32))
     model.reset_metrics()
 
 

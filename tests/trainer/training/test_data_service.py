@@ -86,6 +86,11 @@ def test_an_address_at_which_no_dispatcher_answers(listens):
         assert time.monotonic() - began < 5
 
 
+def test_several_hosts_do_not_train_by_a_service():
+    with pytest.raises(UserError, match="--data_service would give each of 2 hosts other batches; leave it out"):
+        check_service("grpc://localhost:1", hosts=2)
+
+
 def test_a_service_without_a_worker():
     with running(0) as address, pytest.raises(UserError, match=f"^--data_service={address}: it has no worker; "):
         check_service(address, limit_s=0.5)

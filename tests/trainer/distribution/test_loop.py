@@ -1,0 +1,131 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.distribution.loop import Loop
+from trainer.distribution.precision import with_scaled_loss
+from trainer.training.training_state import build, values_of
+
+PATCHES = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
+LABELS = np.arange(10, dtype=np.int32) % 3
+
+
+def batches(labels=LABELS, endless=False):
+    dataset = tf.data.Dataset.from_tensor_slices((PATCHES, labels)).batch(4)
+    return dataset.repeat() if endless else dataset
+
+
+def new_model(strategy, *, numbers="float32", soft=False):
+    """A model that is made for a strategy, or for none."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(3, "softmax")])
+        optimizer = with_scaled_loss(keras.optimizers.Adam(0.05), numbers)
+        optimizer.build(model.trainable_variables)
+    loss = keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy()
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+    build(model, soft_labels=soft)
+    return model
+
+
+class Listener(keras.callbacks.Callback):
+    """What is called, with the metrics so far."""
+
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.calls, self.logs, self._left = [], [], stop_after
+
+    def _keep(self, name, number, logs):
+        self.calls.append((name, number))
+        self.logs.append({key: float(value) for key, value in (logs or {}).items()})
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._keep("epoch begin", epoch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._keep("step", batch, logs)
+        if self._left is not None:
+            self._left -= 1
+            self.model.stop_training = self._left <= 0
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._keep("test", batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._keep("epoch end", epoch, logs)
+
+    def on_train_end(self, logs=None):
+        self._keep("end", 0, logs)
+
+
+def run(fit, listener, labels=LABELS):
+    fit(
+        batches(labels, endless=True),
+        initial_epoch=1,
+        epochs=3,
+        steps_per_epoch=3,
+        shuffle=False,
+        validation_data=batches(labels),
+        verbose=0,
+        callbacks=[listener],
+    )
+
+
+def loop(model, strategy):
+    return Loop(model, strategy, batch_size=4, host=0, hosts=1).fit
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_after):
+    labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
+    single, many = new_model(tf.distribute.get_strategy(), soft=soft), new_model(strategy, soft=soft)
+    expected, found = Listener(stop_after), Listener(stop_after)
+    run(single.fit, expected, labels)
+    run(loop(many, strategy), found, labels)
+    assert found.calls == expected.calls
+    for own, other in zip(found.logs, expected.logs, strict=True):
+        assert own == pytest.approx(other, abs=1e-5)
+    own, others = values_of(many), values_of(single)
+    assert list(own) == list(others)
+    for name, value in others.items():
+        np.testing.assert_allclose(own[name], value, atol=1e-5, err_msg=name)
+
+
+def test_a_step_whose_gradients_overflow_is_left_out(strategy):
+    model = new_model(strategy, numbers="float16")
+    before = [weight.numpy() for weight in model.trainable_variables]
+    too_much = tf.data.Dataset.from_tensors((np.full((4, 6), np.inf, np.float32), LABELS[:4]))
+    loop(model, strategy)(
+        too_much,
+        initial_epoch=0,
+        epochs=1,
+        steps_per_epoch=1,
+        validation_data=batches(),
+        verbose=0,
+        callbacks=[],
+    )
+    assert float(model.optimizer.dynamic_scale.numpy()) == 2**14
+    assert int(model.optimizer.iterations.numpy()) == 0
+    for weight, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_batches_are_not_shuffled_again(strategy):
+    with pytest.raises(ValueError, match="shuffle must be False"):
+        loop(new_model(strategy), strategy)(
+            batches(),
+            initial_epoch=0,
+            epochs=1,
+            steps_per_epoch=1,
+            validation_data=batches(),
+            verbose=0,
+            callbacks=[],
+            shuffle=True,
+        )

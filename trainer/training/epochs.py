@@ -1,6 +1,5 @@
 """The epochs of a training: what each is fed, and what is done after its steps."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +11,16 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.dataset import load
 from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
-from trainer import models, training_job
+from trainer import models
 from trainer.training import data_service
 from trainer.training.batch_log import BatchLog
-from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.callbacks import HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.input_wait import InputWait
 from trainer.training.running import Running
+from trainer.training.stop_callback import StopWhenAsked
 from trainer.training.training_state import TrainingState, build
+from trainer.training.validation_alone import finish_epoch
+from trainer.training.watching import watching
 from trainer.training_job import TrainingJob
 
 
@@ -127,34 +130,53 @@ def run_epochs(
     """
     progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s)
     log = BatchLog(running.log_batches, steps=steps) if running.log_batches else None
-    callbacks = _callbacks(job, job_dir, progress)
-    for epoch, step, end in stretches(job, start, running):
-        with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
-            model.fit(
-                training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
-                initial_epoch=epoch,
-                epochs=end,
-                steps_per_epoch=steps - step,
-                shuffle=False,  # The data set shuffles itself.
-                validation_data=validation_batches(job),
-                # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
-                verbose=1 if sys.stdout.isatty() else 0,
-                callbacks=[*callbacks, *([log] if log else [])],
-            )
-        if model.stop_training:
-            break
+    stop = StopWhenAsked(running.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
+    wait = InputWait()
+    with watching(job, job_dir, running, progress, wait, steps=steps) as watchers:
+        callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
+        for epoch, step, end in stretches(job, start, running):
+            with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
+                if step == steps:
+                    finish_epoch(model, validation_batches(job), callbacks, epoch=epoch, epochs=end, steps=steps)
+                else:
+                    batches = training_batches(job, running, log, epoch=epoch, step=step, steps=steps)
+                    _fit(model, wait.timed(batches), job, callbacks, first=epoch, end=end, steps=steps - step)
+            if model.stop_training:
+                break
     return job.rules.best_epoch(progress.history)
 
 
-def _callbacks(job: TrainingJob, job_dir: Path, progress: SaveProgress) -> list[keras.callbacks.Callback]:
+def _fit(
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    job: TrainingJob,
+    callbacks: list[keras.callbacks.Callback],
+    *,
+    first: int,
+    end: int,
+    steps: int,
+) -> None:
+    model.fit(
+        batches,
+        initial_epoch=first,
+        epochs=end,
+        steps_per_epoch=steps,
+        shuffle=False,  # The data set shuffles itself.
+        validation_data=validation_batches(job),
+        verbose=0,  # ProgressLines says more.
+        callbacks=callbacks,
+    )
+
+
+def _callbacks(
+    job: TrainingJob, progress: SaveProgress, watchers: list[keras.callbacks.Callback]
+) -> list[keras.callbacks.Callback]:
     history, rules = progress.history, job.rules
     return [
         StopOnNaN(),
         # Before the best model is written, which can be written again from the state.
         progress,
-        BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE, rules, history),
-        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
+        *watchers,
         *([HalveRate(rules, history, job.learning_rate)] if rules.rises else []),
-        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
         StopWhenDone(lambda: job.is_done(history)),
     ]

@@ -21,6 +21,7 @@ names trained ones.
 """
 
 import dataclasses
+import gc
 import shlex
 import sys
 from importlib import metadata
@@ -126,10 +127,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     try:
         with stop.on_signals(flag_values.job_dir):
             _main(flag_values, stop)
+        return 0
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return stop.status
-    return 0
+        sentence = str(stopped)
+    # Threads of the input pipeline run Python, and complain where they outlive it; the exception's frames hold them.
+    gc.collect()
+    print(sentence, file=sys.stderr)
+    return stop.status
 
 
 def _main(flag_values: flags.FlagValues, stop: Stop) -> None:

@@ -30,14 +30,10 @@ class ProfileSteps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Ends after the last of them."""
         if self._step == self._last:
-            self._end()
+            self.close()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Ends where training does, if that comes first."""
-        if self.model.stop_training:
-            self._end()
-
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Ends the trace where training ends before it, or is stopped."""
         if self._tracing:
             self._tracing = False
             tf.profiler.experimental.stop()

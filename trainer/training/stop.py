@@ -20,6 +20,7 @@ from types import FrameType
 STOPPED_STATUS = 75
 # What shells, make and their loops take for Ctrl-C: a loop that repeats what was preempted has to end with it.
 INTERRUPTED_STATUS = 128 + signal.SIGINT
+BEFORE_A_STEP = "before its next step"
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -41,7 +42,7 @@ class Stop:
         self._what = ""
         self._terminal = 2
 
-    def check(self, where: str = "before its next step") -> None:
+    def check(self, where: str = BEFORE_A_STEP) -> None:
         """Raises Stopped if it was asked for; `where` is how far the training is, as a part of a sentence."""
         if self.requested is not None:
             raise Stopped(self._sentence(self.requested, where))
@@ -76,7 +77,7 @@ class Stop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         again, self.requested = self.requested is not None, signal.Signals(number)
         if again or not self.deferred:
-            sentence = self._sentence(self.requested, "before its next step")
+            sentence = self._sentence(self.requested, BEFORE_A_STEP)
             os.write(self._terminal, f"{sentence}\n".encode(errors="backslashreplace"))
             os._exit(self.status)
 

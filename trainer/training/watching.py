@@ -21,7 +21,7 @@ from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 def watching(
     job: TrainingJob, job_dir: Path, running: Running, progress: SaveProgress, wait: InputWait, *, steps: int
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Gives the callbacks, the one that keeps the best model among them; afterwards the terminal has no bar any more.
+    """Gives the callbacks, the one that keeps the best model among them; afterwards there is no bar and no trace.
 
     Args:
       job: what is trained.
@@ -37,6 +37,7 @@ def watching(
     meter = PaceMeter(progress, lambda: wait.seconds, patches=patches, batch_size=job.batch_size, steps=steps)
     lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps)
     board = Board(job_dir, meter)
+    profile = ProfileSteps(job_dir, *running.profile_steps) if running.profile_steps else None
     try:
         yield [
             meter,
@@ -45,7 +46,9 @@ def watching(
             BestCheckpoint(job_dir / CHECKPOINT_FILE, job.rules, progress.history),
             lines,
             *([ConfusionPicture(job, job_dir, progress.history, board.validation)] if running.pictures else []),
-            *([ProfileSteps(job_dir, *running.profile_steps)] if running.profile_steps else []),
+            *([profile] if profile else []),
         ]
     finally:
         lines.clear()
+        if profile:
+            profile.close()

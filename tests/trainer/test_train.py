@@ -266,14 +266,16 @@ def signal_at(monkeypatch, callback, moment, number):
 
 # In the second epoch of two.
 @pytest.mark.parametrize("moment", ["step", "validation", "end"])
-def test_what_is_told_to_stop_loses_nothing(unbroken, tiny, train_flags, tmp_path, monkeypatch, capsys, moment):
+def test_what_is_told_to_stop_loses_nothing(
+    unbroken, tiny, train_flags, read_events, tmp_path, monkeypatch, capsys, moment
+):
     _, whole, lines = unbroken
     steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
     small = ["--model=time", "--epochs=2", "--batch_size=3", "--learning_rate=0.01", "--profile_steps=2,3"]
     values = train_flags(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", f"--log_batches={log}", *small)
     with monkeypatch.context() as patch:
         event = {"step": "on_train_batch_end", "validation": "on_test_batch_begin", "end": "on_epoch_end"}[moment]
-        signal_at(patch, SaveProgress, event, {"step": steps + 2, "validation": 4, "end": 2}[moment])
+        signal_at(patch, SaveProgress, event, {"step": steps + 2, "validation": 6, "end": 2}[moment])
         assert train.main(values, []) == 75
     done = steps + 2 if moment == "step" else 2 * steps
     where = (
@@ -291,6 +293,11 @@ def test_what_is_told_to_stop_loses_nothing(unbroken, tiny, train_flags, tmp_pat
     starts = json.loads((job_dir / RUN_FILE).read_text())["starts"]
     assert [start["finished_epochs"] * steps + start["step"] for start in starts] == [0, done]
     assert starts[0]["command"].startswith("python -m trainer.train ") and "--epochs=2" in starts[0]["command"]
+    for name in ("train", "validation"):
+        shown = read_events(job_dir / "logs" / name)
+        for tag in ("epoch_loss", "epoch_accuracy"):
+            assert [step for step, _ in shown[tag]] == [0, 1]
+    assert shown["confusion_matrix"]
     assert list((job_dir / "logs").glob("plugins/profile/*/*.xplane.pb"))
 
 

@@ -21,8 +21,13 @@ class Pace:
     patches_per_s: float
     waiting: float
 
+    @property
+    def brief(self) -> str:
+        """In words, for a line of 80 characters."""
+        return f"{self.patches_per_s:,.0f} patches/s, {100 * self.waiting:.0f} % waiting"
+
     def __str__(self) -> str:
-        return f"{self.patches_per_s:,.0f} patches/s, {100 * self.waiting:.0f} % waiting for input"
+        return f"{self.brief} for input"
 
 
 class PaceMeter(keras.callbacks.Callback):

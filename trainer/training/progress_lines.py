@@ -15,7 +15,7 @@ from trainer.training.pace import PaceMeter
 # A person reads no faster, and a step may take less than a line takes to be drawn.
 _DRAW_EVERY_S = 0.2
 _LINE_EVERY_S = 60.0
-_BAR_CHARACTERS = 20
+_SHORTEST_BAR, _LONGEST_BAR = 5, 20
 _TO_LINE_END = "\x1b[K"
 
 
@@ -73,16 +73,17 @@ class ProgressLines(keras.callbacks.Callback):
 
     def _tell(self, means: str) -> None:
         epoch, step, pace = len(self._progress.history) + 1, self._progress.step, self._meter.pace()
-        what = f"{means}; {pace}" if pace else means
         if not self._bar:
+            what = f"{means}; {pace}" if pace else means
             print(f"epoch {epoch} of {self._epochs}, step {step} of {self._steps}: {what}", file=self._to, flush=True)
             return
         doing = "validating" if step == self._steps else f"{step}/{self._steps}"
-        done = _BAR_CHARACTERS * step // self._steps
-        line = f"epoch {epoch}/{self._epochs} [{'=' * done:{_BAR_CHARACTERS}}] {doing}: {what}"
+        before, after = f"epoch {epoch}/{self._epochs} ", f"{doing}: {means}{f'; {pace.brief}' if pace else ''}"
         # A line that is wrapped could not be drawn over.
         width = shutil.get_terminal_size().columns - 1
-        self._to.write(f"\r{line[:width]}{_TO_LINE_END}")
+        length = min(_LONGEST_BAR, width - len(before) - len(after) - 3)
+        bar = f"[{'=' * (length * step // self._steps):{length}}] " if length >= _SHORTEST_BAR else ""
+        self._to.write(f"\r{f'{before}{bar}{after}'[:width]}{_TO_LINE_END}")
         self._to.flush()
 
 

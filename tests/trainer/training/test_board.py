@@ -1,6 +1,5 @@
 import io
 import types
-from collections import defaultdict
 
 import keras
 import numpy as np
@@ -15,19 +14,6 @@ from trainer.training.pace import Pace
 LOGS = {"loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5}
 
 
-def events(directory):
-    """What TensorBoard would show of a directory: tag -> [(step, value)], the value of a picture as its PNG file."""
-    found = defaultdict(list)
-    for path in sorted(directory.glob("events.out.tfevents.*")):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = tf.compat.v1.Event.FromString(record)
-            for value in event.summary.value:
-                content = tf.make_ndarray(value.tensor)
-                shown = float(content) if content.dtype.kind == "f" else content[2]
-                found[value.tag].append((event.step, shown))
-    return found
-
-
 @pytest.fixture
 def model():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -35,26 +21,26 @@ def model():
     return model
 
 
-def test_an_epochs_numbers_are_there_at_its_end(model, tmp_path):
+def test_an_epochs_numbers_are_there_at_its_end(model, read_events, tmp_path):
     paces = iter([None, Pace(1000.0, 0.25)])
     board = Board(tmp_path, types.SimpleNamespace(pace=lambda: next(paces)))
     board.set_model(model)
     for epoch in (4, 5):
         board.on_epoch_end(epoch, LOGS)
-    assert events(tmp_path / "logs" / "train") == {
+    assert read_events(tmp_path / "logs" / "train") == {
         "epoch_loss": [(4, 2.0), (5, 2.0)],
         "epoch_accuracy": [(4, 0.25), (5, 0.25)],
         "epoch_learning_rate": [(4, 0.125), (5, 0.125)],
         "patches_per_s": [(5, 1000.0)],
         "waiting_share": [(5, 0.25)],
     }
-    assert events(tmp_path / "logs" / "validation") == {
+    assert read_events(tmp_path / "logs" / "validation") == {
         "epoch_loss": [(4, 1.5), (5, 1.5)],
         "epoch_accuracy": [(4, 0.5), (5, 0.5)],
     }
 
 
-def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, job_of, tmp_path):
+def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, job_of, read_events, tmp_path):
     job = job_of(tiny.path)
     model = keras.Sequential(
         [keras.Input((80, 40, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax", name="dense")]
@@ -69,11 +55,11 @@ def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, jo
         pictures.on_epoch_end(epoch)
     save_model(model, tmp_path / "best.keras")
     pictures.on_train_end()
-    assert [step for step, _ in events(tmp_path / "logs")["confusion_matrix"]] == [0]
+    assert [step for step, _ in read_events(tmp_path / "logs")["confusion_matrix"]] == [0]
     model.stop_training = True
     pictures.on_train_end()
     pictures.on_train_end()
-    drawn = events(tmp_path / "logs")["confusion_matrix"]
+    drawn = read_events(tmp_path / "logs")["confusion_matrix"]
     assert [step for step, _ in drawn] == [0, 1]
     for _, png in drawn:
         assert np.ptp(np.asarray(Image.open(io.BytesIO(png)).convert("L"))) > 100

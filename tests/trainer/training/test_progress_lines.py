@@ -75,7 +75,7 @@ def test_a_terminal_has_a_bar_that_is_drawn_over(clock, monkeypatch):
     assert drawn == [
         "",
         f"epoch 3/7 [==                  ] 1/10: {means}\x1b[K",
-        f"epoch 3/7 [======              ] 3/10: {means}; 8,123 patches/s, 3 % waiting for input\x1b[K",
+        f"epoch 3/7 [======              ] 3/10: {means}; 8,123 patches/s, 3 % waiting\x1b[K",
     ]
     for _ in range(7):
         end_step()
@@ -95,9 +95,19 @@ def test_steps_that_are_short_are_not_all_drawn(clock):
     assert 35 <= to.getvalue().count("\r") <= 40
 
 
-def test_a_bar_is_no_longer_than_the_terminal_is_wide(clock, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
+@pytest.mark.parametrize(
+    ("columns", "drawn"),
+    [
+        (100, "epoch 3/7 [====                ] 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (84, "epoch 3/7 [=       ] 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (80, "epoch 3/7 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (60, "epoch 3/7 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s"),
+    ],
+)
+def test_a_bar_is_no_longer_than_the_terminal_is_wide(clock, monkeypatch, columns, drawn):
+    monkeypatch.setenv("COLUMNS", str(columns))
     _, _, end_step = lines_of(to := Terminal())
+    end_step()
     clock.seconds = 1
     end_step()
-    assert to.getvalue() == "\repoch 3/7 [==                  ] 1/10: \x1b[K"
+    assert to.getvalue() == f"\r{drawn}\x1b[K"

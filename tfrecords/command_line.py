@@ -1,12 +1,13 @@
 """What every command line of the project shares: its own absl flags, one clear line per mistake, exit status 2."""
 
+import contextlib
 import importlib
 import io
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
@@ -62,17 +63,21 @@ def run(
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked.
+    """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked."""
+    with held_back():
+        # The first look for devices has its say too.
+        importlib.import_module("tensorflow").config.list_physical_devices()
 
-    What it wrote is shown after all when the import fails.
-    """
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Keeps what is written to standard error, by C++ too, from the terminal; it is shown when the block fails."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            # The first look for devices has its say too.
-            importlib.import_module("tensorflow").config.list_physical_devices()
+            yield
         except BaseException:
             held.seek(0)
             os.write(terminal, held.read())

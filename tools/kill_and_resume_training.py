@@ -1,14 +1,21 @@
-"""Kills a training at random steps and starts it again: no batch may be lost, trained on twice or different.
+"""Stops and kills a training at random steps and starts it again: it has to end as one that was left alone.
 
-python -m tools.kill_and_resume_training [--kills=5] [--data_dir=DATA] [--model=time] [--recipe=modern] [--epochs=4]
-    [--batch_size=16] [--seed=0] [--work_dir=DIR]
+python -m tools.kill_and_resume_training [--kills=6] [--signals=both] [--data_dir=DATA] [--model=time]
+    [--recipe=modern] [--epochs=4] [--batch_size=16] [--seed=0] [--work_dir=DIR]
 
-One job trains unbroken. Another one of the same flags is killed (SIGKILL, its whole process group) when it has trained
-on a random number of further batches, and started again with the same command, once for each kill; every other time it
-may use one core only. Both write --log_batches, a line per batch trained on. Each process must go through the unbroken
-job's batches one after the other, from a saved state on: what came after that is done again, nothing is left out, and
-the last process reaches the end. history.csv must hold each epoch once. How far losses and weights differ is printed;
-they are not bound to agree, as a CPU with other threads may sum in another order.
+One job trains unbroken. Another one of the same flags is ended when it has trained on a random number of further
+batches, and started again with the same command, once for each kill; every other time it may use one core only. It is
+ended by SIGTERM or by SIGKILL (then with its whole process group), drawn at random unless --signals names one. After
+SIGTERM its status has to be 75, unless it was done. Both jobs write --log_batches, a line per batch trained on. Each
+process must go through the unbroken job's batches one after the other, from a saved state on: what came after that is
+done again, but nothing where SIGTERM was noticed between steps; nothing is left out, and the last process reaches the
+end.
+
+All losses and accuracies (history.csv) and all weights of the best model have to equal the unbroken job's to the last
+bit. On a CPU they do, as everything random is seeded, where the libraries are the same and TensorFlow's threads as
+many: a sum is cut by their number, not by the cores they run on. So all processes get TF_NUM_INTRAOP_THREADS and
+TF_NUM_INTEROP_THREADS. A GPU would need tf.config.experimental.enable_op_determinism() besides; there --noexact
+compares the batches alone, and prints how far the rest differs.
 
 Exit status 1 if anything differs.
 """
@@ -19,7 +26,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,16 +38,21 @@ from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer.training import recipes
+from trainer.training.stop import BEFORE_A_STEP, STOPPED_STATUS
 from trainer.training.training_state import STATE_FILE
 from trainer.training_job import HISTORY_FILE, read_history
 
 _RUN_LIMIT_S = 1800
 _SAVE_EVERY_S = 0.1
-# Some kills come during a step, some while a state is being written.
+# Some signals come during a step, some while a state is being written.
 _MAX_DELAY_S = 0.05
+_THREADS = {"TF_NUM_INTRAOP_THREADS": "2", "TF_NUM_INTEROP_THREADS": "2"}
+_SIGNALS = {"both": (signal.SIGTERM, signal.SIGKILL), "term": (signal.SIGTERM,), "kill": (signal.SIGKILL,)}
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_integer("kills", 5, "how often the job is killed", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("kills", 6, "how often the job is ended", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_enum("signals", "both", ["both", "term", "kill"], "how it is ended", flag_values=FLAGS)
+flags.DEFINE_bool("exact", True, "losses and weights have to be equal", flag_values=FLAGS)
 flags.DEFINE_string("data_dir", None, "dataset; by default a synthetic one is made", flag_values=FLAGS)
 flags.DEFINE_string("model", "time", "which one to train", flag_values=FLAGS)
 flags.DEFINE_string("recipe", "modern", "how it is trained", flag_values=FLAGS)
@@ -58,6 +70,22 @@ class Batch(NamedTuple):
     digest: str
 
 
+class Ending(NamedTuple):
+    """How a process is ended, if it has not done so itself by then.
+
+    Attributes:
+      signal: SIGTERM or SIGKILL.
+      lines: once the log of batches has so many.
+      delay_s: and so much later.
+      one_core: it may use one core only.
+    """
+
+    signal: signal.Signals
+    lines: int
+    delay_s: float
+    one_core: bool
+
+
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Trains unbroken, then with kills; returns the exit status."""
     command_line.no_arguments(positional)
@@ -68,29 +96,42 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     for job_dir in (whole, broken):
         shutil.rmtree(job_dir, ignore_errors=True)
         _log(job_dir).unlink(missing_ok=True)
-    processes.run_checked(*_command(flag_values, data_dir, whole))
+    _train(_command(flag_values, data_dir, whole), _log(whole))
     expected = read_log(_log(whole))
     print(f"{len(expected)} batches in {flag_values.epochs} epochs, {flag_values.kills} kills", flush=True)
 
-    rng = random.Random(flag_values.seed)  # noqa: S311 - moments, not secrets
-    command = _command(flag_values, data_dir, broken)
-    runs, logged = [], 0
-    for number in range(flag_values.kills):
-        further, delay_s = rng.randint(1, max(1, len(expected) // flag_values.kills)), rng.uniform(0, _MAX_DELAY_S)
-        _kill_once(command, _log(broken), logged + further, delay_s=delay_s, one_core=bool(number % 2))
-        runs.append(read_log(_log(broken))[logged:])
-        logged += len(runs[-1])
-    if (broken / STATE_FILE).exists():
-        processes.run_checked(*command)
-        runs.append(read_log(_log(broken))[logged:])
-    problems = differences(runs, expected)
+    runs, saved = _train_broken(flag_values, _command(flag_values, data_dir, broken), broken, len(expected))
+    problems = differences(runs, expected, saved=saved)
     if (epochs := read_history(broken)["epoch"]) != list(range(flag_values.epochs)):
         problems.append(f"{HISTORY_FILE}: holds the epochs {epochs}")
+    losses, weights = _loss_difference(broken, whole), _weight_difference(broken, whole)
+    if flag_values.exact and (losses or weights):
+        problems.append(f"losses differ by up to {losses:.2g}, weights by up to {weights:.2g}")
     for problem in problems:
         print(f"  {problem}", flush=True)
     print(f"{sum(map(len, runs))} batches in {len(runs)} runs: {len(problems)} problems")
-    print(f"losses differ by {_loss_difference(broken, whole):.2g} at most, {_weight_difference(broken, whole)}")
+    equal = "equal to the last bit" if not losses and not weights else f"within {losses:.2g} and {weights:.2g}"
+    print(f"losses and weights are {equal}")
     return 1 if problems else 0
+
+
+def _train_broken(
+    flag_values: flags.FlagValues, command: list[str], job_dir: Path, batches: int
+) -> tuple[list[list[Batch]], list[int]]:
+    """The batches of each process, and the numbers of those, from 0, that ended with all that they did saved."""
+    rng = random.Random(flag_values.seed)  # noqa: S311 - moments, not secrets
+    log, runs, saved = _log(job_dir), list[list[Batch]](), list[int]()
+    for number in range(flag_values.kills):
+        further, delay_s = rng.randint(1, max(1, batches // flag_values.kills)), rng.uniform(0, _MAX_DELAY_S)
+        how = rng.choice(_SIGNALS[flag_values.signals])
+        logged = sum(map(len, runs))
+        if _train(command, log, Ending(how, logged + further, delay_s, one_core=bool(number % 2))):
+            saved.append(len(runs))
+        runs.append(read_log(log)[logged:])
+    if (job_dir / STATE_FILE).exists():
+        _train(command, log)
+        runs.append(read_log(log)[sum(map(len, runs)) :])
+    return runs, saved
 
 
 def _make_data(work_dir: Path) -> Path:
@@ -120,23 +161,42 @@ def _command(flag_values: flags.FlagValues, data_dir: Path | str, job_dir: Path)
     ]
 
 
-def _kill_once(command: list[str], log: Path, lines: int, *, delay_s: float, one_core: bool) -> None:
-    """Starts a training and kills it some time after its log holds so many lines, if it has not ended by then."""
-    process = processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def _train(command: list[str], log: Path, ending: Ending | None = None) -> bool:
+    """Starts a training and waits for its end; returns whether it ended on request with all that it did saved.
+
+    Raises:
+      UserError: it ended in another way than it was to.
+    """
+    process = processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | _THREADS)
     try:
-        if one_core:
-            # At once, as the threads that a process starts have their cores from it.
-            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
-        processes.wait_until(process, lambda: _lines(log) >= lines, limit_s=_RUN_LIMIT_S)
-        time.sleep(delay_s)
+        if ending is not None:
+            _end(process, log, ending)
+        said = process.communicate(timeout=_RUN_LIMIT_S)[0]
     finally:
         processes.kill(process)
-    said = process.communicate()[0]
-    if process.returncode not in (0, -signal.SIGKILL):
+    allowed = {0}
+    if ending is not None:
+        allowed.add(STOPPED_STATUS if ending.signal == signal.SIGTERM else -signal.SIGKILL)
+    if process.returncode not in allowed:
         raise UserError(f"a training ended with status {process.returncode}: {said.strip()[-2000:]}")
-    cores = "one core" if one_core else "all cores"
-    where = next((line for line in said.splitlines() if line.startswith("going on")), "from the start")
-    print(f"{cores}, {where}; killed at {_lines(log)} lines", flush=True)
+    if ending is not None:
+        cores = "one core" if ending.one_core else "all cores"
+        where = next((line for line in said.splitlines() if line.startswith("going on")), "from the start")
+        last = f"status {process.returncode} at {_lines(log)} lines"
+        print(f"{cores}, {where}; {ending.signal.name}: {last}", flush=True)
+    return process.returncode == STOPPED_STATUS and BEFORE_A_STEP not in said
+
+
+def _end(process: "subprocess.Popen[str]", log: Path, ending: Ending) -> None:
+    if ending.one_core:
+        # At once, as the threads that a process starts have their cores from it.
+        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+    processes.wait_until(process, lambda: _lines(log) >= ending.lines, limit_s=_RUN_LIMIT_S)
+    time.sleep(ending.delay_s)
+    if ending.signal == signal.SIGKILL:
+        processes.kill(process)
+    elif process.poll() is None:
+        process.send_signal(ending.signal)
 
 
 def _lines(log: Path) -> int:
@@ -149,13 +209,16 @@ def read_log(path: Path) -> list[Batch]:
     return [Batch(int(epoch), int(step), digest) for epoch, step, digest in rows]
 
 
-def differences(runs: Sequence[Sequence[Batch]], expected: Sequence[Batch]) -> list[str]:
+def differences(
+    runs: Sequence[Sequence[Batch]], expected: Sequence[Batch], *, saved: Collection[int] = ()
+) -> list[str]:
     """A line for each run that does not go on where the saved state was, or has other batches.
 
     Args:
       runs: the batches of each process, in its order. One that goes on may do again what was done after the last
         saved state, but leave out nothing.
       expected: the unbroken job's.
+      saved: numbers of the runs, from 0, after which nothing may be done again.
     """
     places = {(batch.epoch, batch.step): place for place, batch in enumerate(expected)}
     if len(places) < len(expected):
@@ -163,7 +226,7 @@ def differences(runs: Sequence[Sequence[Batch]], expected: Sequence[Batch]) -> l
     lines, done = [], 0
     for number, run in enumerate(runs, 1):
         begin = places.get((run[0].epoch, run[0].step), len(expected)) if run else done
-        if begin > done:
+        if begin > done or (begin < done and number - 2 in saved):
             lines.append(f"run {number}: begins at batch {begin}, the ones before it had done {done}")
         wrong = [batch for batch, other in zip(run, expected[begin:], strict=False) if batch != other]
         if wrong or begin + len(run) > len(expected):
@@ -174,20 +237,18 @@ def differences(runs: Sequence[Sequence[Batch]], expected: Sequence[Batch]) -> l
 
 
 def _loss_difference(job_dir: Path, other: Path) -> float:
-    """Of training and validation losses, over all epochs."""
+    """Of losses and accuracies, the largest over all epochs."""
     own, others = read_history(job_dir), read_history(other)
-    return max(float(np.max(np.abs(np.subtract(own[name], others[name])))) for name in ("loss", "val_loss"))
+    return max(float(np.max(np.abs(np.subtract(own[name], others[name])))) for name in others)
 
 
-def _weight_difference(job_dir: Path, other: Path) -> str:
-    """Of the best epochs' models, in words."""
+def _weight_difference(job_dir: Path, other: Path) -> float:
+    """Of the best epochs' models, the largest."""
     command_line.import_tensorflow()
     from trainer.scoring.predictions import load_model
 
-    pairs = list(zip(load_model(job_dir).get_weights(), load_model(other).get_weights(), strict=True))
-    if all(np.array_equal(own, others) for own, others in pairs):
-        return "weights are bit-equal"
-    return f"weights by {max(float(np.max(np.abs(own - others))) for own, others in pairs):.2g}"
+    pairs = zip(load_model(job_dir).get_weights(), load_model(other).get_weights(), strict=True)
+    return max(float(np.max(np.abs(own - others))) for own, others in pairs)
 
 
 if __name__ == "__main__":

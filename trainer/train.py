@@ -3,12 +3,18 @@
 python -m trainer.train --data_dir=OUT --job_dir=JOB [--model=black_box] [--recipe=modern] [--test_fold=9] ...
 
 Weights and normalisation come from the training parts; the validation part chooses the epoch; the test part is not
-read. JOB then holds config.json, best.keras, history.csv and logs/ for TensorBoard.
+read. JOB then holds config.json, best.keras, history.csv, logs/ for TensorBoard, and run.json, which tells for each
+start when and where it was, of what code, libraries and devices.
 
 A training that was stopped, however it was, goes on when the same command is given again: after the step at which its
 state was last saved (JOB/state.npz, at the end of every epoch and every --save_every_s seconds), with the batches,
-learning rates and dropout that an unbroken one has from there on. With --data_service the batches come in no fixed
-order, so there it goes on without that promise. --overwrite starts over.
+learning rates and dropout that an unbroken one has from there on. On a CPU with as many threads
+(TF_NUM_INTRAOP_THREADS) and the same libraries, losses and weights are then equal to the last bit. With --data_service
+the batches come in no fixed order, so there it goes on without that promise. --overwrite starts over.
+
+SIGTERM, as where a machine is taken back, and Ctrl-C save the state after the step under way. Exit status: 75 after
+SIGTERM (EX_TEMPFAIL: give the command again), 130 after Ctrl-C, 2 for a mistake, 0 when the model is trained, also when
+it was before.
 
 --distribution says on which devices. By itself it takes all GPUs, or the TPU, of this host, and the hosts that the
 environment variable TF_CONFIG names; those are all given this same command, with data_dir and job_dir on disks that
@@ -22,7 +28,10 @@ names trained ones.
 
 import contextlib
 import dataclasses
+import gc
 import os
+import shlex
+import sys
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -38,11 +47,14 @@ from trainer import models, training_job
 from trainer.cross_validation.plan import CROSS_VALIDATION_FILE
 from trainer.distribution import choice, precision
 from trainer.distribution.choice import Choice
+from trainer.distribution.cluster import VARIABLE as CLUSTER
+from trainer.distribution.lost_host import STATUS as LOST_STATUS
 from trainer.distribution.lost_host import HostLostError, end_process
 from trainer.parts import check_patches, choose_parts
-from trainer.training import data_service, init_filters, recipes
-from trainer.training.resume import follow, go_on, is_finished, start_over, unfinished
-from trainer.training.running import Running
+from trainer.training import data_service, init_filters, recipes, run_record
+from trainer.training.resume import describe_finished, follow, go_on, is_finished, start_over, unfinished
+from trainer.training.running import Running, parse_profile_steps
+from trainer.training.stop import Stop, Stopped
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
 
@@ -139,33 +151,68 @@ flags.DEFINE_string(
     "file to which a line 'epoch step sha256' is added for each batch trained on, to check where a training went on",
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "profile_steps",
+    "",
+    "FIRST,LAST: steps to trace, counted from 1 when the command is given, such as 10,20; TensorBoard shows them where "
+    "tensorboard-plugin-profile is installed",
+    flag_values=FLAGS,
+)
 
 
-def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Checks everything, then trains."""
+def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
+    """Checks everything, then trains; returns the exit status."""
     command_line.no_arguments(positional)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
+    stop = Stop()
+    try:
+        with stop.on_signals(flag_values.job_dir):
+            _main(flag_values, stop)
+        return 0
+    except HostLostError as error:
+        end_process(f"error: {error}", LOST_STATUS)
+    except Stopped as stopped:
+        sentence = str(stopped)
+    if os.environ.get(CLUSTER):
+        # TensorFlow's own end would wait for the other hosts.
+        end_process(sentence, stop.status)
+    # Threads of the input pipeline run Python, and complain where they outlive it; the exception's frames hold them.
+    gc.collect()
+    print(sentence, file=sys.stderr)
+    return stop.status
+
+
+def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     job_dir = Path(flag_values.job_dir)
-    devices = Choice.of(flag_values.distribution, tpu=flag_values.tpu, environ=os.environ)
+    running = _running(flag_values, stop)
+    devices = running.devices
     job = make_job(flag_values)
     _check_directory(job, job_dir)
-    if flag_values.data_service is not None:
-        data_service.check_service(flag_values.data_service, hosts=devices.hosts)
+    if not flag_values.overwrite and is_finished(job, job_dir):
+        print(describe_finished(job, job_dir))
+        return
+    if running.data_service is not None:
+        data_service.check_service(running.data_service, hosts=devices.hosts)
     training_job.make_dir(job_dir, "job_dir")
     with training_job.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
-        running = Running(
-            save_every_s=flag_values.save_every_s,
-            data_service=flag_values.data_service,
-            log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
-            devices=devices,
-            jit_compile=flag_values.jit_compile,
-        )
         start = None if flag_values.overwrite else unfinished(job, job_dir)
-        try:
-            train(job, job_dir, start=start, running=running)
-        except HostLostError as error:
-            end_process(error)
+        train(job, job_dir, start=start, running=running)
+
+
+def _running(flag_values: flags.FlagValues, stop: Stop) -> Running:
+    given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
+    return Running(
+        save_every_s=flag_values.save_every_s,
+        data_service=flag_values.data_service,
+        log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
+        devices=Choice.of(flag_values.distribution, tpu=flag_values.tpu, environ=os.environ),
+        jit_compile=flag_values.jit_compile,
+        profile_steps=parse_profile_steps(flag_values.profile_steps),
+        pictures=True,
+        command=shlex.join(["python", "-m", "trainer.train", *given]),
+        stop=stop,
+    )
 
 
 def make_job(flag_values: flags.FlagValues) -> TrainingJob:
@@ -228,8 +275,8 @@ def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue
         print(f"{job.model}: trains its {name} model first, in {parent_dir}", flush=True)
-        # The log is of this job's own batches.
-        own = dataclasses.replace(running, log_batches=None)
+        # Log and trace are of this job's own steps.
+        own = dataclasses.replace(running, log_batches=None, profile_steps=None)
         # Where to begin is the chief's to find; the others follow it.
         start = unfinished(parent, parent_dir) if running.devices.is_chief else None
         train(parent, parent_dir, start=start, running=own)
@@ -291,6 +338,8 @@ def train(
             start = TrainingState(variables=values_of(model))
             start.save(job_dir / STATE_FILE)
         start = _agreed(start, job, job_dir, model, devices)
+    if running.command is not None and devices.is_chief:
+        run_record.add(job_dir, job, start, command=running.command)
     print(
         f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
         f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}; {devices.words}, "

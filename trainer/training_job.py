@@ -27,6 +27,7 @@ CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
 HISTORY_FILE = "history.csv"
 LOGS_DIR = "logs"
+RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 # Where the data lie and what reads them change no training; the statistics follow from fingerprint and parts.

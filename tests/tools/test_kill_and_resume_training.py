@@ -41,6 +41,13 @@ def test_runs_that_do_not(runs, problem):
     assert problem in differences(runs, EXPECTED)
 
 
+def test_a_run_that_saved_all_leaves_nothing_to_do_again():
+    runs = [EXPECTED[:5], EXPECTED[2:]]
+    assert differences(runs, EXPECTED, saved=[1]) == []
+    assert differences(runs, EXPECTED, saved=[0]) == ["run 2: begins at batch 2, the ones before it had done 5"]
+    assert differences([EXPECTED[:5], [], EXPECTED[5:]], EXPECTED, saved=[0, 1]) == []
+
+
 def test_an_unbroken_job_that_repeats_a_batch_is_no_measure():
     repeated = [*EXPECTED, EXPECTED[0]]
     assert differences([repeated], repeated) == ["the unbroken job has trained on a batch twice"]
@@ -48,7 +55,7 @@ def test_an_unbroken_job_that_repeats_a_batch_is_no_measure():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["modern", "cbmi2016"])
-def test_a_killed_training_is_fed_what_an_unbroken_one_is(tmp_path, write_dataset, capsys, recipe):
+def test_a_killed_training_ends_as_an_unbroken_one(tmp_path, write_dataset, capsys, recipe):
     data = write_dataset(tmp_path / "data", tracks_per_label=8, frames=(200, 400))
     values = copy.deepcopy(kill_and_resume_training.FLAGS)
     arguments = [f"--recipe={recipe}", "--kills=3", "--epochs=3", "--batch_size=2"]
@@ -56,4 +63,4 @@ def test_a_killed_training_is_fed_what_an_unbroken_one_is(tmp_path, write_datase
     assert kill_and_resume_training.main(values, []) == 0
     printed = capsys.readouterr().out
     assert printed.count("going on in epoch") >= 2
-    assert "in 4 runs: 0 problems" in printed
+    assert "in 4 runs: 0 problems\nlosses and weights are equal to the last bit\n" in printed

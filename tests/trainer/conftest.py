@@ -1,10 +1,12 @@
 import copy
 import html.parser
 import json
+from collections import defaultdict
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainer import models, train
 from trainer.reports import page
@@ -49,6 +51,24 @@ def trained(tiny, tmp_path_factory):
 def no_pictures(monkeypatch):
     """A report without its pictures, which take longer than all else and have tests of their own."""
     monkeypatch.setattr(page, "picture", lambda draw, text, least_px: f'<img src="data:image/png;" alt="{text}">')
+
+
+def events(directory):
+    """What TensorBoard would show of a directory: tag -> [(step, value)], the value of a picture as its PNG file."""
+    found = defaultdict(list)
+    for path in sorted(directory.glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                content = tf.make_ndarray(value.tensor)
+                shown = float(content) if content.dtype.kind == "f" else content[2]
+                found[value.tag].append((event.step, shown))
+    return found
+
+
+@pytest.fixture(scope="session", name="read_events")
+def read_events_fixture():
+    return events
 
 
 VOID = {"meta", "link", "img", "source", "br"}

@@ -1,7 +1,9 @@
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -11,8 +13,9 @@ import pytest
 from tfrecords.command_line import UserError
 from trainer import train, training_job
 from trainer.training import epochs, recipes
+from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, TrainingJob, read_history
+from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
 
 ROOT = Path(__file__).parents[2]
 
@@ -248,6 +251,90 @@ def test_a_training_that_was_stopped_goes_on_where_it_was(unbroken, tmp_path, mo
         train.unfinished(job, tmp_path / "job")
 
 
+def signal_at(monkeypatch, callback, moment, number):
+    """Has SIGTERM come in the midst of a callback's so manieth call."""
+    usual, calls = getattr(callback, moment), []
+
+    def with_signal(self, *arguments, **more):
+        calls.append(arguments)
+        if len(calls) == number:
+            signal.raise_signal(signal.SIGTERM)
+        usual(self, *arguments, **more)
+
+    monkeypatch.setattr(callback, moment, with_signal)
+
+
+# In the second epoch of two.
+@pytest.mark.parametrize("moment", ["step", "validation", "end"])
+def test_what_is_told_to_stop_loses_nothing(
+    unbroken, tiny, train_flags, read_events, tmp_path, monkeypatch, capsys, moment
+):
+    _, whole, lines = unbroken
+    steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
+    small = ["--model=time", "--epochs=2", "--batch_size=3", "--learning_rate=0.01", "--profile_steps=2,3"]
+    values = train_flags(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", f"--log_batches={log}", *small)
+    with monkeypatch.context() as patch:
+        event = {"step": "on_train_batch_end", "validation": "on_test_batch_begin", "end": "on_epoch_end"}[moment]
+        signal_at(patch, SaveProgress, event, {"step": steps + 2, "validation": 6, "end": 2}[moment])
+        assert train.main(values, []) == 75
+    done = steps + 2 if moment == "step" else 2 * steps
+    where = (
+        "after epoch 2 of 2 of time" if moment == "end" else f"in epoch 2 of 2 of time, after step {done - steps} of"
+    )
+    assert f"{job_dir}: stopped by SIGTERM {where}" in capsys.readouterr().err
+    assert log.read_text().splitlines() == lines[:done]
+    assert train.main(values, []) == 0
+    # Each batch once, and all else to the last bit.
+    assert log.read_text().splitlines() == lines
+    assert read_history(job_dir) == read_history(whole)
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (job_dir, whole))
+    for weights, expected in zip(own, others, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    starts = json.loads((job_dir / RUN_FILE).read_text())["starts"]
+    assert [start["finished_epochs"] * steps + start["step"] for start in starts] == [0, done]
+    assert starts[0]["command"].startswith("python -m trainer.train ") and "--epochs=2" in starts[0]["command"]
+    for name in ("train", "validation"):
+        shown = read_events(job_dir / "logs" / name)
+        for tag in ("epoch_loss", "epoch_accuracy"):
+            assert [step for step, _ in shown[tag]] == [0, 1]
+    assert shown["confusion_matrix"]
+    assert list((job_dir / "logs").glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_sigterm_ends_a_process_with_a_status_of_its_own(tiny, tmp_path):
+    job_dir, log = tmp_path / "job", tmp_path / "log"
+    arguments = ["--model=time", "--epochs=999", "--patience=999", "--batch_size=3", f"--log_batches={log}"]
+    command = [sys.executable, "-m", "trainer.train", f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline and not (log.exists() and log.stat().st_size):
+            time.sleep(0.01)
+        process.terminate()
+        said = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 75
+    assert said.splitlines()[-1].startswith(f"{job_dir}: stopped by SIGTERM ")
+    assert said.endswith("; the same command goes on from there\n")
+    state, lines = TrainingState.load(job_dir / STATE_FILE), log.read_text().splitlines()
+    epoch, step = map(int, lines[-1].split()[:2])
+    # After the step whose batch was the last one; the last step of an epoch may have been followed by its end.
+    assert (state.epoch, state.step) in ((epoch, step + 1), (epoch + 1, 0))
+
+
+def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
+    before = (trained / "best.keras").read_bytes()
+    small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
+    assert train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={trained}", *small), []) == 0
+    best = recipes.get("modern").best_epoch(recipes.rows_of(read_history(trained)))
+    assert capsys.readouterr().out == (
+        f"{trained} holds this very job, trained to its end: best epoch {best} of 2, {trained}/best.keras; "
+        "--overwrite trains it again\n"
+    )
+    assert (trained / "best.keras").read_bytes() == before
+
+
 def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path, monkeypatch):
     job, _, lines = unbroken
     steps = len(lines) // 2
@@ -348,7 +435,11 @@ def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
     before = (trained / CONFIG_FILE).read_bytes()
     done = run_program(f"--data_dir={tiny.path}", f"--job_dir={trained}")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {trained} already holds a job; choose another --job_dir, or --overwrite it\n"
+    assert done.stderr == (
+        f"error: {trained} already holds a job that differs: model time, not black_box; batch_size 4, not 64; "
+        "learning_rate 0.01, not 0.001; epochs 2, not 40; other model_options; choose another --job_dir, or "
+        "--overwrite it\n"
+    )
     assert (trained / CONFIG_FILE).read_bytes() == before
 
 
@@ -373,7 +464,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
     job_dir = tmp_path / "job"
     (job_dir / "logs" / "old").mkdir(parents=True)
     (job_dir / CONFIG_FILE).write_text("{}")
-    for name in (METRICS_FILE, REPORT_FILE, "notes.txt"):
+    for name in (METRICS_FILE, REPORT_FILE, RUN_FILE, "notes.txt"):
         (job_dir / name).write_text("mine")
     arguments = ["--model=time", "--epochs=1", "--overwrite"]
     done = run_program(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments)
@@ -382,6 +473,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
     assert json.loads((job_dir / CONFIG_FILE).read_text())["epochs"] == 1
     for name in ("logs/old", METRICS_FILE, REPORT_FILE):
         assert not (job_dir / name).exists()
+    assert len(json.loads((job_dir / RUN_FILE).read_text())["starts"]) == 1
     assert (job_dir / "notes.txt").read_text() == "mine"
 
 
@@ -393,6 +485,7 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
         (["--data_dir={data}/no", "--job_dir={data}/job"], "{data}/no: no such directory"),
         (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
+        (["--data_dir={data}", "--job_dir={data}/job", "--profile_steps=9"], "--profile_steps must be FIRST,LAST, two"),
         (["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"], "flag --save_every_s=-1"),
         (["--data_dir={data}", "--job_dir={data}/job", "--data_service=localhost:1"], "must be grpc://HOST:PORT, got"),
     ],

@@ -12,11 +12,12 @@ import keras
 import tensorflow as tf
 
 from tfrecords.command_line import UserError
-from trainer.distribution import choice
+from trainer.distribution import choice, one_device
 from trainer.distribution.choice import Choice
 from trainer.distribution.cluster import Cluster
 from trainer.distribution.loop import Loop
 from trainer.distribution.lost_host import HostLostError, losing_hosts
+from trainer.training.input_wait import InputWait
 
 # Hosts are started one after the other, and some have to fetch an image first.
 _HOSTS_LIMIT_S = 600.0
@@ -59,11 +60,11 @@ class Devices:
         """Around what makes weights and optimiser, whose variables are then on every device."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
-    def fit_of(self, model: keras.Model, *, batch_size: int) -> Callable[..., object]:
-        """`model.fit`, or what does the same for several devices."""
+    def fit_of(self, model: keras.Model, *, batch_size: int, wait: InputWait) -> Callable[..., None]:
+        """What trains a model, with the arguments of `one_device.fit`: that, or the same for several devices."""
         if self.strategy is None:
-            return model.fit
-        loop = Loop(model, self.strategy, batch_size=batch_size, host=self.host, hosts=self.hosts)
+            return functools.partial(one_device.fit, model, wait)
+        loop = Loop(model, self.strategy, wait, batch_size=batch_size, host=self.host, hosts=self.hosts)
         return losing_hosts(self.hosts)(loop.fit)
 
     def barrier(self) -> None:

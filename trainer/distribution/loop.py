@@ -8,25 +8,35 @@ import tensorflow as tf
 
 from trainer.distribution.replica_batches import replica_batches
 from trainer.distribution.steps import Steps
+from trainer.training.input_wait import InputWait
 
 
 class Loop:
     """Trains a compiled model over a strategy's devices, as `keras.Model.fit` does on one."""
 
     def __init__(
-        self, model: keras.Model, strategy: tf.distribute.Strategy, *, batch_size: int, host: int, hosts: int
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        wait: InputWait,
+        *,
+        batch_size: int,
+        host: int,
+        hosts: int,
     ) -> None:
         """Takes a model.
 
         Args:
           model: made within the strategy's scope, and compiled outside of it.
           strategy: of the devices of all hosts.
+          wait: adds up how long steps wait for their batches.
           batch_size: of the global batch.
           host: which host this is, from 0.
           hosts: how many there are, all with equally many devices.
         """
         self._model = model
         self._strategy = strategy
+        self._wait = wait
         self._batch_size = batch_size
         self._host = host
         self._local = strategy.num_replicas_in_sync // hosts
@@ -41,31 +51,20 @@ class Loop:
         steps_per_epoch: int,
         validation_data: tf.data.Dataset,
         callbacks: Sequence[keras.callbacks.Callback],
-        verbose: int,
-        shuffle: bool = False,
     ) -> None:
-        """As `keras.Model.fit`; all hosts call it alike.
+        """As `one_device.fit`; all hosts call it alike.
 
         Args:
           batches: global batches (patches, labels), as many as the steps or more, the same on all hosts.
           initial_epoch: number of the first epoch.
           epochs: the epoch after the last.
-          steps_per_epoch: of every epoch.
+          steps_per_epoch: of every epoch; 0: it has only its validation left.
           validation_data: global batches of known number.
           callbacks: called on every host.
-          verbose: 1 for Keras' bar.
-          shuffle: has to be False; the batches are taken as they come.
         """
-        if shuffle:
-            raise ValueError("shuffle must be False: the batches are taken as they come")
         model = self._model
         listeners = keras.callbacks.CallbackList(
-            list(callbacks),
-            add_progbar=verbose != 0,
-            model=model,
-            verbose=verbose,
-            epochs=epochs,
-            steps=steps_per_epoch,
+            list(callbacks), model=model, verbose=0, epochs=epochs, steps=steps_per_epoch
         )
         iterator = self._distributed(batches)
         model.stop_training = False
@@ -74,9 +73,10 @@ class Loop:
         for epoch in range(initial_epoch, epochs):
             model.reset_metrics()
             listeners.on_epoch_begin(epoch)
+            logs = model.get_metrics_result()
             for step in range(steps_per_epoch):
                 listeners.on_train_batch_begin(step)
-                logs = self._steps.train(iterator)
+                logs = self._steps.train(self._wait.next_of(iterator))
                 listeners.on_train_batch_end(step, logs)
                 if model.stop_training:
                     break
@@ -94,7 +94,7 @@ class Loop:
         logs: dict[str, Any] = {}
         for step in range(int(batches.cardinality())):
             listeners.on_test_batch_begin(step)
-            logs = self._steps.test(iterator)
+            logs = self._steps.test(next(iterator))
             listeners.on_test_batch_end(step, logs)
         found = _numbers(logs)
         listeners.on_test_end(found)

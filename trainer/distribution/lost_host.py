@@ -48,8 +48,8 @@ def _reason(error: Exception) -> str:
     return _NODE.sub("", (told or lines or [type(error).__name__])[0]).rstrip(":")
 
 
-def end_process(error: HostLostError) -> NoReturn:
-    """Ends this process at once with `STATUS`: TensorFlow's own end would wait for the host that is gone."""
+def end_process(sentence: str, status: int) -> NoReturn:
+    """Ends this process at once, with a last sentence: TensorFlow's own end would wait for the other hosts."""
     sys.stdout.flush()
-    print(f"error: {error}", file=sys.stderr, flush=True)
-    os._exit(STATUS)
+    print(sentence, file=sys.stderr, flush=True)
+    os._exit(status)

@@ -22,12 +22,12 @@ class Steps:
         """
         self._model = model
         self._strategy = strategy
-        self.train = tf.function(lambda iterator: self._run(self._train_replica, iterator))
-        self.test = tf.function(lambda iterator: self._run(self._test_replica, iterator))
+        self.train = tf.function(lambda batch: self._run(self._train_replica, batch))
+        self.test = tf.function(lambda batch: self._run(self._test_replica, batch))
 
-    def _run(self, replica: Any, iterator: Any) -> dict[str, tf.Tensor]:
+    def _run(self, replica: Any, batch: Any) -> dict[str, tf.Tensor]:
         """Runs a step on all replicas and adds what they found to the metrics."""
-        sums = self._strategy.run(replica, args=next(iterator))
+        sums = self._strategy.run(replica, args=batch)
         loss, right, rows = (self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in sums)
         loss_total, loss_count, right_total, right_count = self._model.metrics_variables
         for variable, value in (

@@ -2,20 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from tfrecords.command_line import UserError
 from trainer import training_job
 from trainer.training.recipes import History, Recipe
-from trainer.training.training_state import STATE_FILE, TrainingState, values_of
+from trainer.training.training_state import STATE_FILE, TrainingState, metrics_of, values_of
 from trainer.training_job import whole_file
 
 
 class SaveProgress(keras.callbacks.Callback):
-    """Saves where training stands, at the end of every epoch and now and then within one; keeps history.csv."""
+    """Saves where training stands, at the end of every epoch and now and then within one; keeps history.csv.
+
+    Attributes:
+      history: of the finished epochs; callbacks later in the list find the one that ends in it.
+      step: steps of the epoch under way that are done.
+    """
 
     def __init__(
         self, job_dir: Path, start: TrainingState, *, steps: int, save_every_s: float, writes: bool = True
@@ -33,37 +39,48 @@ class SaveProgress(keras.callbacks.Callback):
         self._job_dir = job_dir
         self._writes = writes
         self._start = start
-        # Of the finished epochs; callbacks later in the list find the one that ends in it.
+        self.step = start.step
         self.history = list(start.history)
         self._steps = steps
         self._save_every_s = save_every_s
         self._saved = time.monotonic()
         self._done_before = 0
+        self._means: dict[str, np.ndarray] = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Takes up an epoch that was interrupted, whose first steps are not done again."""
         self._done_before = self._start.step if epoch == self._start.epoch else 0
+        self.step = self._done_before
         if self._done_before:
             self._start.restore_metrics(self.model)
+            self._means = metrics_of(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if it is time."""
-        step = self._done_before + batch + 1
+        self.step = self._done_before + batch + 1
         # After the last step validation is due, and then the epoch is saved.
-        if step < self._steps and time.monotonic() - self._saved >= self._save_every_s:
-            self._save(step)
+        if self.step == self._steps:
+            self._means = metrics_of(self.model)
+        elif time.monotonic() - self._saved >= self._save_every_s:
+            self._save(values_of(self.model))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves, and writes the history."""
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
-        self._save(0)
+        self.step = 0
+        self._save(values_of(self.model))
         if self._writes:
             training_job.write_history(self._job_dir, self.history)
 
-    def _save(self, step: int) -> None:
+    def save_now(self) -> None:
+        """Saves between two steps, or within the validation that follows the last step of an epoch."""
+        # Validation has running means of its own in the place of those of the steps.
+        self._save(values_of(self.model) | (self._means if self.step == self._steps else {}))
+
+    def _save(self, values: Mapping[str, np.ndarray]) -> None:
         if not self._writes:
             return
-        TrainingState(tuple(self.history), step, values_of(self.model)).save(self._job_dir / STATE_FILE)
+        TrainingState(tuple(self.history), self.step, values).save(self._job_dir / STATE_FILE)
         self._saved = time.monotonic()
 
 
@@ -140,20 +157,3 @@ class StopOnNaN(keras.callbacks.Callback):
             loss = (logs or {})[name]
             if not math.isfinite(loss):
                 raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
-
-
-class EpochLine(keras.callbacks.Callback):
-    """One line per epoch, for a log."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self._epochs = epochs
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Prints losses and accuracies over patches."""
-        logs = logs or {}
-        print(
-            f"epoch {epoch + 1} of {self._epochs}: loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}; "
-            f"validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}",
-            flush=True,
-        )

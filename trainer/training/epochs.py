@@ -1,6 +1,6 @@
 """The epochs of a training: what each is fed, and what is done after its steps."""
 
-import sys
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +12,17 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.dataset import load
 from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
-from trainer import models, training_job
+from trainer import models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
 from trainer.training import data_service
 from trainer.training.batch_log import BatchLog
-from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.callbacks import HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.input_wait import InputWait
 from trainer.training.running import Running
+from trainer.training.stop_callback import StopWhenAsked
 from trainer.training.training_state import TrainingState, build
+from trainer.training.watching import watching
 from trainer.training_job import TrainingJob
 
 
@@ -145,41 +148,39 @@ def run_epochs(
     chief = devices.is_chief
     progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s, writes=chief)
     log = BatchLog(running.log_batches, steps=steps) if running.log_batches and chief else None
-    callbacks = _callbacks(job, job_dir, progress, chief=chief)
-    fit = devices.fit_of(model, batch_size=job.batch_size)
-    for epoch, step, end in stretches(job, start, running):
-        with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
-            fit(
-                training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
-                initial_epoch=epoch,
-                epochs=end,
-                steps_per_epoch=steps - step,
-                shuffle=False,  # The data set shuffles itself.
-                validation_data=validation_batches(job),
-                # On a terminal Keras' own bar shows every step; a log gets a line per epoch.
-                verbose=1 if sys.stdout.isatty() and chief else 0,
-                callbacks=[*callbacks, *([log] if log else [])],
-            )
-        if model.stop_training:
-            break
+    stop = StopWhenAsked(running.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
+    wait = InputWait()
+    fit = devices.fit_of(model, batch_size=job.batch_size, wait=wait)
+    with contextlib.ExitStack() as stack:
+        watchers: list[keras.callbacks.Callback] = []
+        if chief:
+            watchers = stack.enter_context(watching(job, job_dir, running, progress, wait, steps=steps))
+        callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
+        for epoch, step, end in stretches(job, start, running):
+            with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
+                fit(
+                    training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
+                    initial_epoch=epoch,
+                    epochs=end,
+                    steps_per_epoch=steps - step,
+                    validation_data=validation_batches(job),
+                    callbacks=callbacks,
+                )
+            if model.stop_training:
+                break
     return job.rules.best_epoch(progress.history)
 
 
 def _callbacks(
-    job: TrainingJob, job_dir: Path, progress: SaveProgress, *, chief: bool
+    job: TrainingJob, progress: SaveProgress, watchers: list[keras.callbacks.Callback]
 ) -> list[keras.callbacks.Callback]:
-    """What decides happens on every host, what writes on the chief."""
+    """What decides, on every host; what watches and writes is the chief's."""
     history, rules = progress.history, job.rules
-    writing = [
-        BestCheckpoint(job_dir / training_job.CHECKPOINT_FILE, rules, history),
-        *([] if sys.stdout.isatty() else [EpochLine(job.epochs)]),
-        keras.callbacks.TensorBoard(job_dir / training_job.LOGS_DIR),
-    ]
     return [
         StopOnNaN(),
         # Before the best model is written, which can be written again from the state.
         progress,
-        *(writing if chief else []),
+        *watchers,
         *([HalveRate(rules, history, job.learning_rate)] if rules.rises else []),
         StopWhenDone(lambda: job.is_done(history)),
     ]

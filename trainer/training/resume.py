@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tfrecords.command_line import UserError
 from trainer import training_job
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
-from trainer.training import init_filters
+from trainer.training import init_filters, recipes
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
 
@@ -22,6 +22,19 @@ def is_finished(job: TrainingJob, job_dir: Path) -> bool:
     return (job_dir / training_job.CHECKPOINT_FILE).exists() and not TrainingJob.load(job_dir).differences(job)
 
 
+def describe_finished(job: TrainingJob, job_dir: Path) -> str:
+    """Where the model of a finished job is, in a line.
+
+    Raises:
+      UserError: its history is damaged.
+    """
+    history = recipes.rows_of(training_job.read_history(job_dir))
+    return (
+        f"{job_dir} holds this very job, trained to its end: best epoch {job.rules.best_epoch(history)} of "
+        f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}; --overwrite trains it again"
+    )
+
+
 def unfinished(job: TrainingJob, job_dir: Path) -> TrainingState | None:
     """Where the directory's unfinished training of this job stands; None if the directory holds no job.
 
@@ -33,14 +46,15 @@ def unfinished(job: TrainingJob, job_dir: Path) -> TrainingState | None:
         if held := _held_for_parents(job, job_dir):
             raise UserError(f"{held[0]} already holds a job; choose another --job_dir, or --overwrite it")
         return None
+    differences = TrainingJob.load(job_dir).differences(job)
     if not (job_dir / STATE_FILE).exists():
         if not (job_dir / training_job.CHECKPOINT_FILE).exists():
             raise UserError(
                 f"{job_dir} holds a job whose {training_job.CHECKPOINT_FILE} is gone; "
                 "delete that directory, and it is trained again"
             )
-        raise UserError(f"{job_dir} already holds a job; choose another --job_dir, or --overwrite it")
-    differences = TrainingJob.load(job_dir).differences(job)
+        of_another = f" that differs: {'; '.join(differences)}" if differences else ""
+        raise UserError(f"{job_dir} already holds a job{of_another}; choose another --job_dir, or --overwrite it")
     if differences:
         raise UserError(
             f"{job_dir} holds an unfinished job that differs: {'; '.join(differences)}; "
@@ -82,6 +96,7 @@ def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Trainin
         training_job.HISTORY_FILE,
         training_job.METRICS_FILE,
         training_job.REPORT_FILE,
+        training_job.RUN_FILE,
     ):
         (job_dir / name).unlink(missing_ok=True)
     shutil.rmtree(job_dir / training_job.LOGS_DIR, ignore_errors=True)

@@ -1,9 +1,12 @@
 """How a training runs, as opposed to what it computes."""
 
 import dataclasses
+import re
 from pathlib import Path
 
+from tfrecords.command_line import UserError
 from trainer.distribution.choice import Choice
+from trainer.training.stop import Stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +19,10 @@ class Running:
       log_batches: file for a line per batch, see trainer.training.batch_log; None: none.
       devices: on which devices.
       jit_compile: whether XLA compiles the step; None: where there is a GPU, and on JAX.
+      profile_steps: the first and the last step of this process to trace, from 1; None: none.
+      pictures: draw the confusion matrix of the validation part for TensorBoard.
+      command: that started it, for JOB/run.json; None: nothing is told there.
+      stop: whether it has been told to stop.
     """
 
     save_every_s: float = 300.0
@@ -23,3 +30,21 @@ class Running:
     log_batches: Path | None = None
     devices: Choice = Choice()  # noqa: RUF009 - frozen
     jit_compile: bool | None = None
+    profile_steps: tuple[int, int] | None = None
+    pictures: bool = False
+    command: str | None = None
+    stop: Stop = dataclasses.field(default_factory=Stop, compare=False)
+
+
+def parse_profile_steps(text: str) -> tuple[int, int] | None:
+    """Reads "FIRST,LAST", as a command line gives it; None for "".
+
+    Raises:
+      UserError: not two numbers of steps, in order.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(f"--profile_steps must be FIRST,LAST, two steps counted from 1, got {text!r}")
+    return int(found[1]), int(found[2])

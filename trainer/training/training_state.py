@@ -35,7 +35,7 @@ class TrainingState:
 
     Attributes:
       history: per finished epoch, metric name -> value; `val_loss` is among them.
-      step: steps of the next epoch that are done, from 0.
+      step: steps of the next epoch that are done, from 0; where all are, its validation is still to be done.
       variables: of the model, by the names that `variables_of` gives; empty when training has not begun.
     """
 
@@ -130,6 +130,14 @@ def values_of(model: "keras.Model") -> dict[str, np.ndarray]:
     import keras
 
     return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in variables_of(model).items()}
+
+
+def metrics_of(model: "keras.Model") -> dict[str, np.ndarray]:
+    """The running means among `values_of`."""
+    import keras
+
+    own = {name: variable for name, variable in variables_of(model).items() if name.startswith(_METRICS)}
+    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in own.items()}
 
 
 def _damaged(path: Path, error: object) -> UserError:

@@ -1,10 +1,14 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.distribution import one_device
 from trainer.distribution.loop import Loop
 from trainer.distribution.precision import with_scaled_loss
+from trainer.training.input_wait import InputWait
 from trainer.training.training_state import build, values_of
 
 PATCHES = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
@@ -65,15 +69,13 @@ def run(fit, listener, labels=LABELS):
         initial_epoch=1,
         epochs=3,
         steps_per_epoch=3,
-        shuffle=False,
         validation_data=batches(labels),
-        verbose=0,
         callbacks=[listener],
     )
 
 
 def loop(model, strategy):
-    return Loop(model, strategy, batch_size=4, host=0, hosts=1).fit
+    return Loop(model, strategy, InputWait(), batch_size=4, host=0, hosts=1).fit
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
     labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
     single, many = new_model(tf.distribute.get_strategy(), soft=soft), new_model(strategy, soft=soft)
     expected, found = Listener(stop_after), Listener(stop_after)
-    run(single.fit, expected, labels)
+    run(partial(one_device.fit, single, InputWait()), expected, labels)
     run(loop(many, strategy), found, labels)
     assert found.calls == expected.calls
     for own, other in zip(found.logs, expected.logs, strict=True):
@@ -96,6 +98,16 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
     assert list(own) == list(others)
     for name, value in others.items():
         np.testing.assert_allclose(own[name], value, atol=1e-5, err_msg=name)
+
+
+def test_an_epoch_that_has_its_validation_left_is_ended(strategy):
+    single, many = new_model(tf.distribute.get_strategy()), new_model(strategy)
+    expected, found = Listener(), Listener()
+    for fit, listener in (partial(one_device.fit, single, InputWait()), expected), (loop(many, strategy), found):
+        left = {"initial_epoch": 1, "epochs": 2, "steps_per_epoch": 0, "validation_data": batches()}
+        fit(batches(), **left, callbacks=[listener])
+    assert found.calls == expected.calls
+    assert found.logs[-2] == pytest.approx(expected.logs[-2], abs=1e-5) and set(found.logs[-2]) > {"loss", "val_loss"}
 
 
 def test_a_step_whose_gradients_overflow_is_left_out(strategy):
@@ -108,24 +120,9 @@ def test_a_step_whose_gradients_overflow_is_left_out(strategy):
         epochs=1,
         steps_per_epoch=1,
         validation_data=batches(),
-        verbose=0,
         callbacks=[],
     )
     assert float(model.optimizer.dynamic_scale.numpy()) == 2**14
     assert int(model.optimizer.iterations.numpy()) == 0
     for weight, value in zip(model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
-
-
-def test_batches_are_not_shuffled_again(strategy):
-    with pytest.raises(ValueError, match="shuffle must be False"):
-        loop(new_model(strategy), strategy)(
-            batches(),
-            initial_epoch=0,
-            epochs=1,
-            steps_per_epoch=1,
-            validation_data=batches(),
-            verbose=0,
-            callbacks=[],
-            shuffle=True,
-        )

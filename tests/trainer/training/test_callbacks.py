@@ -8,7 +8,7 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer.training import callbacks
-from trainer.training.callbacks import BestCheckpoint, EpochLine, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.callbacks import BestCheckpoint, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
 from trainer.training.recipes import RECIPES, Recipe, Rises
 from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import read_history
@@ -85,13 +85,6 @@ def test_a_loss_that_is_no_number_ends_training_with_one_line(value):
         callback.on_epoch_end(0, {"loss": 1.0, "val_loss": value})
 
 
-def test_one_line_per_epoch(capsys):
-    logs = {"loss": 1.23456, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.25}
-    EpochLine(7).on_epoch_end(0, logs)
-    said = "epoch 1 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250\n"
-    assert capsys.readouterr().out == said
-
-
 def test_a_best_loss_from_before_stays_the_one_to_beat(model, tmp_path):
     history = [{"val_loss": 2.0}, {"val_loss": 1.0}]
     end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], history)
@@ -142,6 +135,24 @@ def test_steps_done_before_count_in_the_epoch_that_goes_on_alone(compiled, tmp_p
         state = TrainingState.load(tmp_path / STATE_FILE)
         assert (state.epoch, state.step) == place
         callback.on_epoch_end(epoch, {"val_loss": 1.0})
+
+
+def test_a_state_within_validation_has_the_running_means_of_the_steps(compiled, tmp_path):
+    compiled.train_on_batch(np.ones((2, 3)), np.zeros((2, 200)))
+    callback = SaveProgress(tmp_path, TrainingState(), steps=2, save_every_s=1e9)
+    callback.set_model(compiled)
+    callback.on_epoch_begin(0)
+    callback.on_train_batch_end(0)
+    callback.on_train_batch_end(1)
+    expected = callbacks.values_of(compiled)
+    # What validation does to them.
+    compiled.reset_metrics()
+    callback.save_now()
+    state = TrainingState.load(tmp_path / STATE_FILE)
+    assert (state.epoch, state.step, callback.step) == (0, 2, 2)
+    assert any(value.any() for name, value in state.variables.items() if name.startswith("metrics"))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state.variables[name], value, err_msg=name)
 
 
 def test_the_rate_is_halved_for_the_epoch_that_follows(compiled, capsys):

@@ -1,0 +1,65 @@
+import io
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from trainer.training.board import Board, ConfusionPicture
+from trainer.training.callbacks import save_model
+from trainer.training.pace import Pace
+
+LOGS = {"loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5}
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.125), "mse")
+    return model
+
+
+def test_an_epochs_numbers_are_there_at_its_end(model, read_events, tmp_path):
+    paces = iter([None, Pace(1000.0, 0.25)])
+    board = Board(tmp_path, types.SimpleNamespace(pace=lambda: next(paces)))
+    board.set_model(model)
+    for epoch in (4, 5):
+        board.on_epoch_end(epoch, LOGS)
+    assert read_events(tmp_path / "logs" / "train") == {
+        "epoch_loss": [(4, 2.0), (5, 2.0)],
+        "epoch_accuracy": [(4, 0.25), (5, 0.25)],
+        "epoch_learning_rate": [(4, 0.125), (5, 0.125)],
+        "patches_per_s": [(5, 1000.0)],
+        "waiting_share": [(5, 0.25)],
+    }
+    assert read_events(tmp_path / "logs" / "validation") == {
+        "epoch_loss": [(4, 1.5), (5, 1.5)],
+        "epoch_accuracy": [(4, 0.5), (5, 0.5)],
+    }
+
+
+def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, job_of, read_events, tmp_path):
+    job = job_of(tiny.path)
+    model = keras.Sequential(
+        [keras.Input((80, 40, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax", name="dense")]
+    )
+    model.stop_training = False
+    writer, history = tf.summary.create_file_writer(str(tmp_path / "logs")), []
+    pictures = ConfusionPicture(job, tmp_path, history, writer)
+    pictures.set_model(model)
+    save_model(model, tmp_path / "best.keras")
+    # The second is too soon, the third is no better.
+    for epoch, loss in enumerate((3.0, 2.0, 2.5)):
+        history.append({"val_loss": loss})
+        pictures.on_epoch_end(epoch)
+    pictures.on_train_end()
+    assert [step for step, _ in read_events(tmp_path / "logs")["confusion_matrix"]] == [0]
+    model.stop_training = True
+    pictures.on_train_end()
+    pictures.on_train_end()
+    drawn = read_events(tmp_path / "logs")["confusion_matrix"]
+    assert [step for step, _ in drawn] == [0, 1]
+    for _, png in drawn:
+        assert np.ptp(np.asarray(Image.open(io.BytesIO(png)).convert("L"))) > 100

@@ -1,0 +1,113 @@
+import io
+import types
+
+import pytest
+
+from trainer.training import progress_lines
+from trainer.training.pace import Pace
+from trainer.training.progress_lines import ProgressLines
+
+LOGS = {"loss": 1.23456, "accuracy": 0.5}
+ENDED = LOGS | {"val_loss": 2.0, "val_accuracy": 0.25}
+PACE = Pace(8123.4, 0.034)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time in seconds, to be set."""
+    now = types.SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+def lines_of(to, *, steps=10):
+    """The callback, and a function that ends a step."""
+    progress = types.SimpleNamespace(history=[{}, {}], step=0)
+    meter = types.SimpleNamespace(pace=lambda: PACE if progress.step != 1 else None)
+    callback = ProgressLines(progress, meter, epochs=7, steps=steps, to=to)
+    callback.on_epoch_begin(2)
+
+    def end_step():
+        progress.step += 1
+        callback.on_train_batch_end(progress.step - 1, LOGS)
+
+    return callback, progress, end_step
+
+
+def test_a_log_has_one_line_per_epoch(clock):
+    callback, progress, end_step = lines_of(to := io.StringIO())
+    for _ in range(10):
+        end_step()
+    progress.step = 0
+    callback.on_epoch_end(2, ENDED)
+    callback.clear()
+    assert to.getvalue() == (
+        "epoch 3 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250; "
+        "8,123 patches/s, 3 % waiting for input\n"
+    )
+
+
+def test_a_log_has_a_line_now_and_then_in_a_long_epoch(clock):
+    _, _, end_step = lines_of(to := io.StringIO())
+    for seconds in (0, 59.9, 60, 61, 119, 120.1):
+        clock.seconds = seconds
+        end_step()
+    means = "loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting for input"
+    assert to.getvalue() == f"epoch 3 of 7, step 3 of 10: {means}\nepoch 3 of 7, step 6 of 10: {means}\n"
+
+
+def test_a_terminal_has_a_bar_that_is_drawn_over(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    callback, progress, end_step = lines_of(to := Terminal())
+    clock.seconds = 1
+    end_step()
+    end_step()
+    clock.seconds = 1.25
+    end_step()
+    drawn = to.getvalue().split("\r")
+    means = "loss 1.235, accuracy 0.500"
+    # Too soon after the first, the second step is not drawn. There is no pace of one step.
+    assert drawn == [
+        "",
+        f"epoch 3/7 [==                  ] 1/10: {means}\x1b[K",
+        f"epoch 3/7 [======              ] 3/10: {means}; 8,123 patches/s, 3 % waiting\x1b[K",
+    ]
+    for _ in range(7):
+        end_step()
+    assert to.getvalue().split("\r")[-1].startswith("epoch 3/7 [====================] validating: loss")
+    progress.step = 0
+    callback.on_epoch_end(2, ENDED)
+    *_, cleared = to.getvalue().split("\r")
+    assert cleared.startswith("\x1b[Kepoch 3 of 7: loss ") and cleared.endswith("% waiting for input\n")
+
+
+def test_steps_that_are_short_are_not_all_drawn(clock):
+    _, _, end_step = lines_of(to := Terminal(), steps=10000)
+    for number in range(1000):
+        clock.seconds = number * 0.008
+        end_step()
+    # Eight seconds, five times a second at most.
+    assert 35 <= to.getvalue().count("\r") <= 40
+
+
+@pytest.mark.parametrize(
+    ("columns", "drawn"),
+    [
+        (100, "epoch 3/7 [====                ] 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (84, "epoch 3/7 [=       ] 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (80, "epoch 3/7 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting"),
+        (60, "epoch 3/7 2/10: loss 1.235, accuracy 0.500; 8,123 patches/s"),
+    ],
+)
+def test_a_bar_is_no_longer_than_the_terminal_is_wide(clock, monkeypatch, columns, drawn):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, _, end_step = lines_of(to := Terminal())
+    end_step()
+    clock.seconds = 1
+    end_step()
+    assert to.getvalue() == f"\r{drawn}\x1b[K"

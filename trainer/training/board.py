@@ -1,0 +1,100 @@
+"""What TensorBoard shows of a training, under JOB/logs.
+
+An epoch's numbers are written once its state is saved, so that a training that goes on does not write them again.
+"""
+
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from trainer.training.pace import PaceMeter
+from trainer.training.recipes import History
+from trainer.training_job import LOGS_DIR, TrainingJob
+
+_CONFUSION = "confusion_matrix"
+# To draw a picture may take so much of the time that has gone by since the last one.
+_PICTURES_SHARE = 0.05
+
+
+class Board(keras.callbacks.Callback):
+    """Writes losses, accuracies, learning rate, speed and the share of waiting, once an epoch.
+
+    Training's are in logs/train, validation's in logs/validation, under the same names, so that they share a chart.
+
+    Attributes:
+      validation: writes to logs/validation. There is one for each directory, as TensorBoard reads no file of it that is
+        older than the last one that it has seen.
+    """
+
+    def __init__(self, job_dir: Path, meter: PaceMeter) -> None:
+        """Stands after SaveProgress and the meter in the list of callbacks."""
+        super().__init__()
+        self._meter = meter
+        self._train, self.validation = (
+            tf.summary.create_file_writer(str(job_dir / LOGS_DIR / name)) for name in ("train", "validation")
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes the epoch's."""
+        logs, pace = logs or {}, self._meter.pace()
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith("val_")}
+        train |= {"epoch_learning_rate": rate}
+        if pace:
+            train |= {"patches_per_s": pace.patches_per_s, "waiting_share": pace.waiting}
+        validation = {f"epoch_{name[4:]}": value for name, value in logs.items() if name.startswith("val_")}
+        for writer, values in ((self._train, train), (self.validation, validation)):
+            with writer.as_default(epoch):
+                for tag, value in values.items():
+                    tf.summary.scalar(tag, value)
+            writer.flush()
+
+
+class ConfusionPicture(keras.callbacks.Callback):
+    """Draws the confusion matrix of the validation part's tracks by the best model so far.
+
+    A better epoch that follows the last picture too soon has none, so that pictures take little of the time; at the end
+    the model that is kept always has one.
+    """
+
+    def __init__(self, job: TrainingJob, job_dir: Path, history: History, writer: tf.summary.SummaryWriter) -> None:
+        """Goes by the epochs in `history`; stands after BestCheckpoint in the list of callbacks."""
+        super().__init__()
+        self._writer = writer
+        self._job = job
+        self._job_dir = job_dir
+        self._history = history
+        self._drawn = 0
+        self._next = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Draws, if the epoch is the best and enough time has gone by."""
+        if self._best() == epoch + 1 and time.monotonic() >= self._next:
+            began = time.monotonic()
+            self._draw(epoch)
+            ended = time.monotonic()
+            self._next = ended + (ended - began) / _PICTURES_SHARE
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Draws for the model that is kept, unless that is done."""
+        if self.model.stop_training and self._best() != self._drawn:
+            self._draw(self._best() - 1)
+
+    def _best(self) -> int:
+        return self._job.rules.best_epoch(self._history)
+
+    def _draw(self, epoch: int) -> None:
+        from trainer.reports.plots import confusion_matrix
+        from trainer.scoring.metrics import summarize
+        from trainer.scoring.predictions import load_model, predict
+
+        # As it was saved: the one that is trained may be spread over the devices of several hosts.
+        model = load_model(self._job_dir)
+        found = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
+        picture = tf.io.decode_png(confusion_matrix(found["confusion_matrix"], self._job.labels), channels=3)
+        with self._writer.as_default(epoch):
+            tf.summary.image(_CONFUSION, picture[tf.newaxis])
+        self._writer.flush()
+        self._drawn = epoch + 1

@@ -1,0 +1,85 @@
+"""A training that is told to stop: by SIGTERM, as where a machine is taken back, or by Ctrl-C.
+
+While steps, validation or the end of an epoch are under way, a signal is only noted, and whoever is between two of them
+(trainer.training.stop_callback) saves the state and ends. In all other moments, the imports and the first step with its
+tracing among them, there is nothing new to save, and the process ends at once, as a kill would end it but for the words
+and the status: every file of a job is written under a temporary name, so none is ever half there. An exception would
+not do there, as Python swallows what is raised in a finalizer or a hook of its garbage collection. A second signal ends
+the process at once in any case.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+# EX_TEMPFAIL of sysexits.h: "temporary failure, the user is invited to retry". No shell gives this status of itself, so
+# that whoever started the training may tell a stop from a mistake (2), a crash (1) or a kill (137, 143), and go on.
+STOPPED_STATUS = 75
+# What shells, make and their loops take for Ctrl-C: a loop that repeats what was preempted has to end with it.
+INTERRUPTED_STATUS = 128 + signal.SIGINT
+BEFORE_A_STEP = "before its next step"
+_HANDLED = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(BaseException):
+    """A training has been stopped by a signal, and its state is saved. No error, and not to be caught as one."""
+
+
+class Stop:
+    """Whether training is to stop. Without `on_signals` it never is, so that one in a worker ends as it always has.
+
+    Attributes:
+      requested: the signal that asked for it; None: none did.
+      deferred: somebody looks at `requested` between steps; else a signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested: signal.Signals | None = None
+        self.deferred = False
+        self._what = ""
+        self._terminal = 2
+
+    def check(self, where: str = BEFORE_A_STEP) -> None:
+        """Raises Stopped if it was asked for; `where` is how far the training is, as a part of a sentence."""
+        if self.requested is not None:
+            raise Stopped(self._sentence(self.requested, where))
+
+    @property
+    def status(self) -> int:
+        """The exit status of a process that was stopped."""
+        return INTERRUPTED_STATUS if self.requested == signal.SIGINT else STOPPED_STATUS
+
+    @contextlib.contextmanager
+    def on_signals(self, what: str) -> Iterator["Stop"]:
+        """SIGTERM and SIGINT ask for it within the block; `what` begins the sentence that tells of it.
+
+        Signals that something else handles, or that are ignored (SIGINT, in the background of a shell), stay as they
+        are; so do all in other threads than the main one, which alone may set handlers.
+        """
+        usual = (signal.SIG_DFL, signal.default_int_handler)
+        main = threading.current_thread() is threading.main_thread()
+        earlier = {number: signal.getsignal(number) for number in _HANDLED if main}
+        taken = [number for number, handler in earlier.items() if handler in usual]
+        # While TensorFlow is imported, descriptor 2 is not the terminal.
+        self._what, self._terminal = what, os.dup(2)
+        try:
+            for number in taken:
+                signal.signal(number, self._note)
+            yield self
+        finally:
+            for number in taken:
+                signal.signal(number, earlier[number])
+            os.close(self._terminal)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again, self.requested = self.requested is not None, signal.Signals(number)
+        if again or not self.deferred:
+            sentence = self._sentence(self.requested, BEFORE_A_STEP)
+            os.write(self._terminal, f"{sentence}\n".encode(errors="backslashreplace"))
+            os._exit(self.status)
+
+    def _sentence(self, by: signal.Signals, where: str) -> str:
+        return f"{self._what}: stopped by {by.name} {where}; the same command goes on from there"

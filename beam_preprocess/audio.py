@@ -28,7 +28,7 @@ _MAX_OGG_PAGE_BYTES = 65_307
 _OGG_HEADER_BYTES = 27
 _OGG_END_OF_STREAM = 0x04
 # Sum of squares of a waveform past which a spectrogram's power would overflow float32; of sound it is below 1e18.
-_MAX_ENERGY = 1e30
+MAX_ENERGY = 1e30
 
 
 class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not a fault of the program
@@ -154,7 +154,7 @@ def _mono(sound: soundfile.SoundFile, max_duration_s: float) -> Iterator[np.ndar
 def _checked_mean(block: np.ndarray) -> np.ndarray:
     mean = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
     # One sum tells of every sample; it needs no array of flags, and NaN fails the comparison too.
-    if not np.dot(mean, mean) <= _MAX_ENERGY:
+    if not np.dot(mean, mean) <= MAX_ENERGY:
         raise Reject("not_finite", "NaN, infinite or absurdly large samples")
     return mean
 

@@ -75,6 +75,7 @@ class Recognizer:
     Attributes:
       labels: label names; the model's outputs, in order.
       front_end: waveform -> log-mel.
+      model: normalised patches -> probabilities.
       patch_frames: frames in a patch. A file shorter than one is rejected as too_short, as preprocessing does it:
         silence added to fill a patch would be music that nobody played.
 
@@ -86,7 +87,7 @@ class Recognizer:
         self.labels = job.labels
         self.front_end = FrontEnd(front_end_config(job))
         self.patch_frames = job.patch_frames
-        self._model = model
+        self.model = model
         # Keras builds a model's functions on first use, which threads must not do at once.
         self._one_at_a_time = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
@@ -173,7 +174,7 @@ class Recognizer:
         patches = np.stack([log_mel[start : start + self.patch_frames] for log_mel, start in where])
         patches = (patches - self._mean) * self._scale
         with self._one_at_a_time:
-            probabilities = self._model.predict_on_batch(patches[..., np.newaxis])
+            probabilities = self.model.predict_on_batch(patches[..., np.newaxis])
         return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
 
 

@@ -1,0 +1,69 @@
+"""What a model says of a file, as lines for a person and as JSON for a program."""
+
+import json
+
+import numpy as np
+
+from beam_preprocess.audio import Reject
+from trainer.serving.recognizer import Recognition
+
+# Eighths of a line's height, and what stands for them where the terminal's encoding has none.
+_BARS, _ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
+_MOST_COLUMNS = 60
+
+
+def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> str:
+    """The genre in one line, then a line for each label: its probability, and how that goes over time.
+
+    Args:
+      path: of the file, printable.
+      recognition: what is said of it.
+      encoding: of the terminal.
+    """
+    bars = _BARS
+    try:
+        bars.encode(encoding)
+    except UnicodeEncodeError:
+        bars = _ASCII_BARS
+    columns = _columns(recognition.timeline)
+    column_s = recognition.patch_s * -(-len(recognition.timeline) // _MOST_COLUMNS)
+    width = max(map(len, recognition.labels))
+    share = recognition.probabilities.max()
+    lines = [f"{path}: {recognition.label} {100 * share:.1f} %"]
+    for index in np.argsort(-recognition.probabilities, kind="stable"):
+        line = "".join(bars[round(value * (len(bars) - 1))] for value in columns[:, index])
+        lines.append(f"  {recognition.labels[index]:<{width}} {100 * recognition.probabilities[index]:5.1f} % |{line}|")
+    lines.append(f"  {'':<{width}}         a column is {column_s:.2f} s, the file {recognition.duration_s:.1f} s")
+    return "\n".join(lines)
+
+
+def _columns(timeline: np.ndarray) -> np.ndarray:
+    """[patches, labels] -> [columns, labels], as few neighbouring patches averaged as make them fit into a line."""
+    each = -(-len(timeline) // _MOST_COLUMNS)
+    return np.stack([timeline[first : first + each].mean(axis=0) for first in range(0, len(timeline), each)])
+
+
+def as_json(path: str, recognition: Recognition) -> str:
+    """One line: path, genre, probabilities by label, duration_s, patch_s, and of each patch when and what."""
+
+    def shares(probabilities: np.ndarray) -> dict[str, float]:
+        return {label: round(float(p), 6) for label, p in zip(recognition.labels, probabilities, strict=True)}
+
+    return json.dumps(
+        {
+            "path": path,
+            "genre": recognition.label,
+            "probabilities": shares(recognition.probabilities),
+            "duration_s": round(recognition.duration_s, 3),
+            "patch_s": round(recognition.patch_s, 6),
+            "timeline": [
+                {"start_s": round(float(start), 3), "probabilities": shares(probabilities)}
+                for start, probabilities in zip(recognition.starts_s, recognition.timeline, strict=True)
+            ],
+        }
+    )
+
+
+def reject_as_json(path: str, reject: Reject) -> str:
+    """One line: path, reason, detail."""
+    return json.dumps({"path": path, "reason": reject.reason, "detail": reject.detail})

@@ -1,0 +1,48 @@
+"""Where the pictures of files go: one file for one, a folder for more."""
+
+from pathlib import Path
+
+from tfrecords.command_line import UserError
+from trainer import training_job
+
+
+class Pictures:
+    """Names for pictures: the name itself if it ends with .png, else NAME/<file's name>.png.
+
+    Two files of one name get different pictures, the second one's ending with -2.
+
+    Args:
+      name: of the file or folder.
+      count: pictures that there will be at most.
+
+    Raises:
+      UserError: the folder cannot be made, or one file is named for many pictures.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self._path = Path(name)
+        self._one = self._path.suffix.lower() == ".png" and not self._path.is_dir()
+        self._taken: set[str] = set()
+        if self._one and count > 1:
+            raise UserError(f"--png={name} is one picture, and there are {count} files; name a folder")
+        training_job.make_dir(self._path.parent if self._one else self._path, "png")
+
+    def write(self, source: str, data: bytes) -> Path:
+        """Writes the picture of a file, and returns where it is.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        path = self._path if self._one else self._path / self._free_name(Path(source).stem)
+        with training_job.whole_file(path) as temporary:
+            temporary.write_bytes(data)
+        return path
+
+    def _free_name(self, stem: str) -> str:
+        name, number = f"{stem}.png", 1
+        # Some systems take names for equal that differ in upper and lower case only.
+        while name.lower() in self._taken:
+            number += 1
+            name = f"{stem}-{number}.png"
+        self._taken.add(name.lower())
+        return name

@@ -1,0 +1,70 @@
+"""A picture of one file: its spectrogram, and below it what the model heard when."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+from trainer.serving.recognizer import Recognition
+
+_WIDTH_IN = 11.0
+# More frames than a picture has pixels are averaged: hours would need gigabytes to draw.
+_MOST_FRAMES = 4000
+_ROW_IN = 0.28
+
+
+def timeline_png(title: str, recognition: Recognition, *, style: Style = LIGHT) -> bytes:
+    """Draws the spectrogram over a row for each label, darker where the model is surer; one axis of time.
+
+    Args:
+      title: of the picture, such as the file's path.
+      recognition: what the model says of it.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+    """
+    rows_in = _ROW_IN * len(recognition.labels)
+    figure = new_figure((_WIDTH_IN, 3.2 + rows_in), style, layout=ConstrainedLayoutEngine(hspace=0.03))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, rows_in))
+    _draw_spectrogram(above, recognition, style)
+    _draw_labels(below, recognition, style)
+    share = f"{100 * recognition.probabilities.max():.0f} %"
+    above.set_title(
+        f"{shorten(title, 90)}   {recognition.label}, {share}",
+        fontsize=10.5,
+        loc="left",
+        color=style.ink,
+        parse_math=False,
+    )
+    below.set_xlabel("seconds", fontsize=9, color=style.ink)
+    return png(figure)
+
+
+def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> None:
+    log_mel = recognition.log_mel
+    if len(log_mel) > _MOST_FRAMES:
+        log_mel = np.stack([piece.mean(axis=0) for piece in np.array_split(log_mel, _MOST_FRAMES)])
+    extent = (0.0, recognition.duration_s, 0.0, float(log_mel.shape[1]))
+    low, high = np.percentile(log_mel, (1, 99.9))
+    axes.imshow(log_mel.T, "magma", vmin=low, vmax=high, aspect="auto", origin="lower", extent=extent)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.set_ylabel("mel band", fontsize=9, color=style.ink)
+    style_axes(axes, style)
+
+
+def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
+    """Rows from the likeliest label down; where no patch is, the paper shows."""
+    order = np.argsort(-recognition.probabilities, kind="stable")
+    starts = recognition.starts_s
+    for row, index in enumerate(order):
+        edges = np.append(starts, starts[-1] + recognition.patch_s)
+        axes.pcolormesh(
+            edges, [row - 0.42, row + 0.42], recognition.timeline[None, :, index], vmin=0, vmax=1, cmap="Blues"
+        )
+    names = [f"{recognition.labels[index]}  {100 * recognition.probabilities[index]:.0f} %" for index in order]
+    style_axes(axes, style)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, recognition.duration_s))

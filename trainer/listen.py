@@ -7,6 +7,8 @@ and the page asks nothing of the network.
 """
 
 import contextlib
+import math
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from absl import flags
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
+from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.serving.server import Limits, PageServer
 from trainer.training_job import TrainingJob
 
@@ -45,25 +48,37 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dir:
         raise UserError("--job_dir=JOB is needed (see --help)")
+    limits = _limits(flag_values)
     job_dir = Path(flag_values.job_dir)
     job = TrainingJob.load(job_dir)
-    limits = Limits(upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE), duration_s=flag_values.max_duration_s)
     with PageServer(flag_values.port, limits, facts=facts(job)) as server:
-        from trainer.serving.recognizer import Recognizer
-
         server.recognizer = Recognizer.load(job_dir)
         with _ends_on_signals():
             print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
             server.serve_forever()
+        if server.turn.locked():
+            # A file is being listened to, perhaps a long one. Nothing is lost with it, and an orderly end would wait
+            # for it and let the libraries at work complain that they are cut short.
+            os._exit(0)
+
+
+def _limits(flag_values: flags.FlagValues) -> Limits:
+    for name in ("max_upload_mb", "max_duration_s"):
+        # absl's bounds let a NaN pass.
+        if math.isnan(flag_values[name].value):
+            raise UserError(f"--{name} must be a number, got {flag_values[name].value}")
+    upload_bytes = round(flag_values.max_upload_mb * _MEGABYTE)
+    return Limits(upload_bytes=upload_bytes, duration_s=flag_values.max_duration_s)
 
 
 def facts(job: TrainingJob) -> dict[str, object]:
     """What the page says of the model."""
+    front_end = front_end_config(job)
     return {
         "model": job.model,
         "labels": list(job.labels),
-        "fmin_hz": job.front_end["fmin_hz"],
-        "fmax_hz": job.front_end["fmax_hz"],
+        "fmin_hz": front_end.fmin_hz,
+        "fmax_hz": front_end.fmax_hz,
     }
 
 

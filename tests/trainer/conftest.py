@@ -44,7 +44,7 @@ def trained(tiny, tmp_path_factory):
     return job_dir
 
 
-VOID = {"meta", "link", "img", "source", "br"}
+VOID = {"meta", "link", "img", "source", "br", "input"}
 
 
 class Page(html.parser.HTMLParser):

@@ -12,7 +12,7 @@ _IN_WORDS = {
     "truncated": "The file breaks off: it holds less audio than it says. Copy or download it again.",
     "unsupported_rate": "The file states a sample rate that no recording has, so it is probably damaged.",
     "not_finite": "The file holds samples that are no numbers, or absurdly large, so it is probably damaged.",
-    "empty": "There is no sound in this file.",
+    "empty": "There is no sound in this file: it is empty.",
     "too_short": "The recording is too short: the model needs more to listen to.",
     "too_long": "The recording is too long. Cut a piece out, or start the page with a larger --max_duration_s.",
 }

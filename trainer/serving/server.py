@@ -31,7 +31,8 @@ class Limits:
       upload_bytes: in a file; above 0.
       duration_s: of its audio; above 0.
       connections: open at once; one more is told that the server is busy. At least 1.
-      files: held at once, being received, waiting or listened to; one more is told so too. At least 1.
+      files: held at once, being received, waiting or listened to, so that all take at most files * upload_bytes; one
+        more is told so too. At least 1.
       head_s: seconds for the head of a request to arrive, and for a client to take a block of the answer.
       body_s: seconds for the file to arrive.
     """

@@ -9,6 +9,7 @@ from email.message import Message
 from http import HTTPStatus
 from typing import BinaryIO
 
+from beam_preprocess.audio import Reject
 from trainer.serving.refusal import Refusal
 
 _BLOCK_BYTES = 1 << 18
@@ -49,16 +50,15 @@ def received(source: io.BufferedIOBase, length: int) -> Iterator[BinaryIO]:
     """Reads a body into a file that is open for reading, at its start, and has no name in any directory.
 
     Raises:
+      Reject: there is nothing in it.
       Refusal: the body ends early or too slowly, or there is no room for it.
     """
-    try:
-        with _nameless(length) as file:
-            _copy(source, file, length)
-            file.seek(0)
-            yield file
-    except TimeoutError:
-        message = "The file arrived too slowly, so the server stopped waiting for it."
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", message) from None
+    if not length:
+        raise Reject("empty", "0 bytes")
+    with _nameless(length) as file:
+        _copy(source, file, length)
+        file.seek(0)
+        yield file
 
 
 def _nameless(length: int) -> BinaryIO:
@@ -69,7 +69,7 @@ def _nameless(length: int) -> BinaryIO:
 def _copy(source: io.BufferedIOBase, file: BinaryIO, length: int) -> None:
     missing = length
     while missing:
-        block = source.read(min(missing, _BLOCK_BYTES))
+        block = _next_block(source, min(missing, _BLOCK_BYTES))
         if not block:
             detail = f"{length - missing} of {length} bytes"
             raise Refusal(HTTPStatus.BAD_REQUEST, "broken_off", "The file did not arrive whole. Try again.", detail)
@@ -80,3 +80,11 @@ def _copy(source: io.BufferedIOBase, file: BinaryIO, length: int) -> None:
             detail = error.strerror or ""
             raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "no_room", message, detail) from None
         missing -= len(block)
+
+
+def _next_block(source: io.BufferedIOBase, size: int) -> bytes:
+    try:
+        return source.read(size)
+    except TimeoutError:
+        message = "The file arrived too slowly, so the server stopped waiting for it."
+        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", message) from None

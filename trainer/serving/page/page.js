@@ -17,53 +17,56 @@ function describe() {
     "It stays on this machine, and is forgotten once it is analysed.";
   for (const name of ["fmin", "fmax"]) {
     const hertz = facts[`${name}_hz`];
-    part(name).textContent = hertz < 1000 ? `${hertz} Hz` : `${(hertz / 1000).toFixed(1)} kHz`;
+    part(name).textContent = hertz < 1000 ? `${hertz} Hz` : `${Number((hertz / 1000).toFixed(1))} kHz`;
   }
   part("legend").textContent =
     "Above, the spectrogram that the model hears; below, the probability of each genre in each patch, strong where it " +
     "is ahead. Click to go there; with the keyboard: arrows, Page up and down, Home, End, and Space to play.";
 }
 
-function tell(text, share = null) {
+// share: of the upload that is under way. unseen: what the page shows anyway, for those who hear it.
+function tell(text, { share = null, unseen = false } = {}) {
   part("status").textContent = text;
+  part("status").classList.toggle("unseen", unseen);
   part("progress").hidden = share === null;
   if (share !== null) part("progress").value = share;
 }
 
-function tellProblem({ message, detail }) {
-  part("error").replaceChildren(element("strong", {}, message), ...(detail ? [element("span", {}, detail)] : []));
+function tellProblem({ message, detail }, name = "") {
+  const more = [name, detail].filter(Boolean).join(": ");
+  part("error").replaceChildren(element("strong", {}, message), ...(more ? [element("span", {}, more)] : []));
 }
 
-function hideResult() {
-  player.clear();
-  for (const name of ["result", "over-time"]) part(name).hidden = true;
+function showSections(shown) {
+  document.body.classList.toggle("heard", shown);
+  for (const name of ["result", "over-time"]) part(name).hidden = !shown;
 }
 
 async function listenTo(file) {
   current.abort();
   current = new AbortController();
   const { signal } = current;
-  hideResult();
+  player.clear();
+  showSections(false);
   part("error").replaceChildren();
-  tell(`Sending ${file.name} …`, 0);
+  tell(`Sending ${file.name} …`, { share: 0 });
   try {
     checkSize(file, facts.upload_bytes);
     const result = await send("recognition", file, {
       signal,
       onProgress: (share) => {
-        if (share < 1) tell(`Sending ${file.name}: ${Math.round(100 * share)} %`, share);
+        if (share < 1) tell(`Sending ${file.name}: ${Math.round(100 * share)} %`, { share });
         else tell(`Analysing ${file.name} …`);
       },
     });
-    tell("");
     showResult(part, file.name, result);
-    for (const name of ["result", "over-time"]) part(name).hidden = false;
+    showSections(true);
     stage.show(result);
     player.load(file, result.duration_s, signal);
-    tell(`${file.name}: ${result.label}`);
+    tell(`${file.name}: ${result.label}`, { unseen: true });
   } catch (problem) {
     tell("");
-    tellProblem(problem instanceof Problem ? problem : new Problem("This page failed.", String(problem)));
+    tellProblem(problem instanceof Problem ? problem : new Problem("This page failed.", String(problem)), file.name);
   }
 }
 

@@ -20,7 +20,7 @@ function showResult(part, name, result) {
   part("file-name").textContent = name;
   part("genre").textContent = result.label;
   const patches = result.timeline.length === 1 ? "one patch" : `the mean of ${result.timeline.length} patches`;
-  part("chance").textContent = `${chanceInWords(best)}: ${patches} of ${result.patch_s.toFixed(2)} s`;
+  part("chance").textContent = `${chanceInWords(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
   part("chances").replaceChildren(
     ...rowOrder(result).map((label) => {
       const bar = element("i");

@@ -19,7 +19,7 @@ from absl import flags
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from trainer.serving.recognizer import Recognizer, front_end_config
-from trainer.serving.server import Limits, PageServer
+from trainer.serving.web.server import Limits, PageServer
 from trainer.training_job import TrainingJob
 
 _MEGABYTE = 1_000_000

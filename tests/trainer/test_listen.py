@@ -75,7 +75,7 @@ def test_the_page_says_what_the_model_is(tiny, job_of):
 
 def test_the_pages_files_are_part_of_the_package():
     setup = (resources.files("trainer") / ".." / "setup.py").read_text("utf-8")
-    assert '"trainer.serving": ["page/*"]' in setup
+    assert '"trainer.serving.web": ["page/*"]' in setup
 
 
 @pytest.mark.slow

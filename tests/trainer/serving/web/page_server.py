@@ -10,7 +10,7 @@ import numpy as np
 
 from beam_preprocess.audio import Reject
 from trainer.serving.recognizer import Recognition
-from trainer.serving.server import Limits, PageServer
+from trainer.serving.web.server import Limits, PageServer
 
 
 def recognition_of(patches=3, frames=300, mel_bands=40, labels=("jazz", "rock")):

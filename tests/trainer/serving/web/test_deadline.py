@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from trainer.serving.deadline import DeadlineReader
+from trainer.serving.web.deadline import DeadlineReader
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from trainer.serving import page_source
+from trainer.serving.web import page_source
 
 FACTS = {"model": "time", "labels": ['rock "n" <roll>', "</script>", "jazz $style"]}
 

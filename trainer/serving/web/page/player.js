@@ -1,7 +1,7 @@
 // The sound: the file itself where the browser can play it, or else a WAV file that the server makes of it.
 
 class Player {
-  // audio, note: elements. onMove is called with seconds whenever the position changes.
+  // audio, note: elements. onMove is called whenever the position changes: with seconds, and whether it just plays on.
   constructor(audio, note, onMove) {
     this.audio = audio;
     this.note = note;
@@ -9,6 +9,7 @@ class Player {
     this.duration = 0;
     audio.addEventListener("play", () => this.follow());
     audio.addEventListener("seeking", () => this.moved());
+    audio.addEventListener("pause", () => this.moved());
     audio.addEventListener("ended", () => this.moved());
     audio.addEventListener("error", () => this.convert());
   }
@@ -75,16 +76,16 @@ class Player {
   seek(time) {
     const wanted = Math.min(Math.max(time, 0), this.duration);
     if (!this.audio.hidden && this.audio.readyState > 0) this.audio.currentTime = Math.min(wanted, this.audio.duration);
-    this.onMove(wanted);
+    this.onMove(wanted, false);
   }
 
-  moved() {
-    if (this.file) this.onMove(this.audio.currentTime);
+  moved(playsOn = false) {
+    if (this.file) this.onMove(this.audio.currentTime, playsOn);
   }
 
   // Once a picture of the screen while it plays: the audio element itself tells only four times a second.
   follow() {
-    this.moved();
+    this.moved(true);
     if (!this.audio.paused) requestAnimationFrame(() => this.follow());
   }
 }

@@ -13,14 +13,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, BinaryIO
 
 from beam_preprocess.audio import Reject
-from trainer.serving import answer, same_site
-from trainer.serving.deadline import DeadlineReader
-from trainer.serving.preview import as_wav
-from trainer.serving.refusal import Refusal
-from trainer.serving.upload import declared_bytes, received
+from trainer.serving.web import answer, same_site
+from trainer.serving.web.deadline import DeadlineReader
+from trainer.serving.web.preview import as_wav
+from trainer.serving.web.refusal import Refusal
+from trainer.serving.web.upload import declared_bytes, received
 
 if TYPE_CHECKING:
-    from trainer.serving.server import PageServer
+    from trainer.serving.web.server import PageServer
 
 _BLOCK_BYTES = 1 << 18
 # How long what a refused client still sends is taken and thrown away: closed at once, it might not see the answer.

@@ -6,8 +6,8 @@ from email.message import Message
 import pytest
 
 from beam_preprocess.audio import Reject
-from trainer.serving import upload
-from trainer.serving.refusal import Refusal
+from trainer.serving.web import upload
+from trainer.serving.web.refusal import Refusal
 
 
 def headers(*lengths, **others):

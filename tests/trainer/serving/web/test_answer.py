@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainer.serving.page_server import recognition_of
-from trainer.serving import answer
+from tests.trainer.serving.web.page_server import recognition_of
+from trainer.serving.web import answer
 
 
 def levels_of(result):

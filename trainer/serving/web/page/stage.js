@@ -1,6 +1,6 @@
 // Spectrogram and timeline as one thing with a position: it follows the sound, and is moved by pointer and keyboard.
 
-const TICK_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+const TICK_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const TICK_PIXELS = 56;
 const KEY_STEPS_S = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
 const ENDS = { Home: 0, End: Infinity };
@@ -43,7 +43,8 @@ class Stage {
   show(result) {
     this.result = result;
     this.order = rowOrder(result);
-    this.part("names").replaceChildren(...this.order.map((label) => element("li", { title: result.labels[label] }, result.labels[label])));
+    const named = (label) => element("li", { title: result.labels[label] }, result.labels[label]);
+    this.part("names").replaceChildren(...this.order.map(named));
     this.part("values").replaceChildren(...this.order.map(() => element("li")));
     this.plots.setAttribute("aria-valuemax", result.duration_s.toFixed(1));
     drawSpectrogram(this.part("spectrogram"), result.spectrogram);
@@ -63,7 +64,7 @@ class Stage {
   drawAxis() {
     const { duration_s: duration } = this.result;
     const most = Math.max(1, this.plots.clientWidth / TICK_PIXELS);
-    const step = TICK_STEPS_S.find((candidate) => duration / candidate <= most) ?? 3600 * Math.ceil(duration / 3600 / most);
+    const step = TICK_STEPS_S.find((candidate) => duration / candidate <= most) ?? TICK_STEPS_S.at(-1);
     const ticks = [];
     for (let time = 0; time <= 0.97 * duration; time += step) {
       const tick = element("span", {}, clock(time));
@@ -73,24 +74,26 @@ class Stage {
     this.part("axis").replaceChildren(...ticks);
   }
 
-  // Puts the playhead at a time, and tells the genres there unless the pointer asks for others.
-  moveTo(time) {
+  // Puts the playhead at a time, and tells the genres there unless the pointer asks for others. To those who listen to
+  // the page it says nothing while the sound just plays on.
+  moveTo(time, playsOn = false) {
     this.position = Math.min(Math.max(time, 0), this.result.duration_s);
     this.place("playhead", this.position);
     this.plots.setAttribute("aria-valuenow", this.position.toFixed(1));
-    this.plots.setAttribute("aria-valuetext", this.inWords(this.position, ", "));
+    if (!playsOn) this.plots.setAttribute("aria-valuetext", this.inWords(this.position, ", "));
     this.tellValues();
   }
 
   hover(time) {
     if (!this.result) return;
     this.hovered = time;
-    for (const name of ["hover", "bubble"]) this.part(name).hidden = time === null;
+    const bubble = this.part("bubble");
+    for (const each of [this.part("hover"), bubble]) each.hidden = time === null;
     if (time !== null) {
-      this.part("bubble").textContent = this.inWords(time, "\n");
-      const left = this.place("hover", time);
-      const room = this.plots.clientWidth - this.part("bubble").offsetWidth;
-      this.part("bubble").style.left = `${left + 10 <= room ? left + 10 : Math.max(0, left - 10 - this.part("bubble").offsetWidth)}px`;
+      bubble.textContent = this.inWords(time, "\n");
+      const line = this.place("hover", time);
+      const fits = line + 10 + bubble.offsetWidth <= this.plots.clientWidth;
+      bubble.style.left = `${fits ? line + 10 : Math.max(0, line - 10 - bubble.offsetWidth)}px`;
     }
     this.tellValues();
   }

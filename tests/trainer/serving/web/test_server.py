@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from beam_preprocess.audio import Reject
-from tests.trainer.serving.page_server import CountingRecognizer, ask, recognize, running
+from tests.trainer.serving.web.page_server import CountingRecognizer, ask, recognize, running
 from tfrecords.command_line import UserError
-from trainer.serving.server import Limits, PageServer
+from trainer.serving.web.server import Limits, PageServer
 
 MUSIC = b"music" * 1000
 

@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tfrecords.command_line import UserError
-from trainer.serving.handler import Handler
-from trainer.serving.page_source import page
-from trainer.serving.refusal import Refusal
+from trainer.serving.web.handler import Handler
+from trainer.serving.web.page_source import page
+from trainer.serving.web.refusal import Refusal
 
 if TYPE_CHECKING:
     from trainer.serving.recognizer import Recognizer

@@ -4,12 +4,13 @@
 const facts = JSON.parse(document.body.dataset.facts);
 const part = (id) => document.getElementById(id);
 
-const player = new Player(part("audio"), part("player-note"), (time) => stage.moveTo(time));
+const player = new Player(part("audio"), part("player-note"), (...move) => stage.moveTo(...move));
 const stage = new Stage(part, { onSeek: (time) => player.seek(time), onToggle: () => player.toggle() });
 let current = new AbortController();
 
 function describe() {
-  part("about").textContent = `A ${facts.model} model that knows ${facts.labels.length} genres: ${facts.labels.join(", ")}.`;
+  const genres = `${facts.labels.length} genres: ${facts.labels.join(", ")}`;
+  part("about").textContent = `A ${facts.model} model that knows ${genres}.`;
   const minutes = facts.duration_s / 60;
   const longest = minutes >= 2 ? `${Math.floor(minutes)} minutes` : `${facts.duration_s} seconds`;
   part("rules").textContent =
@@ -20,8 +21,8 @@ function describe() {
     part(name).textContent = hertz < 1000 ? `${hertz} Hz` : `${Number((hertz / 1000).toFixed(1))} kHz`;
   }
   part("legend").textContent =
-    "Above, the spectrogram that the model hears; below, the probability of each genre in each patch, strong where it " +
-    "is ahead. Click to go there; with the keyboard: arrows, Page up and down, Home, End, and Space to play.";
+    "Above, the spectrogram that the model hears; below, the probability of each genre in each patch, strong where " +
+    "it is ahead. Click to go there; with the keyboard: arrows, Page up and down, Home, End, and Space to play.";
 }
 
 // share: of the upload that is under way. unseen: what the page shows anyway, for those who hear it.

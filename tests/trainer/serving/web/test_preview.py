@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from beam_preprocess.audio import Reject
-from trainer.serving.preview import as_wav
+from trainer.serving.web.preview import as_wav
 
 
 def encoded(seconds, rate, kind):

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import BinaryIO
 
 from beam_preprocess.audio import Reject
-from trainer.serving.refusal import Refusal
+from trainer.serving.web.refusal import Refusal
 
 _BLOCK_BYTES = 1 << 18
 # Of files larger than this, the system keeps what fits into its memory and writes the rest to its temporary directory.

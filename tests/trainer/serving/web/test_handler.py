@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.trainer.serving.page_server import ask, recognize, running
+from tests.trainer.serving.web.page_server import ask, recognize, running
 
 
 @pytest.fixture(scope="module")

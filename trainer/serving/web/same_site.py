@@ -12,7 +12,7 @@ What no browser sent (no Origin, as from curl) comes from a program of this mach
 from email.message import Message
 from http import HTTPStatus
 
-from trainer.serving.refusal import Refusal
+from trainer.serving.web.refusal import Refusal
 
 _NAMES = ("127.0.0.1", "localhost")
 

@@ -2,8 +2,8 @@ from email.message import Message
 
 import pytest
 
-from trainer.serving import same_site
-from trainer.serving.refusal import Refusal
+from trainer.serving.web import same_site
+from trainer.serving.web.refusal import Refusal
 
 
 def headers(*pairs):

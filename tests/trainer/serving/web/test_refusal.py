@@ -1,7 +1,7 @@
 import pytest
 
 from beam_preprocess import audio
-from trainer.serving.refusal import Refusal
+from trainer.serving.web.refusal import Refusal
 
 
 @pytest.mark.parametrize("reason", audio.REASONS)

@@ -1,0 +1,98 @@
+import dataclasses
+import io
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+
+from beam_preprocess import segments
+from beam_preprocess.audio import Reject
+from tfrecords.command_line import UserError
+from trainer.serving import recognizer as module
+from trainer.serving.recognizer import Recognizer, front_end_config
+from trainer.training_job import TrainingJob
+
+
+def file_of(waveform, *, rate=22050):
+    file = io.BytesIO()
+    soundfile.write(file, waveform, rate, "FLOAT", format="WAV")
+    file.seek(0)
+    return file
+
+
+def test_a_recognition_holds_what_was_heard(recognizer, noise):
+    waveform = noise(6)
+    recognition = recognizer.recognize(file_of(waveform))
+    np.testing.assert_array_equal(recognition.log_mel, recognizer.front_end(waveform))
+    # 6 s are 259 frames: three patches of 80, and 19 frames that fill none.
+    assert recognition.timeline.shape == (3, 3)
+    np.testing.assert_allclose(recognition.starts_s, np.array([0, 80, 160]) * 512 / 22050)
+    assert recognition.patch_s == 80 * 512 / 22050
+    assert recognition.duration_s == 6
+    assert recognition.timeline.dtype == recognition.probabilities.dtype == np.float32
+    np.testing.assert_allclose(recognition.probabilities, recognition.timeline.mean(axis=0), atol=1e-6)
+    assert recognition.label == recognizer.labels[recognition.probabilities.argmax()]
+
+
+def test_patches_are_normalised_by_the_training_parts(recognizer, trained, noise):
+    recognition = recognizer.recognize(file_of(noise(2)))
+    statistics = TrainingJob.load(trained).statistics
+    patch = (recognition.log_mel[:80] - statistics.mean) / statistics.std
+    expected = recognizer.model.predict_on_batch(patch[np.newaxis, :, :, np.newaxis])
+    np.testing.assert_allclose(recognition.timeline, expected, atol=1e-6)
+
+
+def test_files_judged_together_get_what_each_gets_alone(recognizer, noise, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 4)
+    heard = [recognizer.hear(file_of(noise(seconds, seed=seconds))) for seconds in (2, 12, 3)]
+    for one, together in zip(heard, recognizer.judge(heard), strict=True):
+        (alone,) = recognizer.judge([one])
+        np.testing.assert_allclose(together.timeline, alone.timeline, atol=1e-6)
+        assert together.log_mel is one.log_mel
+    assert recognizer.judge([]) == []
+
+
+def test_a_file_shorter_than_a_patch_is_rejected(recognizer, noise):
+    shortest = 79 * 512
+    assert len(recognizer.recognize(file_of(noise(2)[:shortest])).timeline) == 1
+    for samples, reason in ((shortest - 1, "too_short"), (0, "empty")):
+        with pytest.raises(Reject) as info:
+            recognizer.recognize(file_of(noise(2)[:samples]))
+        assert info.value.reason == reason
+
+
+def test_other_files_that_cannot_be_used(recognizer, noise):
+    with pytest.raises(Reject, match="too_long"):
+        recognizer.recognize(file_of(noise(3)), max_duration_s=2.5)
+    with pytest.raises(Reject, match="not_finite"):
+        recognizer.recognize(file_of(np.full(50_000, np.nan)))
+    with pytest.raises(Reject, match="undecodable"):
+        recognizer.recognize(io.BytesIO(b"no audio"))
+
+
+def test_pieces_of_a_long_recording_that_hold_no_patch(recognizer, noise, monkeypatch):
+    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 70)
+    with pytest.raises(Reject, match="no piece of it holds a patch"):
+        recognizer.recognize(file_of(noise(3)))
+
+
+def test_threads_share_a_recognizer(trained, noise):
+    own = Recognizer.load(trained)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: own.recognize(file_of(noise(2))).probabilities, range(8)))
+    for probabilities in found:
+        np.testing.assert_array_equal(probabilities, found[0])
+
+
+def test_a_job_that_cannot_be_used(trained, tmp_path):
+    with pytest.raises(UserError, match="no trained model"):
+        Recognizer.load(tmp_path)
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    job = TrainingJob.load(job_dir)
+    dataclasses.replace(job, patch_frames=90).save(job_dir)
+    with pytest.raises(UserError, match=r"the model maps \(80, 40, 1\) to \(3,\).* says \(90, 40, 1\) to \(3,\)"):
+        Recognizer.load(job_dir)
+    with pytest.raises(UserError, match="not one of this version"):
+        front_end_config(dataclasses.replace(job, front_end={"wavelets": 3}))

@@ -1,0 +1,195 @@
+"""Checks that a trained model says the same of a file by every path: predict, the exported model, and shards.
+
+python -m tools.skew --job_dir=JOB --audio=DIR [--files=4] [--seconds=30] --output=DIR
+
+Recordings of --audio, spread over it, are written as WAV, FLAC, MP3, OGG and AU at 8, 22.05, 44.1 and 48 kHz, mono and
+stereo. Each of these files goes through trainer.predict's Recognizer (the page's too), the exported model's waveform
+signature, wav_bytes where it is a WAV at the model's rate, and through the preprocessing job's shards of float32 and of
+float16 as evaluation reads them. Printed are the largest differences from predict, by format. A model that is sure of
+nothing could not tell: its highest probability over the files must be above 0.6.
+
+Exit status 1 if a difference is larger than its limit (LIMITS), 2 if something could not be run.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from benchmarks import processes
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+from tools.transcodes import FORMATS, RATES_HZ, write_transcodes
+from trainer.serving.recognizer import front_end_config
+from trainer.training_job import TrainingJob
+
+EXPORTED, WAV_BYTES, FLOAT32, FLOAT16 = "exported", "wav_bytes", "float32 shards", "float16 shards"
+_NO_LOG_MEL = math.nan, 1e-4
+# Compression -> path -> how far its log-mel and its probabilities may be from predict's. float16 rounds log10 values up
+# to 8 by up to 0.002, decibels up to 128 by up to 0.032; of decibels 80 and more under the peak, see GraphFrontEnd.
+LIMITS = {
+    "log10": {EXPORTED: (1e-3, 1e-4), WAV_BYTES: _NO_LOG_MEL, FLOAT32: (1e-5, 1e-4), FLOAT16: (0.002, 0.002)},
+    "db": {EXPORTED: (0.02, 1e-4), WAV_BYTES: _NO_LOG_MEL, FLOAT32: (1e-3, 1e-4), FLOAT16: (0.032, 0.002)},
+}
+SURE = 0.6
+Limits = Mapping[str, tuple[float, float]]
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("job_dir", None, "directory of the training job (required)", flag_values=FLAGS)
+flags.DEFINE_string("audio", None, "folder of recordings (required)", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "directory to write to (required)", flag_values=FLAGS)
+flags.DEFINE_integer("files", 4, "recordings to take", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_float("seconds", 30.0, "of each", lower_bound=1.0, flag_values=FLAGS)
+
+
+class Skew(NamedTuple):
+    """How far a path is from predict for one file: largest differences of log-mel and of probabilities."""
+
+    format: str
+    path: str
+    log_mel: float
+    probability: float
+
+
+def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
+    """Writes the files, sends them through every path, prints the table; returns the exit status."""
+    command_line.no_arguments(positional)
+    for name in ("job_dir", "audio", "output"):
+        if not flag_values[name].value:
+            raise UserError(f"--{name} is missing (see --help)")
+    job_dir, output = Path(flag_values.job_dir), Path(flag_values.output)
+    limits = LIMITS[front_end_config(TrainingJob.load(job_dir)).compression]
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"--output={output} must be an empty directory, or not be there yet; name another one")
+    files = transcode(Path(flag_values.audio), output / "audio", files=flag_values.files, seconds=flag_values.seconds)
+    skews, sure = measure(job_dir, output, files)
+    print(table(skews, limits))
+    broken = exceeded(skews, limits)
+    for line in broken:
+        print(line)
+    print(f"{len(files)} files; the model's highest probability is {sure:.3f}, to be above {SURE}")
+    return 1 if broken or sure <= SURE else 0
+
+
+def transcode(audio_dir: Path, folder: Path, *, files: int, seconds: float) -> list[Path]:
+    """Recordings spread over a folder, each in every format.
+
+    Raises:
+      UserError: there are none.
+    """
+    from trainer.serving.files import named_files
+
+    found = [Path(file.path) for file in named_files([str(audio_dir)]) if file.reject is None]
+    if not found:
+        raise UserError(f"--audio={audio_dir}: no audio in this folder")
+    step = max(1, len(found) // files)
+    chosen = found[step // 2 :: step][:files]
+    return [
+        path
+        for number, source in enumerate(chosen)
+        for path in write_transcodes(source, folder, seconds=seconds, number=number)
+    ]
+
+
+def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Skew], float]:
+    """Every file by every path.
+
+    Args:
+      job_dir: of the trained job.
+      output: of the files, below `audio`, and of all that is made.
+      files: written by `write_transcodes`.
+
+    Returns:
+      The differences from predict, and the highest probability that predict gave.
+    """
+    command_line.import_tensorflow()
+    import tensorflow as tf
+
+    from tools.serving_paths import by_export, by_predict, by_shards, by_wav_bytes
+    from trainer.serving.export_dir import export
+    from trainer.serving.recognizer import Recognizer
+
+    job, recognizer = TrainingJob.load(job_dir), Recognizer.load(job_dir)
+    export(job_dir, output / "export")
+    # Kept: the functions of a loaded model end with it.
+    exported = tf.saved_model.load(output / "export")
+    shards = {
+        name: by_shards(job, recognizer, _preprocess(job, output, dtype))
+        for name, dtype in ((FLOAT32, "float32"), (FLOAT16, "float16"))
+    }
+    wav_rate = f"-{recognizer.front_end.config.sample_rate}-"
+    skews, sure = [], 0.0
+    for path in files:
+        answer = by_predict(recognizer, path)
+        sure = max(sure, float(answer.probabilities.max()))
+        others = {EXPORTED: by_export(exported.signatures, recognizer, path)}
+        if path.suffix == ".wav" and wav_rate in path.name:
+            others[WAV_BYTES] = by_wav_bytes(exported.signatures, path)
+        track_id = path.relative_to(output / "audio").as_posix()
+        others |= {name: tracks[track_id] for name, tracks in shards.items()}
+        skews += [Skew(path.suffix[1:], name, *other.differences(answer)) for name, other in others.items()]
+    return skews, sure
+
+
+def _preprocess(job: TrainingJob, output: Path, dtype: str) -> Path:
+    data_dir = output / dtype
+    processes.run_checked(
+        "-m",
+        "beam_preprocess",
+        f"--input={output / 'audio'}",
+        f"--output={data_dir}",
+        "--folds=2",
+        f"--record_dtype={dtype}",
+        f"--min_frames={job.patch_frames}",
+        *(f"--{name}={value}" for name, value in job.front_end.items()),
+    )
+    return data_dir
+
+
+def largest(skews: Sequence[Skew]) -> Mapping[tuple[str, str], Skew]:
+    """(format, path) -> the largest differences of its files."""
+    found: dict[tuple[str, str], Skew] = {}
+    for skew in skews:
+        before = found.get((skew.format, skew.path), skew)
+        found[skew.format, skew.path] = Skew(
+            skew.format,
+            skew.path,
+            max(before.log_mel, skew.log_mel),
+            max(before.probability, skew.probability),
+        )
+    return found
+
+
+def exceeded(skews: Sequence[Skew], limits: Limits) -> list[str]:
+    """A line for each format and path that is further from predict than its limit. NaN probabilities are."""
+
+    def lines() -> Iterator[str]:
+        for skew in largest(skews).values():
+            for what, value, limit in zip(("log-mel", "probability"), skew[2:], limits[skew.path], strict=True):
+                if not math.isnan(limit) and not value <= limit:
+                    yield f"{skew.format}, {skew.path}: {what} differs by {value:.2g}, at most {limit:g} is allowed"
+
+    return list(lines())
+
+
+def table(skews: Sequence[Skew], limits: Limits) -> str:
+    """Rows of formats, columns of paths: log-mel / probability."""
+    found = largest(skews)
+    lines = [
+        f"log-mel / probability: largest differences from predict, {', '.join(map(str, RATES_HZ))} Hz, mono and stereo",
+        "",
+        f"| format | {' | '.join(limits)} |",
+        "| --- |" + " --- |" * len(limits),
+    ]
+    for name in FORMATS:
+        cells = [found.get((name, path)) for path in limits]
+        texts = ["" if cell is None else f"{cell.log_mel:.1e} / {cell.probability:.1e}" for cell in cells]
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    allowed = " | ".join(f"{log_mel:g} / {probability:g}" for log_mel, probability in limits.values())
+    return "\n".join([*lines, f"| limit | {allowed} |"]).replace("nan / ", "- / ")
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__)

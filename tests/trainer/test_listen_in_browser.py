@@ -135,6 +135,19 @@ def test_a_format_that_the_browser_does_not_play_is_heard_all_the_same(page, rec
     assert page.evaluate("document.getElementById('audio').duration") == pytest.approx(SECONDS, abs=0.01)
 
 
+def test_a_place_chosen_before_the_sound_is_there_is_where_it_starts(page, recording):
+    # Within the page, at the moment at which the picture appears: a converted file is not there by then.
+    page.evaluate("""new MutationObserver((_, observer) => {
+      if (document.getElementById('over-time').hidden) return;
+      observer.disconnect();
+      document.getElementById('stage').dispatchEvent(new KeyboardEvent('keydown', {key: 'PageUp'}));
+    }).observe(document.getElementById('player-note'), {childList: true})""")
+    page.choose_files("#file", recording("au"))
+    page.wait_until(CAN_PLAY)
+    assert page.evaluate("document.getElementById('audio').currentTime") == pytest.approx(10, abs=0.01)
+    assert page.evaluate(NOW) == 10
+
+
 def test_what_cannot_be_used_is_said_and_the_next_file_works(page, recording, tmp_path):
     text, empty, large, short = (tmp_path / name for name in ("text.mp3", "empty.wav", "large.wav", "short.wav"))
     text.write_text("this is no music")

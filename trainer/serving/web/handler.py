@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trainer.serving.web.server import PageServer
 
 _BLOCK_BYTES = 1 << 18
-# How long what a refused client still sends is taken and thrown away: closed at once, it might not see the answer.
+# How long the next block of a refused client is waited for.
 _LINGER_S = 2
 
 
@@ -118,11 +118,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _refuse(self, refusal: Refusal) -> None:
         self._send_json(refusal.status, refusal.to_json())
         if self._unread:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Takes what a refused client still sends and throws it away: closed at once, it might not see the answer."""
+        ends = time.monotonic() + self.server.limits.body_s
+        with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self._reader.ends = time.monotonic() + _LINGER_S
-            with contextlib.suppress(OSError):
-                while self.rfile.read(_BLOCK_BYTES):
-                    pass
+            while time.monotonic() < ends:
+                self._reader.ends = time.monotonic() + _LINGER_S
+                if not self.rfile.read1(_BLOCK_BYTES):
+                    break
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses: a method that is not there, a head that is not HTTP."""

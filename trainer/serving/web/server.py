@@ -35,6 +35,9 @@ class Limits:
         more is told so too. At least 1.
       head_s: seconds for the head of a request to arrive, and for a client to take a block of the answer.
       body_s: seconds for the file to arrive.
+
+    Raises:
+      ValueError: one of them is not above 0.
     """
 
     upload_bytes: int
@@ -43,6 +46,11 @@ class Limits:
     files: int = 16
     head_s: float = 10
     body_s: float = 120
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
 
 
 class PageServer(http.server.ThreadingHTTPServer):

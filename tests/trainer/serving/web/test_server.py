@@ -56,6 +56,13 @@ def test_a_port_in_use_is_a_mistake_of_the_command_line():
         PageServer(server.server_port, Limits(upload_bytes=1, duration_s=1))
 
 
+@pytest.mark.parametrize("name", ["upload_bytes", "duration_s", "connections", "files", "head_s", "body_s"])
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_limits_are_above_0(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be above 0"):
+        Limits(**{"upload_bytes": 1, "duration_s": 1, name: value})
+
+
 def test_only_this_machine_can_reach_it():
     with running() as server:
         assert server.socket.getsockname()[0] == "127.0.0.1"

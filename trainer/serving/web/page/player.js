@@ -7,6 +7,8 @@ class Player {
     this.note = note;
     this.onMove = onMove;
     this.duration = 0;
+    // Where the playhead was put before the sound was there.
+    audio.addEventListener("loadedmetadata", () => (audio.currentTime = this.start));
     audio.addEventListener("play", () => this.follow());
     audio.addEventListener("seeking", () => this.moved());
     audio.addEventListener("pause", () => this.moved());
@@ -18,6 +20,7 @@ class Player {
   load(file, duration, signal) {
     this.file = file;
     this.duration = duration;
+    this.start = 0;
     this.signal = signal;
     this.converted = false;
     this.tell("");
@@ -75,7 +78,8 @@ class Player {
 
   seek(time) {
     const wanted = Math.min(Math.max(time, 0), this.duration);
-    if (!this.audio.hidden && this.audio.readyState > 0) this.audio.currentTime = Math.min(wanted, this.audio.duration);
+    if (this.audio.readyState > 0) this.audio.currentTime = Math.min(wanted, this.audio.duration);
+    else this.start = wanted;
     this.onMove(wanted, false);
   }
 

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tools.transcodes import FORMATS, RATES_HZ, write_transcodes
@@ -134,16 +133,20 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
 
 
 def _preprocess(job: TrainingJob, output: Path, dtype: str) -> Path:
+    from beam_preprocess import job as preprocessing
+    from beam_preprocess.config import JobConfig, SplitConfig
+
     data_dir = output / dtype
-    processes.run_checked(
-        "-m",
-        "beam_preprocess",
-        f"--input={output / 'audio'}",
-        f"--output={data_dir}",
-        "--folds=2",
-        f"--record_dtype={dtype}",
-        f"--min_frames={job.patch_frames}",
-        *(f"--{name}={value}" for name, value in job.front_end.items()),
+    preprocessing.run(
+        JobConfig(
+            source=str(output / "audio"),
+            output=str(data_dir),
+            name="skew",
+            front_end=front_end_config(job),
+            dtype=dtype,
+            split=SplitConfig(folds=2),
+            min_frames=job.patch_frames,
+        )
     )
     return data_dir
 

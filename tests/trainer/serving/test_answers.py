@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+import pytest
+
+from beam_preprocess.audio import Reject
+from trainer.serving.answers import as_json, as_text, reject_as_json
+from trainer.serving.recognizer import Recognition
+
+
+def recognition_of(timeline):
+    timeline = np.array(timeline, np.float32)
+    return Recognition(
+        labels=("jazz", "electronic"),
+        probabilities=timeline.mean(axis=0),
+        timeline=timeline,
+        starts_s=np.arange(len(timeline)) * 2.0,
+        patch_s=2.0,
+        duration_s=2.0 * len(timeline) + 0.5,
+        log_mel=np.zeros((3, 4), np.float32),
+    )
+
+
+def test_text_puts_the_likeliest_first_and_draws_the_time():
+    text = as_text("a.wav", recognition_of([[0.1, 0.9], [0.5, 0.5], [0.0, 1.0]]))
+    assert text.splitlines() == [
+        "a.wav: electronic 80.0 %",
+        "  electronic  80.0 % |▇▄█|",
+        "  jazz        20.0 % |▁▄ |",
+        "                     a column is 2.00 s, the file 6.5 s",
+    ]
+
+
+def test_a_terminal_without_bars_gets_plain_characters():
+    text = as_text("a.wav", recognition_of([[0.1, 0.9], [0.0, 1.0]]), encoding="ascii")
+    assert "|#@|" in text
+    text.encode("ascii")
+
+
+def test_a_long_file_fits_into_a_line():
+    text = as_text("a.wav", recognition_of([[0.0, 1.0]] * 100 + [[1.0, 0.0]] * 50))
+    bars = text.splitlines()[1].partition("|")[2]
+    assert bars == "█" * 33 + "▃" + " " * 16 + "|"
+    assert "a column is 6.00 s, the file 300.5 s" in text
+
+
+def test_json_is_one_line_with_everything():
+    line = as_json("a\udcff\n.wav", recognition_of([[0.25, 0.75], [0.0, 1.0]]))
+    assert "\n" not in line
+    assert json.loads(line) == {
+        "path": "a\udcff\n.wav",
+        "genre": "electronic",
+        "probabilities": {"jazz": 0.125, "electronic": 0.875},
+        "duration_s": 4.5,
+        "patch_s": 2.0,
+        "timeline": [
+            {"start_s": 0.0, "probabilities": {"jazz": 0.25, "electronic": 0.75}},
+            {"start_s": 2.0, "probabilities": {"jazz": 0.0, "electronic": 1.0}},
+        ],
+    }
+    assert sum(json.loads(line)["probabilities"].values()) == pytest.approx(1)
+    assert json.loads(reject_as_json("b", Reject("empty", "no samples"))) == {
+        "path": "b",
+        "reason": "empty",
+        "detail": "no samples",
+    }

@@ -1,0 +1,52 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from trainer.serving.recognizer import Recognition
+from trainer.serving.timeline_plot import timeline_png
+
+
+def draw(frames, *, labels=("jazz", "rock"), title="a.wav"):
+    rng = np.random.default_rng(0)
+    patches = frames // 80
+    timeline = rng.dirichlet(np.ones(len(labels)), patches).astype(np.float32)
+    recognition = Recognition(
+        labels=tuple(labels),
+        probabilities=timeline.mean(axis=0),
+        timeline=timeline,
+        starts_s=np.arange(patches) * 80 / 43.0,
+        patch_s=80 / 43.0,
+        duration_s=frames / 43.0,
+        log_mel=rng.uniform(size=(frames, 40)).astype(np.float32),
+    )
+    return image.imread(io.BytesIO(timeline_png(title, recognition)))
+
+
+@pytest.mark.parametrize("frames", [80, 1000, 90_000])
+def test_any_length_has_one_size(frames):
+    height, width, _ = draw(frames).shape
+    assert 1800 < width < 2300
+    assert 600 < height < 1000
+
+
+def test_more_labels_make_it_higher():
+    assert draw(200, labels=[f"genre {index}" for index in range(10)]).shape[0] > draw(200).shape[0] + 300
+
+
+def test_foreign_names_are_drawn():
+    assert draw(200, title="odd\udcff\n$name$.wav" * 20, labels=("$a", "jazz & blues")).shape[1] < 2300
+
+
+def test_silence_is_drawn():
+    recognition = Recognition(
+        ("jazz", "rock"),
+        np.array([0.5, 0.5], np.float32),
+        np.full((1, 2), 0.5, np.float32),
+        np.zeros(1),
+        80 / 43,
+        80 / 43,
+        np.zeros((80, 40), np.float32),
+    )
+    assert timeline_png("silence.wav", recognition).startswith(b"\x89PNG")

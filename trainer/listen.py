@@ -44,7 +44,7 @@ flags.DEFINE_float(
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Takes the port, loads the model, answers until it is told to end."""
+    """Takes the port, loads the model, answers until it is told to end, and ends the process."""
     command_line.no_arguments(positional)
     if not flag_values.job_dir:
         raise UserError("--job_dir=JOB is needed (see --help)")
@@ -56,10 +56,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         with _ends_on_signals():
             print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
             server.serve_forever()
-        if server.turn.locked():
-            # A file is being listened to, perhaps a long one. Nothing is lost with it, and an orderly end would wait
-            # for it and let the libraries at work complain that they are cut short.
-            os._exit(0)
+    # A thread may still be listening to a file, perhaps a long one. Nothing is lost with it, and an orderly end would
+    # wait for it and let the libraries at work complain that they are cut short.
+    os._exit(0)
 
 
 def _limits(flag_values: flags.FlagValues) -> Limits:

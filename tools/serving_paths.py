@@ -27,11 +27,17 @@ class Answer:
     probabilities: np.ndarray
     log_mel: np.ndarray | None = None
 
-    def differences(self, other: "Answer") -> tuple[float, float]:
-        """The largest of the log-mel, and the largest of the probabilities; NaN where there is nothing to compare."""
+    def differences(self, other: "Answer", *, depth: float = np.inf) -> tuple[float, float]:
+        """The largest of the log-mel, and the largest of the probabilities; NaN where there is nothing to compare.
+
+        Args:
+          other: what this is compared with.
+          depth: log-mel values further below the other's highest are not compared.
+        """
         log_mel = float("nan")
         if self.log_mel is not None and other.log_mel is not None:
-            log_mel = float(np.abs(self.log_mel - other.log_mel).max())
+            near = other.log_mel >= other.log_mel.max() - depth
+            log_mel = float(np.abs(self.log_mel - other.log_mel)[near].max())
         return log_mel, float(np.abs(self.probabilities - other.probabilities).max())
 
 

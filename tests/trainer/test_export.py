@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tfrecords.command_line import UserError
@@ -40,3 +44,12 @@ def test_an_export_is_replaced_when_that_is_asked_for(tmp_path, trained, backend
     }
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert str(tmp_path / "model") in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
+    command = [sys.executable, "-m", "trainer.export", f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}"]
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "model" / "saved_model.pb").is_file()

@@ -80,10 +80,10 @@ def whole_directory(path: Path) -> Iterator[Path]:
             path.rename(before)
         temporary.rename(path)
     except OSError as error:
-        if before.exists() and not path.exists():
-            before.rename(path)
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
+        if before.exists() and not path.exists():
+            before.rename(path)
         for leftover in (temporary, before):
             shutil.rmtree(leftover, ignore_errors=True)
 

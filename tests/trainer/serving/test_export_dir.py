@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tfrecords.command_line import UserError
@@ -29,6 +31,23 @@ def test_what_fails_leaves_what_was_there(tmp_path):
         raise KeyboardInterrupt
     with pytest.raises(UserError, match="cannot be written: No space left"), whole_directory(target) as folder:
         raise OSError(28, "No space left on device")
+    assert names(tmp_path) == ["model"]
+    assert (target / "file").read_text() == "first"
+
+
+def test_stopped_between_two_renames_leaves_what_was_there(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    fill(target, "first")
+    rename = Path.rename
+
+    def stopped(self, new):
+        if new == target and ".tmp" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, new)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fill(target, "second")
     assert names(tmp_path) == ["model"]
     assert (target / "file").read_text() == "first"
 

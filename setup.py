@@ -18,7 +18,7 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=setuptools.find_packages(include=["beam_preprocess*", "benchmarks*", "tfrecords*", "tools*", "trainer*"]),
-    package_data={"beam_preprocess.gtzan": ["data/*", "data/*/*"]},
+    package_data={"beam_preprocess.gtzan": ["data/*", "data/*/*"], "trainer.serving.web": ["page/*"]},
     install_requires=[
         *(line for line in REQUIREMENTS if not line.startswith("#")),
         "keras>=3.13",

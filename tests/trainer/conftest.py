@@ -71,7 +71,7 @@ def read_events_fixture():
     return events
 
 
-VOID = {"meta", "link", "img", "source", "br"}
+VOID = {"meta", "link", "img", "source", "br", "input"}
 
 
 class Page(html.parser.HTMLParser):

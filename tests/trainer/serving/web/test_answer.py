@@ -1,0 +1,56 @@
+import base64
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tests.trainer.serving.web.page_server import recognition_of
+from trainer.serving.web import answer
+
+
+def levels_of(result):
+    spectrogram = result["spectrogram"]
+    flat = np.frombuffer(base64.b64decode(spectrogram["levels"]), np.uint8)
+    return flat.reshape(spectrogram["columns"], spectrogram["bands"])
+
+
+def test_it_says_what_the_recognition_says():
+    recognition = recognition_of(patches=4, labels=("jazz", "rock", "folk"))
+    result = json.loads(json.dumps(answer.to_json(recognition)))
+    assert result["labels"] == ["jazz", "rock", "folk"] and result["label"] == recognition.label
+    np.testing.assert_allclose(result["probabilities"], recognition.probabilities, atol=1e-4)
+    np.testing.assert_allclose(result["timeline"], recognition.timeline, atol=1e-4)
+    np.testing.assert_allclose(result["starts_s"], recognition.starts_s, atol=1e-4)
+    assert result["patch_s"] == 1.86 and result["duration_s"] == pytest.approx(300 / 43, abs=1e-4)
+
+
+def test_a_short_spectrogram_keeps_each_frame_and_the_order_of_its_values():
+    log_mel = recognition_of().log_mel
+    levels = levels_of(answer.to_json(recognition_of()))
+    assert levels.shape == (300, 40) and levels.min() == 0 and levels.max() == 255
+    order = np.argsort(log_mel, axis=None)
+    assert (np.diff(levels.ravel()[order].astype(int)) >= 0).all()
+
+
+def test_a_long_one_is_bounded_and_keeps_its_beats():
+    log_mel = np.zeros((500_000, 40), np.float32)
+    log_mel[250_000, 7] = 5
+    result = answer.to_json(dataclasses.replace(recognition_of(), log_mel=log_mel))
+    levels = levels_of(result)
+    assert levels.shape == (4000, 40) and len(result["spectrogram"]["levels"]) < 250_000
+    assert np.argwhere(levels).tolist() == [[2000, 7]] and levels[2000, 7] == 255
+
+
+@pytest.mark.parametrize("value", [0.0, -100.0])
+def test_silence_has_one_shade(value):
+    log_mel = np.full((90, 40), value, np.float32)
+    levels = levels_of(answer.to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
+    assert (levels == 0).all()
+
+
+def test_digital_silence_between_does_not_take_the_shades():
+    log_mel = np.random.default_rng(0).uniform(-40, 0, (1000, 40)).astype(np.float32)
+    log_mel[:10] = -100
+    levels = levels_of(answer.to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
+    assert (levels[:10] == 0).all() and np.median(levels[10:]) == pytest.approx(127, abs=6)

@@ -1,0 +1,145 @@
+import io
+import json
+import socket
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.trainer.serving.web.page_server import ask, recognize, running
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running(head_s=0.6, body_s=0.4) as started:
+        yield started
+
+
+def raw(server, *pieces, pause_s=0.0):
+    """What comes back for bytes sent piece by piece."""
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(pause_s)
+        return connection.makefile("rb").read()
+
+
+def head(server, *lines):
+    start = ("POST /recognition HTTP/1.1", f"Host: 127.0.0.1:{server.server_port}")
+    return "\r\n".join((*start, *lines, "", "")).encode()
+
+
+def test_the_page_may_run_only_its_own_script_and_is_not_kept(server):
+    status, headers, page = ask(server, "GET", "/")
+    assert status == 200 and page.startswith(b"<!DOCTYPE html>") and int(headers["Content-Length"]) == len(page)
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in headers
+    assert b"&quot;upload_bytes&quot;: 100000" in page
+
+
+def test_a_recognition_is_what_the_page_draws(server):
+    status, _, result = ask(server, "POST", "/recognition", b"music")
+    assert status == 200 and result["labels"] == ["jazz", "rock"] and result["label"] in result["labels"]
+    assert len(result["timeline"]) == len(result["starts_s"]) == 3
+
+
+def test_what_is_no_audio_has_its_reason_in_words(server):
+    status, _, answer = ask(server, "POST", "/recognition", b"text named .mp3")
+    assert status == 422
+    assert answer["error"] == {
+        "reason": "undecodable",
+        "message": "This is not audio that can be decoded. WAV, AU, FLAC, MP3, OGG and AIFF can.",
+        "detail": "Format not recognised",
+    }
+
+
+def test_a_bug_is_told_to_the_terminal_and_leaves_the_server_answering(server, caplog):
+    assert recognize(server, b"bug") == (500, "failed")
+    assert "a bug of the recognizer" in caplog.text
+    assert recognize(server, b"music")[0] == 200
+
+
+def test_a_file_larger_than_allowed_is_refused_before_it_is_read(server):
+    begun = time.monotonic()
+    answer = raw(server, head(server, "Content-Length: 500000000"))
+    # Refused though none of it was sent, and nothing is waited for but what might still come.
+    assert answer.startswith(b"HTTP/1.1 413") and b"larger than 0.1 MB" in answer and b'"500.0 MB"' in answer
+    assert time.monotonic() - begun < 5
+
+
+def test_a_client_that_sends_all_of_a_file_too_large_still_gets_the_answer(server):
+    assert recognize(server, bytes(5_000_000)) == (413, "too_large")
+
+
+def test_a_client_that_asks_first_does_not_send_a_file_too_large(server):
+    answer = raw(server, head(server, "Content-Length: 500000000", "Expect: 100-continue"))
+    assert b"100 Continue" not in answer and answer.startswith(b"HTTP/1.1 413")
+    answer = raw(server, head(server, "Content-Length: 5", "Expect: 100-continue"), b"music")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+
+
+@pytest.mark.parametrize("line", ["X: y", "Transfer-Encoding: chunked", "Content-Length: -5"])
+def test_a_body_without_a_length_is_refused(server, line):
+    assert raw(server, head(server, line)).split(b" ")[1] == (b"400" if "-5" in line else b"411")
+
+
+def test_a_file_that_arrives_too_slowly_or_not_whole_is_given_up(server):
+    trickle = raw(server, head(server, "Content-Length: 900"), *[b"m"] * 8, pause_s=0.1)
+    assert trickle.startswith(b"HTTP/1.1 408") and b'"too_slow"' in trickle
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+        connection.sendall(head(server, "Content-Length: 900") + b"half")
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400") and b'"broken_off"' in answer and b"4 of 900 bytes" in answer
+
+
+def test_a_head_that_trickles_in_is_given_up(server):
+    begun = time.monotonic()
+    with pytest.raises(ConnectionError):
+        raw(server, *[b"G"] * 20, pause_s=0.1)
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "expected"),
+    [
+        ("GET", "/", {"Host": "music.example"}, (403, "other_host")),
+        ("POST", "/recognition", {"Origin": "http://music.example"}, (403, "other_site")),
+        ("POST", "/wav", {"Origin": "null"}, (403, "other_site")),
+        ("GET", "/recognition", {}, (404, "not_found")),
+        ("GET", "/../setup.py", {}, (404, "not_found")),
+        ("POST", "/", {}, (404, "not_found")),
+        ("OPTIONS", "/recognition", {"Origin": "http://music.example"}, (501, "bad_request")),
+    ],
+)
+def test_other_requests_are_refused_in_json(server, method, path, headers, expected):
+    status, answered, content = ask(server, method, path, headers=headers)
+    assert (status, content["error"]["reason"]) == expected
+    assert not [name for name in answered if name.lower().startswith("access-control")]
+
+
+def test_what_is_not_http_is_refused(server):
+    answer = raw(server, b"nonsense\r\n\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2] or answer)["error"]["reason"] == "bad_request"
+
+
+def test_a_format_that_browsers_do_not_play_comes_back_as_wav(server):
+    file = io.BytesIO()
+    soundfile.write(file, np.linspace(-0.5, 0.5, 11025), 22050, format="AU")
+    status, headers, content = ask(server, "POST", "/wav", file.getvalue())
+    assert status == 200 and headers["Content-Type"] == "audio/wav"
+    samples, rate = soundfile.read(io.BytesIO(content))
+    assert rate == 22050 and np.allclose(samples, np.linspace(-0.5, 0.5, 11025), atol=1e-4)
+    status, _, answer = ask(server, "POST", "/wav", b"no audio")
+    assert (status, answer["error"]["reason"]) == (422, "undecodable")
+
+
+def test_a_silent_client_loses_its_seat(capfd):
+    with running(head_s=0.2, connections=1) as server:
+        silent = socket.create_connection(("127.0.0.1", server.server_port))
+        time.sleep(0.5)
+        assert recognize(server, b"music")[0] == 200
+        silent.close()
+    assert capfd.readouterr() == ("", "")

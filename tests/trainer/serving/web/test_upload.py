@@ -1,0 +1,81 @@
+import errno
+import io
+import tempfile
+from email.message import Message
+
+import pytest
+
+from beam_preprocess.audio import Reject
+from trainer.serving.web import upload
+from trainer.serving.web.refusal import Refusal
+
+
+def headers(*lengths, **others):
+    message = Message()
+    for length in lengths:
+        message["Content-Length"] = length
+    for name, value in others.items():
+        message[name.replace("_", "-")] = value
+    return message
+
+
+@pytest.fixture(params=["in memory", "on disk"])
+def place(request, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if request.param == "on disk":
+        monkeypatch.setattr(upload, "_IN_MEMORY_BYTES", 100)
+    return tmp_path
+
+
+def test_a_length_is_known_before_anything_is_read():
+    assert upload.declared_bytes(headers("0"), 10) == 0
+    assert upload.declared_bytes(headers("10"), 10) == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "reason"),
+    [
+        (headers("11"), 413, "too_large"),
+        (headers("9" * 18), 413, "too_large"),
+        (headers("9" * 5000), 400, "bad_length"),
+        (headers(), 411, "no_length"),
+        (headers("5", Transfer_Encoding="chunked"), 411, "no_length"),
+        (headers("5", "6"), 400, "bad_length"),
+        (headers("-1"), 400, "bad_length"),
+        (headers("5, 5"), 400, "bad_length"),
+        (headers("٣"), 400, "bad_length"),
+        (headers("1_0"), 400, "bad_length"),
+    ],
+)
+def test_other_lengths_are_refused(given, status, reason):
+    with pytest.raises(Refusal) as refused:
+        upload.declared_bytes(given, 10)
+    assert (refused.value.status, refused.value.reason) == (status, reason)
+
+
+def test_a_file_arrives_as_it_was_and_leaves_nothing_behind(place):
+    content = bytes(range(256)) * 3000
+    with upload.received(io.BytesIO(content + b"the next"), len(content)) as file:
+        assert list(place.iterdir()) == []
+        assert file.read() == content
+    assert file.closed and list(place.iterdir()) == []
+
+
+def test_one_that_does_not_arrive_whole_is_refused(place):
+    with pytest.raises(Refusal, match=r"broken_off.*300 of 400 bytes"), upload.received(io.BytesIO(bytes(300)), 400):
+        pass
+
+
+def test_nothing_is_no_file():
+    with pytest.raises(Reject, match="empty"), upload.received(io.BytesIO(), 0):
+        pass
+
+
+def test_a_full_disk_is_told(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, block):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(upload, "_nameless", lambda length: Full())
+    with pytest.raises(Refusal, match=r"no_room.*No space left"), upload.received(io.BytesIO(bytes(9)), 9):
+        pass

@@ -1,0 +1,98 @@
+import copy
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from importlib import resources
+
+import pytest
+
+from tfrecords import command_line
+from trainer import listen
+from trainer.training_job import CHECKPOINT_FILE
+
+
+def run(*arguments):
+    """The exit status of the command line."""
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(
+            listen.main,
+            copy.deepcopy(listen.FLAGS),
+            usage=listen.__doc__,
+            argv=["listen", *map(str, arguments)],
+        )
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "--job_dir=JOB is needed"),
+        (("--job_dir=/nonexistent",), "no config.json, so no trained model"),
+        (("--job_dir=/nonexistent", "song.mp3"), "unexpected argument 'song.mp3'"),
+        (("--job_dir=/nonexistent", "--port=70000"), "port"),
+        (("--job_dir=/nonexistent", "--max_upload_mb=0"), "max_upload_mb"),
+        (("--job_dir=/nonexistent", "--max_upload_mb=nan"), "--max_upload_mb must be a number"),
+        (("--job_dir=/nonexistent", "--max_duration_s=nan"), "--max_duration_s must be a number"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(capsys, flags, words):
+    assert run(*flags) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and words in printed.err and printed.err.count("\n") == 1
+
+
+def test_a_port_in_use_is_told_before_the_model_is_loaded(capsys, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "job")
+    (tmp_path / "job" / CHECKPOINT_FILE).write_bytes(b"never read")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(f"--job_dir={tmp_path / 'job'}", f"--port={port}") == 2
+    printed = capsys.readouterr().err
+    assert printed == f"error: --port={port} cannot be used: Address already in use; choose another, or 0 for any\n"
+
+
+def test_a_job_without_a_model_is_told(capsys, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "job")
+    (tmp_path / "job" / CHECKPOINT_FILE).unlink()
+    assert run(f"--job_dir={tmp_path / 'job'}", "--port=0") == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and CHECKPOINT_FILE in printed.err and printed.err.count("\n") == 1
+
+
+def test_the_page_says_what_the_model_is(tiny, job_of):
+    assert listen.facts(job_of(tiny.path)) == {
+        "model": "time",
+        "labels": ["blues", "jazz", "rock"],
+        "fmin_hz": 0.0,
+        "fmax_hz": 11025.0,
+    }
+
+
+def test_the_pages_files_are_part_of_the_package():
+    setup = (resources.files("trainer") / ".." / "setup.py").read_text("utf-8")
+    assert '"trainer.serving.web": ["page/*"]' in setup
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_one_line_when_told(trained, ending):
+    command = [sys.executable, "-m", "trainer.listen", f"--job_dir={trained}", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            url = re.fullmatch(
+                r"open (http://127.0.0.1:\d+/) in a browser; Ctrl-C ends it\n", process.stdout.readline()
+            )
+            with urllib.request.urlopen(url[1], timeout=10) as page:
+                assert b"Which genre" in page.read()
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                urllib.request.urlopen(f"{url[1]}recognition", b"text", timeout=60)
+            process.send_signal(ending)
+            assert process.communicate(timeout=30) == ("ended\n", "")
+            assert process.returncode == 0
+        finally:
+            process.kill()

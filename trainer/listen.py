@@ -1,0 +1,107 @@
+"""A page on this machine: drop an audio file, hear it, and see its genres move with the sound.
+
+python -m trainer.listen --job_dir=JOB [--port=8000] [--max_upload_mb=100] [--max_duration_s=1800]
+
+Prints the page's address and runs until Ctrl-C or SIGTERM. Only this machine can reach it (127.0.0.1), no file is kept,
+and the page asks nothing of the network.
+"""
+
+import contextlib
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from absl import flags
+
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+from trainer.serving.recognizer import Recognizer, front_end_config
+from trainer.serving.web.server import Limits, PageServer
+from trainer.training_job import TrainingJob
+
+_MEGABYTE = 1_000_000
+_SIX_HOURS_S = 6 * 3600
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "port", 8000, "of the page; 0: any that is free", lower_bound=0, upper_bound=65535, flag_values=FLAGS
+)
+flags.DEFINE_float(
+    "max_upload_mb", 100, "largest file that is taken", lower_bound=0.001, upper_bound=10_000, flag_values=FLAGS
+)
+flags.DEFINE_float(
+    "max_duration_s",
+    1800,
+    "longest recording that is taken",
+    lower_bound=1,
+    upper_bound=_SIX_HOURS_S,
+    flag_values=FLAGS,
+)
+
+
+def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
+    """Takes the port, loads the model, answers until it is told to end, and ends the process."""
+    command_line.no_arguments(positional)
+    if not flag_values.job_dir:
+        raise UserError("--job_dir=JOB is needed (see --help)")
+    limits = _limits(flag_values)
+    job_dir = Path(flag_values.job_dir)
+    job = TrainingJob.load(job_dir)
+    with PageServer(flag_values.port, limits, facts=facts(job)) as server:
+        server.recognizer = Recognizer.load(job_dir)
+        with _ends_on_signals():
+            print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
+            server.serve_forever()
+    # A thread may still be listening to a file, perhaps a long one. Nothing is lost with it, and an orderly end would
+    # wait for it and let the libraries at work complain that they are cut short.
+    os._exit(0)
+
+
+def _limits(flag_values: flags.FlagValues) -> Limits:
+    for name in ("max_upload_mb", "max_duration_s"):
+        # absl's bounds let a NaN pass.
+        if math.isnan(flag_values[name].value):
+            raise UserError(f"--{name} must be a number, got {flag_values[name].value}")
+    upload_bytes = round(flag_values.max_upload_mb * _MEGABYTE)
+    return Limits(upload_bytes=upload_bytes, duration_s=flag_values.max_duration_s)
+
+
+def facts(job: TrainingJob) -> dict[str, object]:
+    """What the page says of the model."""
+    front_end = front_end_config(job)
+    return {
+        "model": job.model,
+        "labels": list(job.labels),
+        "fmin_hz": front_end.fmin_hz,
+        "fmax_hz": front_end.fmax_hz,
+    }
+
+
+class _Ended(BaseException):
+    """SIGTERM or Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _ends_on_signals() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        # One is enough: a second one must not disturb the ending.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise _Ended
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Ended:
+        print("ended", flush=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__)

@@ -1,0 +1,38 @@
+// The genre of the whole recording, in large letters and as bars.
+
+// A new element with attributes and text or children.
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// The chance of a genre in so many words: 100 % is never claimed.
+function chanceInWords(share) {
+  if (share > 0.999) return "over 99.9 %";
+  if (share < 0.001) return "below 0.1 %";
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function showResult(part, name, result) {
+  const best = result.probabilities[result.labels.indexOf(result.label)];
+  part("file-name").textContent = name;
+  part("genre").textContent = result.label;
+  const patches = result.timeline.length === 1 ? "one patch" : `the mean of ${result.timeline.length} patches`;
+  part("chance").textContent = `${chanceInWords(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
+  part("chances").replaceChildren(
+    ...rowOrder(result).map((label) => {
+      const bar = element("i");
+      bar.style.width = `${100 * result.probabilities[label]}%`;
+      const row = element(
+        "tr",
+        result.labels[label] === result.label ? { class: "best" } : {},
+        element("th", { scope: "row" }, result.labels[label]),
+        element("td", { "aria-hidden": "true" }, element("span", {}, bar)),
+        element("td", {}, chanceInWords(result.probabilities[label])),
+      );
+      return row;
+    }),
+  );
+}

@@ -32,6 +32,7 @@ setuptools.setup(
         "test": [
             "apache-beam[gcp]",
             "hypothesis",
+            "jax",
             "mypy",
             "pytest",
             "pytest-xdist",

@@ -113,7 +113,13 @@ def same_as_single(train_here, tmp_path):
         history, other = read_history(job_dir), read_history(tmp_path / "single")
         assert list(history) == list(other)
         np.testing.assert_allclose(list(history.values()), list(other.values()), atol=1e-5)
-        assert sorted(path.name for path in job_dir.iterdir()) == ["best.keras", "config.json", "history.csv", "logs", "run.json"]
+        assert sorted(path.name for path in job_dir.iterdir()) == [
+            "best.keras",
+            "config.json",
+            "history.csv",
+            "logs",
+            "run.json",
+        ]
         weights, others = (
             keras.models.load_model(path / "best.keras").get_weights() for path in (job_dir, tmp_path / "single")
         )

@@ -62,6 +62,7 @@ demo: data
 	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/$(MODEL)
 	@echo
 	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(AGAIN)"
+	@echo "Play it a song:      $(RUN) -m trainer.listen --job_dir=$(DEMO)/$(MODEL)"
 	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
 	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"
 	@echo "A list of tracks:    make demo AUDIO=tracks.csv LABEL=genre GROUP=artist"

@@ -9,12 +9,11 @@ from typing import IO, Any
 
 import apache_beam as beam
 import numpy as np
-import threadpoolctl
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from beam_preprocess import storage
+from beam_preprocess import storage, worker
 from beam_preprocess.audio import Reject, stream
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
@@ -52,8 +51,8 @@ class WriteShard(beam.DoFn):
         self._label_index = {label: index for index, label in enumerate(labels)}
 
     def setup(self) -> None:
-        """Leaves the cores to the workers: BLAS threads of its own would only get in their way."""
-        self._blas = threadpoolctl.threadpool_limits(1, user_api="blas")
+        """Has the process as it should be for what this computes."""
+        self._limits = worker.prepare()
 
     def process(self, line: str) -> Iterator[Any]:
         """Writes one shard, or finds it written.

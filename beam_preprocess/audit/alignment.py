@@ -6,7 +6,7 @@ import numpy as np
 
 from beam_preprocess.audit.fingerprint import BITS, FRAMES_PER_S, NO_WORD
 
-# Share of differing bits up to which two tracks are one recording. Copies have 0.14 at most, other pairs that share
+# Share of differing bits up to which two tracks are one recording. Copies have 0.15 at most, other pairs that share
 # words by chance 0.4 or more (Haitsma and Kalker take 0.35 for the worse copies that telephones make).
 MAX_ERROR_RATE = 0.25
 # Least time that two tracks must have in common, silence left out: the paper's 3 s.

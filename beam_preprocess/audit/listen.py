@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 import numpy as np
-import threadpoolctl
 from apache_beam.metrics import Metrics
 
+from beam_preprocess import worker
 from beam_preprocess.audio import Reject
 from beam_preprocess.audit import batch, sharing
 from beam_preprocess.audit.batch import Batch
@@ -37,8 +37,8 @@ class Listen(beam.DoFn):
         self._fingerprinter = Fingerprinter()
 
     def setup(self) -> None:
-        """Leaves the cores to the workers: BLAS threads of its own would only get in their way."""
-        self._blas = threadpoolctl.threadpool_limits(1, user_api="blas")
+        """Has the process as it should be for what this computes."""
+        self._limits = worker.prepare()
 
     def process(self, line: str) -> Iterator[tuple[int, bytes]]:
         """Listens to each track of a batch; yields at least one block, that every stage may have something to do."""

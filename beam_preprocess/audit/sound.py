@@ -58,7 +58,7 @@ class Measure:
         self._clipped += _clipped_samples(block)
         length = max(1, int(STRETCH_S * rate))
         stretches = mean[: len(mean) // length * length].reshape(-1, length)
-        power = np.einsum("ij,ij->i", stretches, stretches) / length
+        power = np.vecdot(stretches, stretches) / length
         self._stretches += len(power)
         self._silent += int(np.count_nonzero(power < 10 ** (SILENT_DB / 10)))
         if self._channels > 1:

@@ -73,6 +73,14 @@ def test_length_and_content(name, rate, channels):
     assert np.std(part) == pytest.approx(np.std(original), rel=0.1)
 
 
+@pytest.mark.parametrize("name", [name for name, (_, subtype, _) in FORMATS.items() if subtype == "PCM_16"])
+def test_16_bits_are_the_same_floats_as_libsndfiles(name):
+    values = np.arange(-(1 << 15), 1 << 15).astype(np.int16)
+    data = encoded(name, np.stack([values, values], axis=1))
+    expected, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    np.testing.assert_array_equal(read(data), expected[:, 0])
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [22050, 44100])
 @pytest.mark.parametrize("name", ["wav16", "wav24", "flac"])

@@ -50,6 +50,6 @@ def make_music():
 @pytest.mark.slow
 def test_every_planted_copy_is_found(capsys):
     values = planted_copies.FLAGS
-    values(["", "--tracks=20", "--copies=20", "--seconds=15"])
+    values(["", "--tracks=20", "--copies=20", "--seconds=30"])
     assert planted_copies.main(values, []) == 0
     assert "100.0%" in capsys.readouterr().out

@@ -2,7 +2,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from beam_preprocess.audit import __main__ as main_module
 from tfrecords import command_line
@@ -82,3 +84,17 @@ def test_a_split_that_keeps_them_together_does_not(set_with_faults, tmp_path, ca
     arguments = [f"--input={set_with_faults}", f"--split_lists={split}", f"--output={tmp_path / 'out'}", "--pictures=0"]
     assert status_of(*arguments) == 0
     assert "the split does not leak" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("groups", "status"), [("auto", 1), ("none", 0)])
+def test_artists_of_gtzan_are_known_by_its_file_names(tmp_path, groups, status, capsys):
+    rng = np.random.default_rng(0)
+    names = ["metal/metal.00058.wav", "rock/rock.00016.wav"]
+    for name in names:
+        path = tmp_path / "genres" / name
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, rng.normal(0, 0.1, 661_794), 22050)
+    split = lists(tmp_path / "lists", names[:1], names[1:])
+    arguments = [f"--input={tmp_path / 'genres'}", f"--split_lists={split}", f"--output={tmp_path / 'out'}"]
+    assert status_of(*arguments, f"--groups={groups}") == status
+    assert ("Queen: 1 in test, 1 in train" in capsys.readouterr().out) == bool(status)

@@ -10,6 +10,7 @@ inputs that cannot be used are named in rejects.jsonl. An interrupted job goes o
 
 import dataclasses
 import logging
+from typing import Any
 
 from absl import flags
 
@@ -94,8 +95,6 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
     """
     if flag_values.preset not in PRESETS:
         raise command_line.UserError(f"--preset must be one of {', '.join(PRESETS)}, got {flag_values.preset!r}")
-    if flag_values.folds is not None and (flag_values.train_size is not None or flag_values.split_lists):
-        raise command_line.UserError("--folds excludes --train_size and --split_lists")
     preset = PRESETS[flag_values.preset]
     changes = {
         field.name: getattr(flag_values, field.name)
@@ -104,12 +103,33 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
     }
     if "sample_rate" in changes and "fmax_hz" not in changes:
         changes["fmax_hz"] = min(preset.fmax_hz, changes["sample_rate"] / 2)
+    return shared_config(
+        flag_values,
+        name=flag_values.name,
+        front_end=dataclasses.replace(preset, **changes),
+        dtype=flag_values.record_dtype,
+        num_shards=flag_values.num_shards,
+        max_reject_fraction=flag_values.max_reject_fraction,
+    )
+
+
+def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **own: Any) -> JobConfig:
+    """A configuration from the flags that an audit has too: of the input and how it is split.
+
+    Args:
+      flag_values: with these flags.
+      name: of the dataset; by default that of the input's folder.
+      own: the other fields of JobConfig that are not at their defaults.
+
+    Raises:
+      UserError: a value is out of range.
+    """
+    if flag_values.folds is not None and (flag_values.train_size is not None or flag_values.split_lists):
+        raise command_line.UserError("--folds excludes --train_size and --split_lists")
     return JobConfig(
         source=flag_values.input,
         output=flag_values.output.rstrip("/") or flag_values.output,
-        name=flag_values.name if flag_values.name is not None else default_name(flag_values.input),
-        front_end=dataclasses.replace(preset, **changes),
-        dtype=flag_values.record_dtype,
+        name=default_name(flag_values.input) if name is None else name,
         split=SplitConfig(
             folds=flag_values.folds,
             train_size=flag_values.train_size,
@@ -121,11 +141,10 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
         label_column=flag_values.label_column,
         group_column=flag_values.group_column,
         groups=flag_values.groups,
-        num_shards=flag_values.num_shards,
         min_frames=flag_values.min_frames,
         max_duration_s=flag_values.max_duration_s,
-        max_reject_fraction=flag_values.max_reject_fraction,
         max_archive_bytes=flag_values.max_archive_bytes,
+        **own,
     )
 
 

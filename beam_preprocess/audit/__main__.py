@@ -18,7 +18,7 @@ import logging
 from absl import flags
 
 from beam_preprocess.__main__ import FLAGS as JOB_FLAGS
-from beam_preprocess.config import JobConfig, SplitConfig, default_name
+from beam_preprocess.__main__ import shared_config
 from tfrecords import command_line
 
 # What the preprocessing job has too, with the same meaning.
@@ -47,7 +47,7 @@ flags.DEFINE_integer("pictures", 20, "pairs to draw, leaks first", lower_bound=0
 
 def main(flag_values: flags.FlagValues, beam_args: list[str]) -> int:
     """Runs the audit that the flags describe; returns the exit status."""
-    config = make_config(flag_values)
+    config = shared_config(flag_values)
     # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
     logging.disable(logging.WARNING)
     from beam_preprocess.audit import job, report
@@ -56,35 +56,6 @@ def main(flag_values: flags.FlagValues, beam_args: list[str]) -> int:
     audit = job.run(config, beam_args=beam_args, own_flags=list(flag_values), max_pictures=flag_values.pictures)
     print(report.describe(audit))
     return int(any(audit["leaks"].values()))
-
-
-def make_config(flag_values: flags.FlagValues) -> JobConfig:
-    """The flags as the configuration of a preprocessing job.
-
-    Raises:
-      UserError: a value is out of range.
-    """
-    if flag_values["folds"].present and (flag_values.train_size is not None or flag_values.split_lists):
-        raise command_line.UserError("--folds excludes --train_size and --split_lists")
-    return JobConfig(
-        source=flag_values.input,
-        output=flag_values.output.rstrip("/") or flag_values.output,
-        name=default_name(flag_values.input),
-        split=SplitConfig(
-            folds=flag_values.folds,
-            train_size=flag_values.train_size,
-            valid_size=flag_values.valid_size,
-            split_lists=flag_values.split_lists,
-            seed=flag_values.seed,
-        ),
-        label_folder=flag_values.label_folder,
-        label_column=flag_values.label_column,
-        group_column=flag_values.group_column,
-        groups=flag_values.groups,
-        min_frames=flag_values.min_frames,
-        max_duration_s=flag_values.max_duration_s,
-        max_archive_bytes=flag_values.max_archive_bytes,
-    )
 
 
 if __name__ == "__main__":

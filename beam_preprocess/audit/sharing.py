@@ -19,7 +19,7 @@ PAIR = np.dtype([("first", "<u4"), ("second", "<u4"), ("shared", "<u4")])
 NEIGHBOURS = 8
 # Hashes that two tracks share from which they are compared: of 30,000 pairs of real tracks some 70 share one by chance
 # and none more than two; copies of 25 s share 5 or more, half of them 64. Of copies of 10 to 15 s one in 60 has less.
-MIN_SHARED = 3
+MIN_SHARED = 4
 # Tracks for which there is one partition more: it then holds some 3.4 MB of entries of 30 s clips.
 _PARTITION_TRACKS = 1000
 _MIN_PARTITIONS = 8

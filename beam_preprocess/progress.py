@@ -1,6 +1,5 @@
 """Progress of a job on this machine: tracks done of total, rejects, speed; one line on a terminal, a few in a log."""
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Self, TextIO
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import ShardResult
 from beam_preprocess.write_shard import sidecar
+from tfrecords.terminal_line import TerminalLine
 
 _POLL_S = 0.5
 _LOG_EVERY_S = 10.0
@@ -24,8 +24,7 @@ class Progress:
         self._folder = (output / sidecar("")).parent
         self._waiting = self._names(plan)
         self._total = plan.num_tracks
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = TerminalLine(stream)
         self._tracks = self._rejects = 0
         self._audio_s = 0.0
         self._stop = threading.Event()
@@ -50,20 +49,17 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        if self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._terminal.clear()
 
     def _watch(self) -> None:
         written = time.monotonic()
         while not self._stop.wait(_POLL_S):
             self._look()
-            if self._terminal:
-                self._stream.write(f"\r\x1b[K{self.line()}")
-                self._stream.flush()
+            if self._terminal.drawn:
+                self._terminal.show(self.line())
             elif time.monotonic() - written > _LOG_EVERY_S:
                 written = time.monotonic()
-                print(self.line(), file=self._stream, flush=True)
+                print(self.line(), file=self._terminal.stream, flush=True)
 
     def _look(self) -> None:
         # One listing: to ask for each of ten thousand files, twice a second, would keep a core busy.

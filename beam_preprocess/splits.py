@@ -236,7 +236,10 @@ def read_lists(location: str) -> dict[str, list[str]]:
         if not lists[part]:
             raise UserError(f"--split_lists: {path} is empty")
     if not lists:
-        raise UserError(f"--split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt")
+        raise UserError(
+            f"--split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt (or, for GTZAN, "
+            f"{' or '.join(facts.SPLITS)})"
+        )
     return lists
 
 

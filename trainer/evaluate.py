@@ -155,7 +155,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
     training_dataset = {}
     if manifest.fingerprint != job.fingerprint:
         training_dataset = {"Training dataset": f"{job.data_dir}, fingerprint {job.fingerprint}"}
-    patch_s = job.patch_frames * job.front_end["hop_length"] / job.front_end["sample_rate"]
+    patch_s = job.patch_frames / manifest.frames_per_s
     return {
         "Model": ", ".join([job.model, *(f"{name} {size}" for name, size in job.model_options.items())]),
         **_filters(job),

@@ -41,10 +41,12 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError("--job_dir=JOB and one or more files or folders are needed (see --help)")
     if not flag_values.max_duration_s > 0:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
+    if flag_values.png == "":
+        raise UserError("--png must name a file that ends with .png, or a folder")
     job_dir = Path(flag_values.job_dir)
     TrainingJob.load(job_dir)
     files = named_files(positional)
-    pictures = Pictures(flag_values.png, len(files)) if flag_values.png else None
+    pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(
         Recognizer.load(job_dir),
         files,

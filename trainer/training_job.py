@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import io
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords import claimed_dir
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
@@ -194,24 +194,13 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def claimed(job_dir: Path) -> Iterator[None]:
+def claimed(job_dir: Path) -> contextlib.AbstractContextManager[None]:
     """Keeps other processes from training in a directory. The claim ends with the process, however that ends.
 
     Raises:
       UserError: another one is training there.
     """
-    descriptor = os.open(job_dir, os.O_RDONLY)
-    try:
-        # Some network file systems cannot lock a directory; there nobody is kept away.
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{job_dir}: another process is training there") from None
-        yield
-    finally:
-        os.close(descriptor)
+    return claimed_dir.claimed(job_dir, "training")
 
 
 def write_text(path: Path, text: str) -> None:

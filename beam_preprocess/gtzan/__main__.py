@@ -45,6 +45,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if flag_values.max_archive_bytes < 1:
         raise UserError(f"--max_archive_bytes must be at least 1, got {flag_values.max_archive_bytes}")
     given = flag_values["from"].value
+    if given == "":
+        raise UserError("--from must name an archive or a folder")
     if given is not None and flag_values.mirror:
         raise UserError("--from and --mirror exclude each other")
     # Imported late: --help and a mistaken flag should not wait for Beam, whose file systems archives are read through.

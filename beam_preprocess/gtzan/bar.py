@@ -1,8 +1,9 @@
 """Progress of a download: bytes there, of how many, and how fast; one line on a terminal, a few in a log."""
 
-import sys
 import time
 from typing import Self, TextIO
+
+from tfrecords.terminal_line import TerminalLine
 
 _MB = 1e6
 _TERMINAL_EVERY_S, _LOG_EVERY_S = 0.2, 10.0
@@ -21,26 +22,25 @@ class Bar:
 
     def __init__(self, name: str, begin: int, total: int | None, stream: TextIO | None = None) -> None:
         self._name, self._begin, self._total = name, begin, total
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = TerminalLine(stream)
         self._began = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._terminal.clear()
 
     def show(self, there: int) -> None:
         """Shows that so many bytes are there, unless the last time is only just past."""
         now = time.monotonic()
-        if now - self._shown < (_TERMINAL_EVERY_S if self._terminal else _LOG_EVERY_S):
+        if now - self._shown < (_TERMINAL_EVERY_S if self._terminal.drawn else _LOG_EVERY_S):
             return
         self._shown = now
-        self._stream.write(f"\r\x1b[K{self.line(there, now)}" if self._terminal else f"{self.line(there, now)}\n")
-        self._stream.flush()
+        if self._terminal.drawn:
+            self._terminal.show(self.line(there, now))
+        else:
+            print(self.line(there, now), file=self._terminal.stream, flush=True)
 
     def line(self, there: int, now: float) -> str:
         """What is done so far; `now` as time.monotonic gives it."""

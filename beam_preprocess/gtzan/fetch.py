@@ -1,6 +1,7 @@
 """From a mirror, an archive or a folder to a directory that holds GTZAN and a table of its tracks."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_preprocess.archive import is_archive
@@ -9,6 +10,7 @@ from beam_preprocess.gtzan.download import Patience, download, md5_of
 from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
 from beam_preprocess.gtzan.verify import Found, described, verify
 from beam_preprocess.messages import say
+from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
 
 TABLE = table.FILE_NAME
@@ -36,21 +38,44 @@ def fetch(
       patience: of the download.
 
     Raises:
-      UserError: no mirror gives the archive, what was given is not GTZAN, output cannot be written.
+      UserError: no mirror gives the archive, what was given is not GTZAN, output cannot be written, or another process
+        writes to it.
     """
-    found = verify(output)
-    if found.problem is None:
-        say(f"{output} holds GTZAN already: nothing to do")
-    else:
-        if found.damage is not None:
-            # Unpacking keeps what has the right size, so it would not mend this.
-            raise UserError(f"{output}: {found.damage}; delete these files and run the command again")
-        _bring(output, source, mirrors, archive=output / archive, md5=md5, limit=max_archive_bytes, patience=patience)
+    with _made_and_claimed(output):
         found = verify(output)
-        if found.problem is not None:
-            raise UserError(f"{source or output / archive}: not the whole of GTZAN: {found.problem}")
-    table.write_table(output, found.files)
+        if found.problem is None:
+            say(f"{output} holds GTZAN already: nothing to do")
+        else:
+            if found.damage is not None:
+                # Unpacking keeps what has the right size, so it would not mend this.
+                raise UserError(f"{output}: {found.damage}; delete these files and run the command again")
+            path = output / archive
+            _bring(output, source, mirrors, archive=path, md5=md5, limit=max_archive_bytes, patience=patience)
+            found = verify(output)
+            if found.problem is not None:
+                raise UserError(f"{source or path}: not the whole of GTZAN: {found.problem}")
+        table.write_table(output, found.files)
     _tell(output, found)
+
+
+@contextlib.contextmanager
+def _made_and_claimed(output: Path) -> Iterator[None]:
+    """Makes the directory, unless it is there, for this process alone: two would write the same temporary files.
+
+    Where nothing came into it, it is taken away again.
+    """
+    made = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}; give another --output") from None
+    try:
+        with claimed(output, "fetching GTZAN"):
+            yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                output.rmdir()
 
 
 def _bring(

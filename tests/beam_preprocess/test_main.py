@@ -120,7 +120,10 @@ def test_an_unknown_flag(clips, tmp_path):
         (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
         (["--input={music}", "--output={out}", "--n_mels=400"], "n_mels=400: band "),
         (["--input={music}", "--output={out}", "--train_size=2"], "--train_size must be between 0 and 1, got 2.0"),
-        (["--input={music}", "--output={out}", "--split_lists={tmp}"], "no .txt file there"),
+        (
+            ["--input={music}", "--output={out}", "--split_lists={tmp}"],
+            "no .txt file there; expected train.txt, valid.txt, test.txt (or",
+        ),
         (["--input={music}", "--output={out}", "music"], "unexpected argument 'music'"),
         (["--input"], "--input"),
     ],

@@ -109,6 +109,7 @@ def test_all_good_is_status_0(recognizer, bad, capsys):
         (("--job_dir=nowhere", "a.wav"), "no config.json, so no trained model"),
         (("--job_dir=nowhere", "--max_duration_s=0", "a.wav"), "--max_duration_s must be above 0, got 0"),
         (("--job_dir=nowhere", "--max_duration_s=nan", "a.wav"), "--max_duration_s must be above 0, got nan"),
+        (("--job_dir=nowhere", "--png=", "a.wav"), "--png must name a file that ends with .png, or a folder"),
     ],
 )
 def test_mistakes(arguments, message):

@@ -57,14 +57,22 @@ def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> Non
 def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
     """Rows from the likeliest label down; where no patch is, the paper shows."""
     order = np.argsort(-recognition.probabilities, kind="stable")
-    starts = recognition.starts_s
+    edges, shares = _with_gaps(recognition)
     for row, index in enumerate(order):
-        edges = np.append(starts, starts[-1] + recognition.patch_s)
-        axes.pcolormesh(
-            edges, [row - 0.42, row + 0.42], recognition.timeline[None, :, index], vmin=0, vmax=1, cmap="Blues"
-        )
+        axes.pcolormesh(edges, [row - 0.42, row + 0.42], shares[None, :, index], vmin=0, vmax=1, cmap="Blues")
     names = [f"{recognition.labels[index]}  {100 * recognition.probabilities[index]:.0f} %" for index in order]
     style_axes(axes, style)
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, recognition.duration_s))
+
+
+def _with_gaps(recognition: Recognition) -> tuple[np.ndarray, np.ndarray]:
+    """Where columns begin and the last one ends, [columns + 1] in seconds, and what they show, [columns, labels].
+
+    A column is a patch, or NaN: what the pieces of a long recording hold after their last whole patch.
+    """
+    starts, ends = recognition.starts_s, recognition.starts_s + recognition.patch_s
+    after_gap = 1 + np.flatnonzero(starts[1:] - ends[:-1] > 1e-3 * recognition.patch_s)
+    edges = np.append(np.insert(starts, after_gap, ends[after_gap - 1]), ends[-1])
+    return edges, np.insert(recognition.timeline, after_gap, np.nan, axis=0)

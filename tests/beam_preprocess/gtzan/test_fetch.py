@@ -10,6 +10,7 @@ import pytest
 
 from beam_preprocess.gtzan.clips import genre_of
 from beam_preprocess.gtzan.fetch import fetch
+from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
 
 
@@ -87,7 +88,7 @@ def test_a_wrong_checksum_leaves_nothing(run, tmp_path):
     with pytest.raises(UserError, match="holds another file: md5") as info:
         run(md5="0" * 32)
     assert "\n" not in str(info.value)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["leads out", "bomb", "link"])
@@ -176,3 +177,10 @@ fetch.fetch(pathlib.Path({str(output)!r}), source=pathlib.Path({str(tmp_path / "
     assert all(whole[name] == content for name, content in torn.items() if not name.endswith(".partial"))
     run(source=tmp_path / "mine.tar.gz")
     assert whole.items() <= files_below(output).items()
+
+
+def test_one_at_a_time_writes_to_a_directory(run, tmp_path, server):
+    (tmp_path / "out").mkdir()
+    with claimed(tmp_path / "out", "fetching GTZAN"), pytest.raises(UserError, match="another process is fetching"):
+        run()
+    assert server.asked == [] and list((tmp_path / "out").iterdir()) == []

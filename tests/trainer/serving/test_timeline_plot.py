@@ -5,7 +5,7 @@ import pytest
 from matplotlib import image
 
 from trainer.serving.recognizer import Recognition
-from trainer.serving.timeline_plot import timeline_png
+from trainer.serving.timeline_plot import _with_gaps, timeline_png
 
 
 def draw(frames, *, labels=("jazz", "rock"), title="a.wav"):
@@ -50,3 +50,13 @@ def test_silence_is_drawn():
         np.zeros((80, 40), np.float32),
     )
     assert timeline_png("silence.wav", recognition).startswith(b"\x89PNG")
+
+
+def test_between_the_pieces_of_a_long_recording_is_paper():
+    starts_s = np.array([0.0, 2.0, 5.0])
+    timeline = np.array([[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]], np.float32)
+    recognition = Recognition(("a", "b"), timeline.mean(axis=0), timeline, starts_s, 2.0, 8.0, np.zeros((80, 40)))
+    edges, shares = _with_gaps(recognition)
+    assert edges.tolist() == [0, 2, 4, 5, 7]
+    np.testing.assert_array_equal(shares, [timeline[0], timeline[1], [np.nan, np.nan], timeline[2]])
+    assert timeline_png("long.wav", recognition).startswith(b"\x89PNG")

@@ -1,0 +1,45 @@
+"""The line at the bottom of a terminal that says how far something is; drawn over until it is cleared."""
+
+import os
+import shutil
+import sys
+from typing import TextIO
+
+_CLEAR = "\r\x1b[K"
+
+
+class TerminalLine:
+    """Draws one line over itself. In a log, which is no terminal, nothing is drawn.
+
+    Args:
+      stream: by default standard error.
+
+    Attributes:
+      stream: where it is drawn.
+      drawn: whether that is a terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.drawn = self.stream.isatty()
+
+    def show(self, text: str) -> None:
+        """Puts a text in the place of the one before, cut where the terminal ends: a wrapped line stays for ever."""
+        self._write(text[: self._columns() - 1])
+
+    def clear(self) -> None:
+        """Makes room for a line that is to stay."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        if self.drawn:
+            self.stream.write(f"{_CLEAR}{text}")
+            self.stream.flush()
+
+    def _columns(self) -> int:
+        try:
+            columns = os.get_terminal_size(self.stream.fileno()).columns
+        except OSError:
+            columns = 0
+        # Not known: as the environment has it, or as the standard output does.
+        return columns or shutil.get_terminal_size().columns

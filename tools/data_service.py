@@ -18,13 +18,13 @@ import socket
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import FrameType
 from typing import Any
 
 from absl import flags
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
+from tfrecords.told_to_end import ToldToEnd, heeding_signals
 
 _START_LIMIT_S = 120
 _END_LIMIT_S = 5
@@ -40,13 +40,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Runs the service until it is told to end; returns the exit status."""
     command_line.no_arguments(positional)
     _check_free(flag_values.port)
-    with _ends_on_signals(), contextlib.ExitStack() as stack:
+    with heeding_signals(), contextlib.ExitStack() as stack:
         try:
             dispatcher, target = _start(stack, serve_dispatcher, flag_values.port)
             workers = [_start(stack, serve_worker, target)[0] for _ in range(flag_values.workers)]
             print(f"data service with {len(workers)} workers: --data_service=grpc://{target}", flush=True)
             wait([process.sentinel for process in (dispatcher, *workers)])
-        except _Ended:
+        except ToldToEnd:
             return 0
     raise UserError("a process of the service has ended by itself; all are ended")
 
@@ -59,26 +59,6 @@ def _check_free(port: int) -> None:
             probe.bind(("", port))
         except OSError as error:
             raise UserError(f"--port={port} cannot be used: {error.strerror}") from None
-
-
-class _Ended(BaseException):
-    """SIGTERM or Ctrl-C."""
-
-
-@contextlib.contextmanager
-def _ends_on_signals() -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
-        # One is enough: a second one must not disturb the ending.
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise _Ended
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _start(

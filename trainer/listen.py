@@ -6,18 +6,15 @@ Prints the page's address and runs until Ctrl-C or SIGTERM. Only this machine ca
 and the page asks nothing of the network.
 """
 
-import contextlib
 import math
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from absl import flags
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
+from tfrecords.told_to_end import ToldToEnd, heeding_signals
 from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.serving.web.server import Limits, PageServer
 from trainer.training_job import TrainingJob
@@ -53,9 +50,12 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     job = TrainingJob.load(job_dir)
     with PageServer(flag_values.port, limits, facts=facts(job)) as server:
         server.recognizer = Recognizer.load(job_dir)
-        with _ends_on_signals():
-            print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-            server.serve_forever()
+        try:
+            with heeding_signals():
+                print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
+                server.serve_forever()
+        except ToldToEnd:
+            print("ended", flush=True)
     # A thread may still be listening to a file, perhaps a long one. Nothing is lost with it, and an orderly end would
     # wait for it and let the libraries at work complain that they are cut short.
     os._exit(0)
@@ -79,28 +79,6 @@ def facts(job: TrainingJob) -> dict[str, object]:
         "fmin_hz": front_end.fmin_hz,
         "fmax_hz": front_end.fmax_hz,
     }
-
-
-class _Ended(BaseException):
-    """SIGTERM or Ctrl-C."""
-
-
-@contextlib.contextmanager
-def _ends_on_signals() -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
-        # One is enough: a second one must not disturb the ending.
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        raise _Ended
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except _Ended:
-        print("ended", flush=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ the batches come in no fixed order, so there it goes on without that promise. --
 
 SIGTERM, as where a machine is taken back, and Ctrl-C save the state after the step under way. Exit status: 75 after
 SIGTERM (EX_TEMPFAIL: give the command again), 130 after Ctrl-C, 2 for a mistake, 0 when the model is trained, also when
-it was before.
+it was before. Of several hosts only host 0 saves: the signal to another one loses what came after its last save.
 
 --distribution says on which devices. By itself it takes all GPUs, or the TPU, of this host, and the hosts that the
 environment variable TF_CONFIG names; those are all given this same command, with data_dir and job_dir on disks that
@@ -76,10 +76,14 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         return 0
     except HostLostError as error:
         end_process(f"error: {error}", LOST_STATUS)
+    except UserError as error:
+        if not os.environ.get(CLUSTER):
+            raise
+        # Here and below: TensorFlow's own end would wait for the other hosts.
+        end_process(f"error: {error}", 2)
     except Stopped as stopped:
         sentence = str(stopped)
     if os.environ.get(CLUSTER):
-        # TensorFlow's own end would wait for the other hosts.
         end_process(sentence, stop.status)
     # Threads of the input pipeline run Python, and complain where they outlive it; the exception's frames hold them.
     gc.collect()
@@ -91,6 +95,7 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     job_dir = Path(flag_values.job_dir)
     running = _running(flag_values, stop)
     devices = running.devices
+    stop.going_on = devices.going_on
     job = make_job(flag_values)
     _check_directory(job, job_dir)
     if not flag_values.overwrite and is_finished(job, job_dir):

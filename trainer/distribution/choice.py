@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from tfrecords.command_line import UserError
 from trainer.distribution.cluster import VARIABLE, Cluster
+from trainer.training.stop import GOING_ON
 
 AUTO, NONE, MIRRORED, MULTI_WORKER, TPU = KINDS = ("auto", "none", "mirrored", "multi_worker", "tpu")
 _JAX_KINDS = (AUTO, NONE)
@@ -34,6 +35,13 @@ class Choice:
     def is_chief(self) -> bool:
         """Whether this process writes the job's files."""
         return self.cluster is None or self.cluster.is_chief
+
+    @property
+    def going_on(self) -> str:
+        """How a training that is stopped on this host goes on; only the chief saves what it has done."""
+        if self.hosts == 1:
+            return GOING_ON
+        return f"the same command on all hosts goes on from {'there' if self.is_chief else 'what host 0 saved last'}"
 
     @classmethod
     def of(cls, kind: str, *, tpu: str, environ: Mapping[str, str]) -> "Choice":

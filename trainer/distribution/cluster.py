@@ -19,7 +19,8 @@ from tfrecords.command_line import UserError
 
 VARIABLE = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
-_ADDRESS = re.compile(r"(?P<host>[^\s/]+):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"[^\s/]+:(?P<port>[0-9]{1,5})")
+_LAST_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Cluster:
             raise UserError(f"{VARIABLE} is not JSON ({error}); write it as {_EXAMPLE}") from None
         addresses, counts = _addresses(data)
         task = data.get("task")
-        if not isinstance(task, dict) or task.get("type") not in counts or not isinstance(task.get("index"), int):
+        # No isinstance: true would be an integer.
+        if not isinstance(task, dict) or task.get("type") not in list(counts) or type(task.get("index")) is not int:
             raise UserError(
                 f'{VARIABLE}: "task" must name a type of the cluster ({" or ".join(counts)}) and an index, got '
                 f"{json.dumps(task)}; write it as {_EXAMPLE}"
@@ -96,8 +98,11 @@ def _addresses(data: Any) -> tuple[tuple[str, ...], dict[str, int]]:
     counts, addresses = {}, list[str]()
     for kind in ("chief", "worker"):
         own = cluster.get(kind, [])
-        if not isinstance(own, list) or not all(isinstance(one, str) and _ADDRESS.fullmatch(one) for one in own):
-            raise UserError(f'{VARIABLE}: "{kind}" must be a list of HOST:PORT, got {json.dumps(own)}')
+        if not isinstance(own, list) or not all(map(_is_address, own)):
+            raise UserError(
+                f'{VARIABLE}: "{kind}" must be a list of HOST:PORT, got {json.dumps(own)}; ports are from 1 to '
+                f"{_LAST_PORT}"
+            )
         if own:
             counts[kind] = len(own)
         addresses += own
@@ -106,3 +111,8 @@ def _addresses(data: Any) -> tuple[tuple[str, ...], dict[str, int]]:
     if not addresses or len(set(addresses)) < len(addresses):
         raise UserError(f"{VARIABLE}: the hosts must be different ones, and at least one, got {json.dumps(addresses)}")
     return tuple(addresses), counts
+
+
+def _is_address(text: Any) -> bool:
+    found = _ADDRESS.fullmatch(text) if isinstance(text, str) else None
+    return found is not None and 1 <= int(found["port"]) <= _LAST_PORT

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import keras
@@ -17,11 +16,11 @@ from trainer.distribution.choice import Choice
 from trainer.distribution.cluster import Cluster
 from trainer.distribution.loop import Loop
 from trainer.distribution.lost_host import HostLostError, losing_hosts
+from trainer.distribution.rendezvous import meet
 from trainer.training.input_wait import InputWait
 
 # Hosts are started one after the other, and some have to fetch an image first.
 _HOSTS_LIMIT_S = 600.0
-_POLL_S = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,29 +148,16 @@ def _hosts(cluster: Cluster, *, limit_s: float = _HOSTS_LIMIT_S) -> Devices:
     cluster.check_port()
     hosts = len(cluster.addresses)
     print(f"host {cluster.index} of {hosts} ({cluster.addresses[cluster.index]}): waits for the others", flush=True)
-    made: list[tf.distribute.Strategy | Exception] = []
-
-    def make() -> None:
-        try:
-            made.append(tf.distribute.MultiWorkerMirroredStrategy())
-        except (ValueError, RuntimeError, tf.errors.OpError) as error:
-            made.append(error)
-
-    # It waits within TensorFlow, without end and deaf to signals.
-    thread = threading.Thread(target=make, daemon=True)
-    deadline = time.monotonic() + limit_s
-    with _own_signals():
-        thread.start()
-        while thread.is_alive() and time.monotonic() < deadline:
-            thread.join(_POLL_S)
-    if not made:
-        raise HostLostError(f"not all of the {hosts} hosts of TF_CONFIG have come within {limit_s:g} s")
-    if isinstance(made[0], Exception):
-        words = (str(made[0]).strip().splitlines() or [""])[0]
-        raise HostLostError(f"the {hosts} hosts of TF_CONFIG could not be connected ({words})")
-    replicas = made[0].num_replicas_in_sync
+    meet(cluster, limit_s=limit_s)
+    try:
+        with _own_signals():
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        words = (str(error).strip().splitlines() or [""])[0]
+        raise HostLostError(f"the {hosts} hosts of TF_CONFIG could not be connected ({words})") from error
+    replicas = strategy.num_replicas_in_sync
     words = f"{_several('devices', replicas)} of {hosts} hosts, of which this is number {cluster.index}"
-    return Devices(words, made[0], cluster.index, hosts)
+    return Devices(words, strategy, cluster.index, hosts)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ STOPPED_STATUS = 75
 # What shells, make and their loops take for Ctrl-C: a loop that repeats what was preempted has to end with it.
 INTERRUPTED_STATUS = 128 + signal.SIGINT
 BEFORE_A_STEP = "before its next step"
+GOING_ON = "the same command goes on from there"
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -34,11 +35,13 @@ class Stop:
     Attributes:
       requested: the signal that asked for it; None: none did.
       deferred: somebody looks at `requested` between steps; else a signal ends the process at once.
+      going_on: how the training goes on, for the end of the sentence that tells of its end.
     """
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
         self.deferred = False
+        self.going_on = GOING_ON
         self._what = ""
         self._terminal = 2
 
@@ -82,4 +85,4 @@ class Stop:
             os._exit(self.status)
 
     def _sentence(self, by: signal.Signals, where: str) -> str:
-        return f"{self._what}: stopped by {by.name} {where}; the same command goes on from there"
+        return f"{self._what}: stopped by {by.name} {where}; {self.going_on}"

@@ -16,6 +16,15 @@ def test_hosts_are_used_where_they_are_named(kind):
     assert (found.hosts, found.is_chief) == (2, False)
 
 
+def test_how_a_stopped_training_goes_on_depends_on_who_saves():
+    hosts = ("a:1", "b:1")
+    assert [Choice("multi_worker", cluster=Cluster(hosts, index)).going_on for index in (0, 1)] == [
+        "the same command on all hosts goes on from there",
+        "the same command on all hosts goes on from what host 0 saved last",
+    ]
+    assert Choice().going_on == "the same command goes on from there"
+
+
 @pytest.mark.parametrize("kind", ["none", "mirrored", "tpu"])
 def test_hosts_are_left_alone_by_one_that_is_told_to(kind):
     found = Choice.of(kind, tpu="t", environ={"TF_CONFIG": TF_CONFIG})

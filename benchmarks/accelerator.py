@@ -116,11 +116,12 @@ def _tell(
             fed.append(1000 / step_ms(model, streamed, steps))
         samples += found
         bare.append(1000 / step_ms(model, constant, steps))
-    ratio = statistics.median(one / other for one, other in zip(fed, bare, strict=True))
+    ratios = sorted(one / other for one, other in zip(fed, bare, strict=True))
     busy = f"{statistics.mean(samples):.0f} %" if samples else "unknown (no nvidia-smi)"
     print(
         f"  {model.name:<12} from shards {statistics.median(fed):8.1f}   constant {statistics.median(bare):8.1f}   "
-        f"from shards / constant = {ratio:.3f}   utilisation {busy}",
+        f"median of the rounds' ratios = {statistics.median(ratios):.3f} "
+        f"({ratios[0]:.3f} to {ratios[-1]:.3f})   utilisation {busy}",
         flush=True,
     )
 

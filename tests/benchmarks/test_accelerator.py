@@ -19,7 +19,7 @@ def test_steps_a_second_of_both_inputs_and_what_they_ran_on(tmp_path, capsys, mo
     run(tmp_path, "--batch_size=8", "--precision=bfloat16")
     head, line = capsys.readouterr().out.splitlines()
     assert head.startswith("CPU, Keras on tensorflow, ") and "bfloat16, batches of 8; steps/s" in head
-    assert line.split()[0] == "time" and "from shards / constant = " in line
+    assert line.split()[0] == "time" and "median of the rounds' ratios = " in line
     assert line.endswith("utilisation unknown (no nvidia-smi)")
 
 

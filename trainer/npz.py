@@ -1,10 +1,17 @@
-"""What reading a damaged .npz may raise: it is a zip file, whose every byte may be another."""
+"""Arrays in one .npz file: written whole or not at all, and what reading a damaged one may raise."""
 
 import zipfile
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 
-# Of RuntimeError: a bit that says encrypted, and as NotImplementedError one that names another compression. The
-# arrays found may have other names, types, shapes and values than those saved.
+import numpy as np
+
+from trainer.training_job import whole_file
+
+# It is a zip file, whose every byte may be another. Of RuntimeError: a bit that says encrypted, and as
+# NotImplementedError one that names another compression. The arrays found may have other names, types, shapes and
+# values than those saved.
 DAMAGED = (
     AttributeError,
     EOFError,
@@ -17,3 +24,14 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = True) -> None:
+    """Writes arrays under their names; compressing takes its time where that is often done.
+
+    Raises:
+      UserError: they cannot be written.
+    """
+    write = np.savez_compressed if compressed else np.savez
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        write(file, allow_pickle=False, **arrays)

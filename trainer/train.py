@@ -255,7 +255,7 @@ def train(
         f"batches of {job.batch_size} in all",
         flush=True,
     )
-    best_epoch = run_epochs(model, job, job_dir, start, running, steps=steps, devices=devices)
+    best_epoch = run_epochs(model, job, job_dir, start, running, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
     devices.barrier()

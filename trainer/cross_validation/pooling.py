@@ -14,7 +14,6 @@ from trainer import npz
 from trainer.cross_validation.plan import Run
 from trainer.scoring.metrics import TrackPredictions
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, to_bytes, to_texts
-from trainer.training_job import whole_file
 
 _TEXTS = ("track_ids", "groups", "label_names", "models")
 
@@ -72,16 +71,13 @@ class PooledPredictions:
           UserError: they cannot be written.
         """
         texts = {name: to_bytes(getattr(self, name)) for name in _TEXTS}
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                labels=self.labels,
-                folds=self.folds,
-                seeds=np.array(self.seeds, np.int64),
-                probabilities=self.probabilities,
-                **texts,
-            )
+        arrays = {
+            "labels": self.labels,
+            "folds": self.folds,
+            "seeds": np.array(self.seeds, np.int64),
+            "probabilities": self.probabilities,
+        }
+        npz.save(path, arrays | texts)
 
     @classmethod
     def load(cls, path: Path) -> "PooledPredictions":

@@ -10,7 +10,6 @@ from tfrecords import example
 from tfrecords.command_line import UserError
 from trainer import npz
 from trainer.scoring.metrics import Predictions
-from trainer.training_job import whole_file
 
 PREDICTIONS_FILE = "predictions.npz"
 
@@ -39,17 +38,15 @@ class FoldPredictions:
         """
         own = self.predictions
         numbers = {track_id: number for number, track_id in enumerate(dict.fromkeys(own.track_ids))}
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                probabilities=own.probabilities,
-                labels=own.labels,
-                track_ids=to_bytes(numbers),
-                patch_tracks=np.array([numbers[track_id] for track_id in own.track_ids], np.int32),
-                label_names=to_bytes(own.label_names),
-                **{name: np.int64(getattr(self, name)) for name in ("parameters", "epochs", "best_epoch")},
-            )
+        arrays = {
+            "probabilities": own.probabilities,
+            "labels": own.labels,
+            "track_ids": to_bytes(numbers),
+            "patch_tracks": np.array([numbers[track_id] for track_id in own.track_ids], np.int32),
+            "label_names": to_bytes(own.label_names),
+        }
+        counts = {name: np.array(getattr(self, name), np.int64) for name in ("parameters", "epochs", "best_epoch")}
+        npz.save(path, arrays | counts)
 
     @classmethod
     def load(cls, path: Path) -> "FoldPredictions":

@@ -128,6 +128,7 @@ def run_epochs(
     running: Running,
     *,
     steps: int,
+    patches: int,
     devices: Devices,
 ) -> int:
     """Runs the epochs that are left and returns the best of all, whose model is in job_dir/best.keras.
@@ -139,6 +140,7 @@ def run_epochs(
       start: where training stands.
       running: how.
       steps: in an epoch.
+      patches: in an epoch.
       devices: that the model was made for.
 
     Raises:
@@ -154,7 +156,8 @@ def run_epochs(
     with contextlib.ExitStack() as stack:
         watchers: list[keras.callbacks.Callback] = []
         if chief:
-            watchers = stack.enter_context(watching(job, job_dir, running, progress, wait, steps=steps))
+            seen = watching(job, job_dir, running, progress, wait, steps=steps, patches=patches)
+            watchers = stack.enter_context(seen)
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
         for epoch, step, end in stretches(job, start, running):
             with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):

@@ -19,7 +19,6 @@ import numpy as np
 
 from tfrecords.command_line import UserError
 from trainer import npz
-from trainer.training_job import whole_file
 
 if TYPE_CHECKING:
     import keras
@@ -55,8 +54,7 @@ class TrainingState:
           UserError: it cannot be written.
         """
         numbers = json.dumps({"step": self.step, "history": [dict(row) for row in self.history]})
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{_NUMBERS: np.array(numbers)}, **self.variables)
+        npz.save(path, {_NUMBERS: np.array(numbers), **self.variables}, compressed=False)
 
     @classmethod
     def load(cls, path: Path) -> "TrainingState":

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 
-from tfrecords.manifest import Manifest
 from trainer.training.board import Board, ConfusionPicture
 from trainer.training.callbacks import BestCheckpoint, SaveProgress
 from trainer.training.input_wait import InputWait
@@ -19,7 +18,14 @@ from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 
 @contextlib.contextmanager
 def watching(
-    job: TrainingJob, job_dir: Path, running: Running, progress: SaveProgress, wait: InputWait, *, steps: int
+    job: TrainingJob,
+    job_dir: Path,
+    running: Running,
+    progress: SaveProgress,
+    wait: InputWait,
+    *,
+    steps: int,
+    patches: int,
 ) -> Iterator[list[keras.callbacks.Callback]]:
     """Gives the callbacks, the one that keeps the best model among them; afterwards there is no bar and no trace.
 
@@ -30,10 +36,8 @@ def watching(
       progress: saves where training stands; before these in the list of callbacks.
       wait: what the batches are read through.
       steps: in an epoch.
+      patches: in an epoch.
     """
-    patches = Manifest.load(job.data_dir).num_patches(
-        job.parts.train, patch_frames=job.patch_frames, patch_hop=job.patch_frames
-    )
     meter = PaceMeter(progress, lambda: wait.seconds, patches=patches, batch_size=job.batch_size, steps=steps)
     lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps)
     board = Board(job_dir, meter)

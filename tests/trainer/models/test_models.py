@@ -59,6 +59,8 @@ def test_options_that_are_none(settings, message):
         ("frequency", "filters, filter_bands"),
         ("time_frequency", "filters, filter_frames, filter_bands, units"),
         ("time_frequency_init", "filters, filter_frames, filter_bands, units"),
+        ("cnn", "filters"),
+        ("musical_cnn", "filters"),
     ],
 )
 def test_an_option_that_a_model_does_not_have(name, options):

@@ -60,7 +60,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     against = check_against(entries, flag_values.against)
     output_dir = Path(flag_values.output_dir)
     training_job.make_dir(output_dir, "output_dir")
-    speeds: dict[str, float] = {}
+    speeds: dict[str, list[float]] = {}
     if flag_values.predictions:
         command_line.import_tensorflow()
         from trainer.cross_validation.prediction_speed import predictions_per_s

@@ -85,11 +85,11 @@ def test_nothing_that_was_predicted_of_tracks_left_out_is_in_any_figure(cv_dirs,
 def test_speeds_are_measured_unless_told_otherwise(cv_dirs, output_dir, monkeypatch):
     monkeypatch.setattr(
         "trainer.cross_validation.prediction_speed.predictions_per_s",
-        lambda entries: {entry.name: 100.0 + number for number, entry in enumerate(entries)},
+        lambda entries: {entry.name: [100.0 + number, 90.0, 200.0] for number, entry in enumerate(entries)},
     )
     main(f"--job_dirs={cv_dirs[0]}", f"--output_dir={output_dir}")
     found = json.loads((output_dir / "compare.json").read_text())["entries"]
-    assert [entry["predictions_per_s"] for entry in found.values()] == [100, 101]
+    assert [entry["predictions_per_s"]["median"] for entry in found.values()] == [100, 101]
 
 
 @pytest.mark.parametrize(

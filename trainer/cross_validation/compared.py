@@ -30,7 +30,7 @@ def compared(
     *,
     against: Sequence[str],
     left_out: LeftOut | None,
-    speeds: Mapping[str, float],
+    speeds: Mapping[str, Sequence[float]],
     command: str,
 ) -> dict[str, Any]:
     """Everything that the tables and the picture show, as values that json.dumps takes.
@@ -39,7 +39,7 @@ def compared(
       entries: with the predictions of the tracks to score (see trainer.cross_validation.left_out.scored).
       against: of `check_against`.
       left_out: the tracks that were left out.
-      speeds: predictions a second by the entries' names; empty where they were not measured.
+      speeds: predictions a second of each round by the entries' names; empty where they were not measured.
       command: that asked for it.
 
     Returns:
@@ -117,7 +117,7 @@ def _data(entries: Sequence[Entry], left_out: LeftOut | None) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Entry, speeds: Mapping[str, float]) -> dict[str, Any]:
+def _entry(entry: Entry, speeds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """What an entry is and what it costs.
 
     Returns:
@@ -127,10 +127,10 @@ def _entry(entry: Entry, speeds: Mapping[str, float]) -> dict[str, Any]:
       parameters: of the model.
       core_seconds: {mean, measured, trainings}: of one training, the mean of those that were measured, None where
         none was; how many were; how many there are.
-      predictions_per_s: None where it was not measured.
+      predictions_per_s: {median, rounds}; None where it was not measured.
     """
     training = entry.finished.results["training"]
-    measured = entry.core_seconds()
+    measured, rounds = entry.core_seconds(), speeds.get(entry.name)
     return {
         "model": entry.model,
         "recipe": entry.finished.recipe,
@@ -143,7 +143,7 @@ def _entry(entry: Entry, speeds: Mapping[str, float]) -> dict[str, Any]:
             "measured": len(measured),
             "trainings": len(entry.runs()),
         },
-        "predictions_per_s": speeds.get(entry.name),
+        "predictions_per_s": {"median": statistics.median(rounds), "rounds": list(rounds)} if rounds else None,
     }
 
 

@@ -76,7 +76,7 @@ def _entry_rows(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
             name,
             f"{entry['parameters']:,}",
             _core_seconds(entry["core_seconds"]),
-            _DASH if entry["predictions_per_s"] is None else f"{entry['predictions_per_s']:,.0f}",
+            _speed(entry["predictions_per_s"]),
             percent(entry["track_accuracy"]),
             percent_interval(entry["interval"]),
             spread(entry["over_seeds"]) if len(entry["seeds"]) > 1 else percent(entry["over_seeds"]["mean"]),
@@ -92,6 +92,10 @@ def _core_seconds(found: Mapping[str, Any]) -> str:
         return _DASH
     partly = f" ({found['measured']} of {found['trainings']})" if found["measured"] < found["trainings"] else ""
     return f"{found['mean']:,.0f}{partly}"
+
+
+def _speed(found: Mapping[str, Any] | None) -> str:
+    return f"{found['median']:,.0f}" if found else _DASH
 
 
 def _pair_rows(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -110,6 +114,9 @@ def _facts(compared: Mapping[str, Any]) -> dict[str, str]:
         facts["left out"] = f"{left_out['tracks']} tracks, by a list with SHA-256 {left_out['sha256'][:12]}"
     if data["tracks_without_patch"]:
         facts["without a patch"] = f"{data['tracks_without_patch']} tracks are too short for some of the models"
+    if speeds := [found["rounds"] for entry in compared["entries"].values() if (found := entry["predictions_per_s"])]:
+        apart = max(max(rounds) / min(rounds) for rounds in speeds)
+        facts["predictions/s"] = f"medians of {len(speeds[0])} rounds, which lie up to {apart:.1f} times apart"
     for entry in compared["entries"].values():
         training = entry["training"]
         options = f" ({entry['flags']})" if entry["flags"] else ""

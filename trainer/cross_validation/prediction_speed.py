@@ -1,6 +1,5 @@
 """How many clips a second models name, measured here: all in turn, on arrays that lie in memory."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,14 +14,14 @@ _CLIPS, _ROUNDS = 64, 5
 _BATCH_SIZE = 256
 
 
-def predictions_per_s(entries: Sequence[Entry]) -> dict[str, float]:
+def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
     """Clips of 30 s a second through the model of each entry's first seed and fold, from log-mel to probabilities.
 
-    A clip is all its patches, as evaluation cuts them. Each model is run once to warm up; the median of the rounds
-    counts, in each of which every model has its turn.
+    A clip is all its patches, as evaluation cuts them. Each model is run once to warm up; then come rounds, in each of
+    which every model has its turn.
 
     Returns:
-      By the entries' names.
+      Of each round, by the entries' names.
 
     Raises:
       UserError: a model is gone or damaged.
@@ -31,8 +30,10 @@ def predictions_per_s(entries: Sequence[Entry]) -> dict[str, float]:
     for run in rounds:
         run()
     times = [[_seconds(run) for run in rounds] for _ in range(_ROUNDS)]
-    medians = [statistics.median(own) for own in zip(*times, strict=True)]
-    return {entry.name: _CLIPS / seconds for entry, seconds in zip(entries, medians, strict=True)}
+    return {
+        entry.name: [_CLIPS / seconds for seconds in own]
+        for entry, own in zip(entries, zip(*times, strict=True), strict=True)
+    }
 
 
 def _round_of(entry: Entry) -> Callable[[], object]:

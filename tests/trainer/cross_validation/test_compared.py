@@ -25,13 +25,16 @@ def compare(cv_dirs, *, left_out=None, against=(), speeds=()):
 
 
 def test_it_is_plain_json(cv_dirs):
-    found = compare(cv_dirs, speeds={"time, modern": 7.5})
+    found = compare(cv_dirs, speeds={"time, modern": [7.5, 1.0, 9.0]})
     assert json.loads(json.dumps(found)) == found
     assert list(found["entries"]) == ["time, modern", "black_box, modern", "time, cbmi2016"]
     first, second, third = found["entries"].values()
     assert first["core_seconds"] == {"mean": 10.0, "measured": 6, "trainings": 6}
     assert third["core_seconds"] == {"mean": None, "measured": 0, "trainings": 2}
-    assert (first["predictions_per_s"], second["predictions_per_s"]) == (7.5, None)
+    assert (first["predictions_per_s"], second["predictions_per_s"]) == (
+        {"median": 7.5, "rounds": [7.5, 1.0, 9.0]},
+        None,
+    )
     assert (second["model"], second["recipe"], second["flags"], second["seeds"]) == (
         "black_box",
         "modern",

@@ -13,8 +13,8 @@ named by the model, and by the recipe and the flags where these differ ("black_b
 --leave_out names tracks, one track_id a line, that are not scored: those on which recipes or models were chosen.
 Nothing that was predicted of them enters any figure. Tracks that some entry has no patch of are not scored either.
 
-Unless --predictions=false is given, the first model of each entry is timed on this machine, which needs its job
-directory to be there and takes some seconds each; the machine should have nothing else to do.
+Unless --predictions=false is given, the model of each entry's first seed and fold is timed on this machine, which needs
+its job directory to be there and takes some seconds; the machine should have nothing else to do.
 """
 
 import json
@@ -42,7 +42,7 @@ flags.DEFINE_string("leave_out", None, "file of the track_ids that are not score
 flags.DEFINE_multi_string(
     "against",
     [],
-    "name of an entry that all others are compared with; may be given several times; by default the first entry",
+    "name of an entry that all others are compared with; by default the first entry",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("predictions", True, "time predictions on this machine", flag_values=FLAGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from trainer import train, training_job
+from trainer.cross_validation.core_seconds import core_seconds
 from trainer.cross_validation.plan import Run
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training import init_filters, recipes
@@ -151,9 +152,7 @@ def _carry_out(fold_run: FoldRun) -> Done:
     init_filters.check_parents(job)
     # A process does many runs: what Keras holds of one is no use to the next.
     keras.utils.clear_session(free_memory=True)
-    if not is_finished(job, job_dir):
-        running = Running(save_every_s=fold_run.save_every_s)
-        train.train(job, job_dir, start=unfinished(job, job_dir), running=running)
+    cost = None if is_finished(job, job_dir) else _train(fold_run, job)
     model = load_model(job_dir)
     history = recipes.rows_of(training_job.read_history(job_dir))
     done = FoldPredictions(
@@ -161,6 +160,7 @@ def _carry_out(fold_run: FoldRun) -> Done:
         parameters=model.count_params(),
         epochs=len(history),
         best_epoch=job.rules.best_epoch(history),
+        core_seconds=cost,
     )
     done.save(job_dir / PREDICTIONS_FILE)
     summary = summarize(done.predictions)
@@ -171,6 +171,13 @@ def _carry_out(fold_run: FoldRun) -> Done:
         best_epoch=done.best_epoch,
         seconds=time.monotonic() - began,
     )
+
+
+def _train(fold_run: FoldRun, job: TrainingJob) -> float | None:
+    """Trains, or goes on; returns the core seconds that the training took, where they are known."""
+    start, began = unfinished(job, fold_run.job_dir), time.monotonic()
+    train.train(job, fold_run.job_dir, start=start, running=Running(save_every_s=fold_run.save_every_s))
+    return core_seconds(time.monotonic() - began, went_on=start is not None, parents=fold_run.parents or ())
 
 
 def _is_predicted(job_dir: Path) -> bool:

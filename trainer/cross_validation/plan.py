@@ -99,7 +99,7 @@ class CrossValidation:
         phrases = [
             f"other {name}" if name == "fingerprint" else f"{name} {others.get(name)}, not {own.get(name)}"
             for name in sorted(others.keys() | own.keys())
-            if _parsed(name, others.get(name)) != _parsed(name, own.get(name))
+            if parsed_flag(name, others.get(name)) != parsed_flag(name, own.get(name))
         ]
         phrases += [
             f"also the {name} {', '.join(map(str, left_out))}"
@@ -117,13 +117,30 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {name: value}
 
 
-def _parsed(name: str, value: Any) -> Any:
+def parsed_flag(name: str, value: Any) -> Any:
     """A flag's meaning, where that can be written in several ways."""
     if name == "precision" and value is None:
         # Of one that was saved before there was a choice.
         return FLOAT32
     parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
     return parsers[name](value) if name in parsers and isinstance(value, str) else value
+
+
+def load_results(cv_dir: Path) -> dict[str, Any]:
+    """Reads results.json.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    path = cv_dir / RESULTS_FILE
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError:
+        raise UserError(
+            f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: not the results of a cross-validation ({error}); cross-validate again") from None
 
 
 def check_own_files(cv_dir: Path) -> None:

@@ -1,7 +1,7 @@
 """Out-of-fold predictions of a whole cross-validation, pooled: every track by models that never saw it."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,23 @@ class PooledPredictions:
     def over_seeds(self) -> np.ndarray:
         """[models, tracks, labels] float64: the mean over the seeds."""
         return self.probabilities.mean(axis=1, dtype=np.float64)
+
+    def only(self, track_ids: Sequence[str]) -> "PooledPredictions":
+        """Those of some of the tracks, in the order given.
+
+        Raises:
+          KeyError: one of them is not there.
+        """
+        numbers = {track_id: number for number, track_id in enumerate(self.track_ids)}
+        places = np.array([numbers[track_id] for track_id in track_ids], np.int64)
+        return dataclasses.replace(
+            self,
+            track_ids=tuple(track_ids),
+            labels=self.labels[places],
+            groups=tuple(self.groups[place] for place in places),
+            folds=self.folds[places],
+            probabilities=self.probabilities[:, :, places],
+        )
 
     def save(self, path: Path) -> None:
         """Writes them, whole or not at all; texts are UTF-8 bytes, so that any file name goes in.

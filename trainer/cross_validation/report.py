@@ -3,7 +3,6 @@
 Made from what the cross-validation left in its directory (results.json, the models) and from the dataset.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tfrecords.show import spectrograms_of
 from trainer.cross_validation import sections
-from trainer.cross_validation.plan import REPORT_FILE, RESULTS_FILE, Run
+from trainer.cross_validation.plan import REPORT_FILE, Run, load_results
 from trainer.reports import page, report_sections
 from trainer.reports.audio_links import AudioLinks
 from trainer.training_job import TrainingJob
@@ -36,7 +35,7 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
       UserError: no results, no dataset or another one, a model that cannot be read, the page cannot be written, or
         audio_dir is no folder.
     """
-    results = _load(cv_dir / RESULTS_FILE)
+    results = load_results(cv_dir)
     data_dir = results["data"]["data_dir"]
     manifest = Manifest.load(data_dir)
     if manifest.fingerprint != results["data"]["fingerprint"]:
@@ -57,17 +56,6 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
     name = f"Genre recognition, cross-validation on {results['data']['name']}"
     page.write(path, title=name, heading=f"Music genre recognition: cross-validation on {manifest.name}", sections=body)
     return path
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError:
-        raise UserError(
-            f"{path.parent}: no {path.name}, so no finished cross-validation; run python -m trainer.cross_validate"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{path}: not the results of a cross-validation ({error}); cross-validate again") from None
 
 
 def _filters(cv_dir: Path, results: Mapping[str, Any]) -> list[str]:

@@ -4,22 +4,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
-_PAIR_COLUMNS = ("models", "difference in points", "95 % interval", "excludes 0")
+DIFFERENCE_COLUMNS = ("difference in points", "95 % interval", "excludes 0")
+_PAIR_COLUMNS = ("models", *DIFFERENCE_COLUMNS)
+OF_THESE_MODELS = (
+    "The intervals are of these trained models: other trainings (seeds, folds) would vary the differences further. Of "
+    "many pairs, some exclude 0 by chance."
+)
 
 
 def markdown(results: Mapping[str, Any]) -> str:
     """results.md: the models, every pair of them, and what they were made with."""
     several = [
         "",
-        "Differences of pooled track accuracy, paired on the same tracks. The intervals are of these trained models: "
-        "other trainings (seeds, folds) would vary the differences further. Of many pairs, some exclude 0 by chance.",
+        f"Differences of pooled track accuracy, paired on the same tracks. {OF_THESE_MODELS}",
         "",
-        *_markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
+        *markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
     ]
     lines = [
-        f"# Cross-validation on {_shown(results['data']['name'])}",
+        f"# Cross-validation on {shown(results['data']['name'])}",
         "",
-        *_markdown_table(_MODEL_COLUMNS, _model_rows(results)),
+        *markdown_table(_MODEL_COLUMNS, _model_rows(results)),
         *(several if results["comparisons"] else []),
         "",
         _MEANING,
@@ -27,7 +31,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         *(f"- {name}: {value}" for name, value in _facts(results).items()),
         "",
         "```",
-        _shown(results["command"]),
+        shown(results["command"]),
         "```",
     ]
     return "\n".join(lines) + "\n"
@@ -35,9 +39,9 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 def text(results: Mapping[str, Any]) -> str:
     """The same for a terminal, without the command."""
-    lines = _text_table(_MODEL_COLUMNS, _model_rows(results))
+    lines = text_table(_MODEL_COLUMNS, _model_rows(results))
     if results["comparisons"]:
-        lines += ["", *_text_table(_PAIR_COLUMNS, _pair_rows(results))]
+        lines += ["", *text_table(_PAIR_COLUMNS, _pair_rows(results))]
     return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in _facts(results).items())])
 
 
@@ -53,23 +57,24 @@ def _model_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             name,
             f"{model['parameters']:,}",
-            _spread(model["patch_accuracy"]),
-            _spread(model["track_accuracy"]),
-            _percent(model["pooled"]["track_accuracy"]),
-            f"{100 * model['pooled']['interval'][0]:.1f} to {_percent(model['pooled']['interval'][1])}",
+            spread(model["patch_accuracy"]),
+            spread(model["track_accuracy"]),
+            percent(model["pooled"]["track_accuracy"]),
+            percent_interval(model["pooled"]["interval"]),
         )
         for name, model in results["models"].items()
     ]
 
 
 def _pair_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for pair in results["comparisons"]:
-        low, high = pair["interval"]
-        excludes = "no" if low <= 0 <= high else "yes"
-        between = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        rows.append((f"{pair['one']} - {pair['other']}", f"{100 * pair['difference']:+.1f}", between, excludes))
-    return rows
+    return [(f"{pair['one']} - {pair['other']}", *difference_cells(pair)) for pair in results["comparisons"]]
+
+
+def difference_cells(pair: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What DIFFERENCE_COLUMNS say of a pair with `difference` and `interval`, shares of 1."""
+    low, high = pair["interval"]
+    between = f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{100 * pair['difference']:+.1f}", between, "no" if low <= 0 <= high else "yes"
 
 
 def _facts(results: Mapping[str, Any]) -> dict[str, str]:
@@ -77,9 +82,9 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
     options = ",".join(f"{name}={size}" for name, size in training["model_options"].items())
     facts = {
-        "data": f"{_shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
+        "data": f"{shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
         f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
-        "chance": f"{_percent(data['chance'])} (always the most common label)",
+        "chance": f"{percent(data['chance'])} (always the most common label)",
         "training": training["described"],
         "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
         **({"model options": options} if options else {}),
@@ -90,24 +95,33 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _spread(score: Mapping[str, float]) -> str:
-    return f"{100 * score['mean']:.1f} ± {_percent(score['std'])}"
+def spread(score: Mapping[str, float]) -> str:
+    """A mean and its standard deviation, shares of 1, in percent."""
+    return f"{100 * score['mean']:.1f} ± {percent(score['std'])}"
 
 
-def _percent(share: float) -> str:
+def percent_interval(interval: Sequence[float]) -> str:
+    """Two shares of 1, in percent."""
+    return f"{100 * interval[0]:.1f} to {percent(interval[1])}"
+
+
+def percent(share: float) -> str:
+    """A share of 1, in percent."""
     return f"{100 * share:.1f} %"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Text that any file takes: names of files need not be Unicode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
 
 
-def _text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose columns stand below each other."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     return [
         "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()

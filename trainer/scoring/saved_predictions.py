@@ -23,12 +23,15 @@ class FoldPredictions:
       parameters: of the model.
       epochs: that were trained.
       best_epoch: the one whose weights made the predictions, from 1.
+      core_seconds: that training took, times the threads that it was given, with that of its parents; None: not
+        measured, as in files that were saved before it was, or where training was interrupted.
     """
 
     predictions: Predictions
     parameters: int
     epochs: int
     best_epoch: int
+    core_seconds: float | None = None
 
     def save(self, path: Path) -> None:
         """Writes them, whole or not at all.
@@ -46,7 +49,8 @@ class FoldPredictions:
             "label_names": to_bytes(own.label_names),
         }
         counts = {name: np.array(getattr(self, name), np.int64) for name in ("parameters", "epochs", "best_epoch")}
-        npz.save(path, arrays | counts)
+        measured = {} if self.core_seconds is None else {"core_seconds": np.array(self.core_seconds, np.float64)}
+        npz.save(path, arrays | counts | measured)
 
     @classmethod
     def load(cls, path: Path) -> "FoldPredictions":
@@ -65,11 +69,12 @@ class FoldPredictions:
                     label_names=to_texts(arrays["label_names"]),
                 )
                 numbers = {name: int(arrays[name]) for name in ("parameters", "epochs", "best_epoch")}
+                core_seconds = float(arrays["core_seconds"]) if "core_seconds" in arrays else None
         except npz.DAMAGED as error:
             raise UserError(
                 f"{path}: not the predictions of a fold ({error}); delete it, and they are made again"
             ) from None
-        return cls(predictions, **numbers)
+        return cls(predictions, **numbers, core_seconds=core_seconds)
 
 
 def to_bytes(texts: Iterable[str]) -> np.ndarray:

@@ -55,6 +55,8 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd)
     summary = summarize(saved.predictions)
     assert set(saved.predictions.track_ids) == {record.track_id for record in data.records["fold_1"]}
     assert (saved.parameters, saved.epochs) == (3971, 2)
+    # By one thread; the predictions are no part of it.
+    assert 0 < saved.core_seconds < done.seconds
     assert (done.accuracy, done.tracks) == (summary["track_accuracy_mean"], 6)
     assert (done.epochs, done.best_epoch) == (2, saved.best_epoch)
     assert TrainingJob.load(own.job_dir).parts.test == ("fold_1",)
@@ -69,9 +71,24 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd)
     assert (own.job_dir / CHECKPOINT_FILE).stat() == model
     again = FoldPredictions.load(own.job_dir / PREDICTIONS_FILE)
     np.testing.assert_array_equal(again.predictions.probabilities, saved.predictions.probabilities)
+    assert again.core_seconds is None
     own.check_directory()
     with pytest.raises(UserError, match=r"holds a job that differs: epochs 2, not 3; go on with its flags"):
         make("--epochs=3").check_directory()
+
+
+def test_a_training_that_goes_on_is_not_told_too_short(make, monkeypatch):
+    def run_epochs(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    own = make("--epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.training.epochs.run_epochs", run_epochs)
+        with pytest.raises(UserError, match="No space left"):
+            carry_out(own)
+    carry_out(own)
+    assert own.is_done
+    assert FoldPredictions.load(own.job_dir / PREDICTIONS_FILE).core_seconds is None
 
 
 def test_a_mistake_names_the_run(make):

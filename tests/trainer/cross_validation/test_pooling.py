@@ -87,6 +87,21 @@ def test_a_run_that_is_missing_is_refused():
         pool(TRACKS, NAMES, runs)
 
 
+def test_only_some_tracks_in_another_order():
+    pooled = pool(TRACKS, NAMES, all_runs())
+    some = pooled.only(["e", "a"])
+    assert (some.track_ids, some.groups, some.labels.tolist(), some.folds.tolist()) == (
+        ("e", "a"),
+        ("z", "x"),
+        [1, 0],
+        [2, 0],
+    )
+    np.testing.assert_array_equal(some.probabilities, pooled.probabilities[:, :, [4, 0]])
+    assert some.group_numbers.tolist() == [0, 1]
+    with pytest.raises(KeyError):
+        pooled.only(["f"])
+
+
 def test_what_is_saved_is_what_is_loaded(tmp_path):
     pooled = pool(TRACKS, NAMES, all_runs())
     pooled.save(tmp_path / "predictions.npz")

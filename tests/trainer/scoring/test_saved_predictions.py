@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,15 @@ def test_what_is_saved_is_what_is_loaded(saved):
     assert found.predictions.label_names == fold.predictions.label_names
     assert (found.parameters, found.epochs, found.best_epoch) == (8682, 31, 23)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_core_seconds_are_kept_and_files_without_them_are_read(saved, tmp_path):
+    fold, path = saved
+    assert FoldPredictions.load(path).core_seconds is None
+    with np.load(path) as arrays:
+        assert "core_seconds" not in arrays
+    dataclasses.replace(fold, core_seconds=12.625).save(path)
+    assert FoldPredictions.load(path).core_seconds == 12.625
 
 
 @pytest.mark.parametrize("keep", [0, 100, -200])

@@ -1,0 +1,128 @@
+"""A comparison of cross-validations as tables: Markdown for a README, aligned text for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.cross_validation.tables import (
+    DIFFERENCE_COLUMNS,
+    OF_THESE_MODELS,
+    difference_cells,
+    markdown_table,
+    percent,
+    percent_interval,
+    shown,
+    spread,
+    text_table,
+)
+
+_ENTRY_COLUMNS = (
+    "model",
+    "parameters",
+    "training, core s",
+    "predictions/s",
+    "track accuracy",
+    "95 % interval",
+    "accuracy per seed",
+    "seeds",
+)
+_PAIR_COLUMNS = ("model", "against", *DIFFERENCE_COLUMNS)
+_DASH = "\N{EN DASH}"
+
+
+def markdown(compared: Mapping[str, Any]) -> str:
+    """compare.md: the entries, their differences, what they mean and what they were made with."""
+    several = [
+        "",
+        f"Differences of track accuracy, paired on the same tracks and draws. {OF_THESE_MODELS}",
+        "",
+        *markdown_table(_PAIR_COLUMNS, _pair_rows(compared)),
+    ]
+    lines = [
+        f"# Comparison on {shown(compared['data']['name'])}",
+        "",
+        *markdown_table(_ENTRY_COLUMNS, _entry_rows(compared)),
+        *(several if compared["comparisons"] else []),
+        "",
+        _MEANING,
+        "",
+        *(f"- {name}: {value}" for name, value in _facts(compared).items()),
+        "",
+        "```",
+        shown(compared["command"]),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def text(compared: Mapping[str, Any]) -> str:
+    """The same for a terminal, without meaning and command."""
+    lines = text_table(_ENTRY_COLUMNS, _entry_rows(compared))
+    if compared["comparisons"]:
+        lines += ["", *text_table(_PAIR_COLUMNS, _pair_rows(compared))]
+    return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in _facts(compared).items())])
+
+
+_MEANING = (
+    "Each track is scored once, by the models that were trained without it, probabilities averaged over its patches "
+    "and over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, "
+    "each alone. Training: seconds times threads of one training, the mean over folds and seeds of those that were "
+    "never interrupted. Predictions: 30 s clips through the model, from log-mel to probabilities."
+)
+
+
+def _entry_rows(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            name,
+            f"{entry['parameters']:,}",
+            _core_seconds(entry["core_seconds"]),
+            _speed(entry["predictions_per_s"]),
+            percent(entry["track_accuracy"]),
+            percent_interval(entry["interval"]),
+            spread(entry["over_seeds"]) if len(entry["seeds"]) > 1 else percent(entry["over_seeds"]["mean"]),
+            str(len(entry["seeds"])),
+        )
+        for name, entry in compared["entries"].items()
+    ]
+
+
+def _core_seconds(found: Mapping[str, Any]) -> str:
+    """A dash: not measured."""
+    if not found["measured"]:
+        return _DASH
+    partly = f" ({found['measured']} of {found['trainings']})" if found["measured"] < found["trainings"] else ""
+    return f"{found['mean']:,.0f}{partly}"
+
+
+def _speed(found: Mapping[str, Any] | None) -> str:
+    return f"{found['median']:,.0f}" if found else _DASH
+
+
+def _pair_rows(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [(pair["one"], pair["other"], *difference_cells(pair)) for pair in compared["comparisons"]]
+
+
+def _facts(compared: Mapping[str, Any]) -> dict[str, str]:
+    data = compared["data"]
+    groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
+    facts = {
+        "scored": f"{data['tracks']} tracks of {shown(data['name'])}, {len(data['label_names'])} labels, {groups}, "
+        f"{data['folds']} folds; fingerprint {data['fingerprint'][:12]}",
+        "chance": f"{percent(data['chance'])} (always the most common label)",
+    }
+    if left_out := data["left_out"]:
+        facts["left out"] = f"{left_out['tracks']} tracks, by a list with SHA-256 {left_out['sha256'][:12]}"
+    if data["tracks_without_patch"]:
+        facts["without a patch"] = f"{data['tracks_without_patch']} tracks are too short for some of the models"
+    if speeds := [found["rounds"] for entry in compared["entries"].values() if (found := entry["predictions_per_s"])]:
+        apart = max(max(rounds) / min(rounds) for rounds in speeds)
+        facts["predictions/s"] = f"medians of {len(speeds[0])} rounds, which lie up to {apart:.1f} times apart"
+    for entry in compared["entries"].values():
+        training = entry["training"]
+        options = f" ({entry['flags']})" if entry["flags"] else ""
+        described = training["described"].removeprefix(f"{entry['recipe']}: ")
+        patches = f"patches of {training['patch_frames']} frames, {training['augment'] or 'not augmented'}"
+        facts[f"{entry['recipe']}{options}"] = f"{described}; {patches}"
+    if compared["warnings"]:
+        facts["warning"] = "; ".join(compared["warnings"])
+    return facts

@@ -1,0 +1,165 @@
+"""The models of several cross-validations of one dataset, each under a name that tells it from the others."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecords.command_line import UserError
+from trainer.cross_validation import plan
+from trainer.cross_validation.plan import CrossValidation, Run
+from trainer.cross_validation.pooling import PooledPredictions
+from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Finished:
+    """What a cross-validation has left.
+
+    Attributes:
+      cv_dir: its directory.
+      asked: what it consists of.
+      results: as trainer.cross_validation.results has them.
+      pooled: its predictions.
+    """
+
+    cv_dir: Path
+    asked: CrossValidation
+    results: dict[str, Any]
+    pooled: PooledPredictions
+
+    @classmethod
+    def load(cls, cv_dir: Path) -> "Finished":
+        """Reads one.
+
+        Raises:
+          UserError: the directory holds none, or one that is not finished or damaged.
+        """
+        results, asked = plan.load_results(cv_dir), CrossValidation.load(cv_dir)
+        pooled = PooledPredictions.load(cv_dir / plan.POOLED_FILE)
+        if pooled.models != tuple(results["models"]) or pooled.seeds != tuple(results["seeds"]):
+            raise UserError(
+                f"{cv_dir}: {plan.POOLED_FILE} and {plan.RESULTS_FILE} are not of the same trainings; "
+                "the command that made it writes both again"
+            )
+        return cls(cv_dir, asked, results, pooled)
+
+    @property
+    def recipe(self) -> str:
+        """How its models were trained."""
+        return self.results["training"]["recipe"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """A model of a cross-validation.
+
+    Attributes:
+      name: tells it from the other entries.
+      finished: its cross-validation.
+      model: one of that one's.
+      flags: "name=value, ..." of those in which it differs from entries with its model and recipe.
+    """
+
+    name: str
+    finished: Finished
+    model: str
+    flags: str = ""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those that it was trained from."""
+        return self.finished.pooled.seeds
+
+    @property
+    def parameters(self) -> int:
+        """How many the model has."""
+        return self.finished.results["models"][self.model]["parameters"]
+
+    def runs(self) -> list[Run]:
+        """Its trainings; of the first seed and fold first."""
+        places = itertools.product((self.model,), self.seeds, range(self.finished.asked.folds))
+        return [Run(*place) for place in places]
+
+    def core_seconds(self) -> list[float]:
+        """Of each of its trainings that was measured.
+
+        Raises:
+          UserError: the predictions of a run are damaged.
+        """
+        paths = [run.job_dir(self.finished.cv_dir) / PREDICTIONS_FILE for run in self.runs()]
+        found = [FoldPredictions.load(path).core_seconds for path in paths if path.exists()]
+        return [seconds for seconds in found if seconds is not None]
+
+
+def load_all(cv_dirs: Iterable[Path]) -> list[Finished]:
+    """Reads cross-validations of one dataset.
+
+    Raises:
+      UserError: as Finished.load; or they are not of one dataset.
+    """
+    finished = [Finished.load(cv_dir) for cv_dir in cv_dirs]
+    for other in finished[1:]:
+        _check_same_data(finished[0], other)
+    return finished
+
+
+def _check_same_data(one: Finished, other: Finished) -> None:
+    differences = {
+        "fingerprints of the dataset": one.asked.fingerprint != other.asked.fingerprint,
+        "numbers of folds": one.asked.folds != other.asked.folds,
+        "labels": one.pooled.label_names != other.pooled.label_names,
+    }
+    if not any(differences.values()):
+        tracks = common_tracks((one, other))
+        pair = [each.pooled.only(tracks) for each in (one, other)]
+        for name in ("labels", "groups", "folds"):
+            differences[f"{name} of tracks"] = not np.array_equal(*(getattr(pooled, name) for pooled in pair))
+    if phrases := [name for name, differs in differences.items() if differs]:
+        raise UserError(
+            f"{one.cv_dir} and {other.cv_dir} cannot be compared: other {', '.join(phrases)}; "
+            "--job_dirs takes cross-validations of the same dataset"
+        )
+
+
+def common_tracks(finished: Sequence[Finished]) -> list[str]:
+    """The track_ids that all have, in the order of the first."""
+    shared = set.intersection(*(set(each.pooled.track_ids) for each in finished))
+    return [track_id for track_id in finished[0].pooled.track_ids if track_id in shared]
+
+
+def entries_of(finished: Sequence[Finished]) -> list[Entry]:
+    """Every model of every cross-validation: named by the model, the recipe and flags as far as these differ.
+
+    Raises:
+      UserError: two have all of these in common.
+    """
+    recipes = {each.recipe for each in finished}
+    entries = []
+    for each in finished:
+        for model in each.pooled.models:
+            name = model if len(recipes) == 1 else f"{model}, {each.recipe}"
+            alike = [other for other in finished if other.recipe == each.recipe and model in other.pooled.models]
+            flags = _differing_flags(each, alike)
+            entries.append(Entry(f"{name}, {flags}" if flags else name, each, model, flags))
+    for one, other in itertools.combinations(entries, 2):
+        if one.name == other.name:
+            raise UserError(
+                f"{one.finished.cv_dir} and {other.finished.cv_dir} both have {one.name}, trained with the same "
+                "flags; leave one of them out of --job_dirs"
+            )
+    return entries
+
+
+def _differing_flags(own: Finished, alike: Sequence[Finished]) -> str:
+    """The flags of one that others have too, with another meaning."""
+    phrases = []
+    for name, value in own.asked.flags.items():
+        meaning = plan.parsed_flag(name, value)
+        others = [other.asked.flags[name] for other in alike if name in other.asked.flags]
+        if any(plan.parsed_flag(name, other) != meaning for other in others):
+            phrases.append(f"{name}={value}")
+    return ", ".join(phrases)

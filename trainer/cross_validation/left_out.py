@@ -1,0 +1,57 @@
+"""Tracks that a comparison does not score, such as those on which choices were made."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfrecords import example
+from tfrecords.command_line import UserError
+from trainer.cross_validation.entries import Finished, common_tracks
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A list of tracks.
+
+    Attributes:
+      track_ids: all different.
+      sha256: hexadecimal checksum of its file.
+    """
+
+    track_ids: frozenset[str]
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> "LeftOut":
+        """Reads a file of track_ids, one a line.
+
+        Raises:
+          UserError: it cannot be read, or names no track.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"--leave_out={path} cannot be read: {error.strerror}") from None
+        track_ids = frozenset(example.to_text(line) for line in data.splitlines() if line)
+        if not track_ids:
+            raise UserError(f"--leave_out={path} must name tracks by their track_id, one a line; it is empty")
+        return cls(track_ids, hashlib.sha256(data).hexdigest())
+
+
+def scored(finished: Sequence[Finished], left_out: LeftOut | None) -> list[Finished]:
+    """The cross-validations with the predictions of the tracks that all have, without those left out.
+
+    Raises:
+      UserError: a track to be left out is in none of them, or none is left.
+    """
+    names = left_out.track_ids if left_out else frozenset()
+    if unknown := sorted(names.difference(*(each.pooled.track_ids for each in finished))):
+        raise UserError(
+            f"--leave_out must name tracks of the dataset; {len(unknown)} of {len(names)} are not among those "
+            f"predicted, the first {unknown[0]!r}"
+        )
+    track_ids = [track_id for track_id in common_tracks(finished) if track_id not in names]
+    if not track_ids:
+        raise UserError(f"no track is left to score: {len(names)} left out, {len(common_tracks(finished))} in all")
+    return [dataclasses.replace(each, pooled=each.pooled.only(track_ids)) for each in finished]

@@ -124,7 +124,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
         (["--test_fold=1"], "--test_fold and --valid_fold need a dataset of folds"),
         (["--patch_frames=251"], "train should be for training but hold no record of 251 frames"),
         (["--epochs=0"], "--epochs must be at least 1"),
-        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, got 'cbmi'"),
+        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, augmented, got 'cbmi'"),
         (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to --recipe=cbmi2016, .* got 3"),
         (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),
     ],

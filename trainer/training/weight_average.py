@@ -18,7 +18,9 @@ def is_averaging(model: keras.Model) -> bool:
     optimizer = getattr(model, "optimizer", None)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer
-    return optimizer is not None and bool(optimizer.use_ema) and int(optimizer.iterations) > 0
+    if optimizer is None or not optimizer.use_ema:
+        return False
+    return int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0
 
 
 @contextlib.contextmanager

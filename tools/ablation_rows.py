@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tfrecords.command_line import UserError
 from trainer import train
+from trainer.training import recipes
 from trainer.training_job import TrainingJob
 
 MODEL = "time_frequency"
-_BASE_FLAGS = ("--recipe=augmented",)
-_MIXUP, _MASKS, _GAIN = "mixup_alpha=0.2", "frequency_masks=2,time_masks=2", "gain_db=6"
+_RECIPE = recipes.get("augmented")
+_BASE_FLAGS = (f"--recipe={_RECIPE.name}",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +29,19 @@ class Row:
     model: str = MODEL
 
 
+def _augment(**changes: float | None) -> str:
+    """--augment as the recipe has it, but for these settings; None: without it."""
+    own = dict(setting.split("=") for setting in _RECIPE.augment.split(","))
+    settings = {**own, **changes}
+    return "--augment=" + ",".join(f"{name}={value}" for name, value in settings.items() if value is not None)
+
+
 BASE = Row("base")
 ABLATION = (
     BASE,
-    Row("no_mixup", (f"--augment={_MASKS},{_GAIN}",)),
-    Row("no_masks", (f"--augment={_GAIN},{_MIXUP}",)),
-    Row("no_gain", (f"--augment={_MASKS},{_MIXUP}",)),
+    Row("no_mixup", (_augment(mixup_alpha=None),)),
+    Row("no_masks", (_augment(frequency_masks=None, time_masks=None, time_mask_frames=None),)),
+    Row("gain", (_augment(gain_db=6),)),
     Row("windows", ("--patch_mode=windows",)),
     Row("no_label_smoothing", ("--label_smoothing=0",)),
     Row("no_warmup", ("--warmup=0",)),

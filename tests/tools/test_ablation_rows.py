@@ -1,28 +1,24 @@
+import dataclasses
+
 import pytest
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
-from tools import ablation_rows
-from tools.ablation_rows import ABLATION, BASE, MODEL, SETTINGS, TABLES, TUNED, TUNING, chosen
+from tools.ablation_rows import ABLATION, BASE, MODEL, SETTINGS, TABLES, TUNED, TUNING, chosen, make_job
 from trainer import models
+from trainer.parts import PartChoice
 
 # Row -> the one flag by which it differs from the base.
 SWITCHES = {
     "no_mixup": "augment",
     "no_masks": "augment",
-    "no_gain": "augment",
+    "gain": "augment",
     "windows": "patch_mode",
     "no_label_smoothing": "label_smoothing",
     "no_warmup": "warmup",
     "no_weight_average": "weight_average",
     "frames_80": "patch_frames",
     "modern": "recipe",
-}
-# Row -> the variations of the base's that it has not.
-WITHOUT = {
-    "no_mixup": {"mixup_alpha"},
-    "no_masks": {"frequency_masks", "time_masks"},
-    "no_gain": {"gain_db"},
 }
 
 
@@ -36,18 +32,38 @@ def test_each_row_differs_from_the_base_by_one_flag():
     assert {row.model for row in ABLATION} == {MODEL}
 
 
-def variations(row):
-    text = row.flags[0].partition("=")[2]
-    Augmentation.parse(text)
-    return {setting.partition("=")[0]: setting for setting in text.split(",")}
+@pytest.fixture(scope="module")
+def job_of(write_dataset, tmp_path_factory):
+    """A row's job on records that are long enough for all rows."""
+    data = write_dataset(tmp_path_factory.mktemp("long") / "data", frames=(300, 310))
+    return lambda row, seed=0, epochs=None: make_job(row, data.path, seed, epochs)
 
 
-def test_rows_without_a_variation_have_the_others_as_they_are():
-    rows = {row.name: variations(row) for row in ABLATION if row.name in WITHOUT}
-    base = {name: setting for each in rows.values() for name, setting in each.items()}
-    assert set(base) == set().union(*WITHOUT.values())
-    for name, left_out in WITHOUT.items():
-        assert rows[name] == {own: setting for own, setting in base.items() if own not in left_out}
+def test_each_switch_changes_one_number_of_the_training(job_of):
+    base = job_of(BASE)
+    assert base.recipe == "augmented" and base.parts == PartChoice(("train", "valid"), (), ("test",))
+    for row in ABLATION[1:-1]:
+        (difference,) = job_of(row).differences(base)
+        named = "other augmentation" if SWITCHES[row.name] == "augment" else f"{SWITCHES[row.name]} "
+        assert difference.startswith(named)
+    modern = job_of(ABLATION[-1])
+    assert modern.recipe == "modern" and modern.parts.valid == ("valid",)
+
+
+def test_rows_of_variations_change_those_that_they_name(job_of):
+    varied = {row.name: job_of(row).augmentation for row in ABLATION}
+    base, plain = varied["base"], Augmentation()
+    assert varied["no_mixup"] == dataclasses.replace(base, mixup_alpha=0.0)
+    without = {name: getattr(plain, name) for name in ("frequency_masks", "time_masks", "time_mask_frames")}
+    assert varied["no_masks"] == dataclasses.replace(base, **without)
+    assert varied["gain"] == dataclasses.replace(base, gain_db=6.0)
+    # Else the rows would be the base once more.
+    assert len({base, varied["no_mixup"], varied["no_masks"], varied["gain"]}) == 4
+
+
+def test_every_row_can_be_trained(job_of):
+    for row in chosen(list(TABLES)):
+        assert job_of(row).model == row.model
 
 
 def test_every_model_is_tuned_by_the_same_settings():
@@ -67,7 +83,7 @@ def test_no_training_is_done_twice_and_no_directory_is_shared():
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["windows", "no_gain"], ["base", "no_gain", "windows"]),
+        (["windows", "gain"], ["base", "gain", "windows"]),
         (["base"], ["base"]),
         (["ablation"], [row.name for row in ABLATION]),
     ],
@@ -81,11 +97,7 @@ def test_a_row_that_is_not_there_is_named():
         chosen(["base", "no_such"])
 
 
-def test_a_job_is_that_of_the_rows_flags(tiny, monkeypatch):
-    monkeypatch.setattr(ablation_rows, "_BASE_FLAGS", ("--recipe=modern", "--augment=gain_db=3"))
-    row = ablation_rows.Row("rate", ("--learning_rate=0.5", "--augment="), "time")
-    job = ablation_rows.make_job(row, tiny.path, 7, 3)
-    assert (job.model, job.seed, job.epochs, job.learning_rate) == ("time", 7, 3, 0.5)
-    assert job.augmentation == Augmentation()
-    base = ablation_rows.make_job(BASE, tiny.path, 7, None)
-    assert base.augmentation == Augmentation(gain_db=3) and base.epochs == 40
+def test_seed_and_epochs_are_the_jobs_own(job_of):
+    job = job_of(BASE, seed=7, epochs=3)
+    assert (job.seed, job.epochs) == (7, 3)
+    assert job_of(BASE).epochs == 60

@@ -122,6 +122,9 @@ def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest
 def _train(runs: Sequence[FoldRun], *, processes: int) -> None:
     """Does the trainings that are not done yet, a line for each."""
     left = [each for each in runs if not each.is_done]
+    if not left:
+        print(f"all {len(runs)} trainings are done", flush=True)
+        return
     count = min(processes, len(left))
     progress = Progress((each.run for each in left), total=len(runs), processes=count)
     print(f"{len(left)} of {len(runs)} trainings to do, {count} at a time", flush=True)

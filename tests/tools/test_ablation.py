@@ -80,7 +80,7 @@ def test_what_is_done_is_kept_and_seeds_are_added(tmp_path, capsys, trained):
     ablation.main(values_of(*arguments, "--seeds=2"), [])
     assert len(trained) == 4
     said = capsys.readouterr().out
-    assert "0 of 4 trainings to do" in said
+    assert "all 4 trainings are done" in said
     table = (tmp_path / "out" / "ablation.md").read_text("utf-8")
     assert table in said and "| no_gain |" in table
     found = json.loads((tmp_path / "out" / "ablation.json").read_text("utf-8"))

@@ -3,8 +3,9 @@
 python -m trainer.cross_validate --data_dir=OUT --job_dir=CV [--model=black_box,time | all] [--seeds=3] ...
 
 OUT is a dataset of folds (beam_preprocess --folds=N). For each model, seed and fold there is one training, as by
-python -m trainer.train --test_fold=K: fold K is the test, the fold before it chooses the epoch, the others train. The
-trainings run in --processes workers, and CV then holds
+python -m trainer.train --test_fold=K: fold K is the test, the fold before it chooses the epoch, the others train. With
+--recipe=augmented, which keeps the last epoch, all folds but K train. The trainings run in --processes workers, and CV
+then holds
 
   plan.json           what was asked for
   <model>/seed_<s>/fold_<k>/      a job directory for each training, which trainer.evaluate and the other commands take,
@@ -32,7 +33,6 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -115,21 +115,15 @@ def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation
         raise UserError(f"--model must name different models, got {','.join(names)!r}")
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]
     folds = count_folds(manifest)
-    job = make_job(flag_values, Run(names[0], 0, 0))
     return CrossValidation(
         data_dir=str(Path(flag_values.data_dir).resolve()),
         fingerprint=manifest.fingerprint,
         models=tuple(names),
         seeds=tuple(range(flag_values.seeds)),
         folds=folds,
-        flags={name: _value(flag_values[name], job) for name in _TRAINING_FLAGS},
+        flags={name: train.value_of(flag_values, name) for name in _TRAINING_FLAGS},
         command=shlex.join(["python", "-m", "trainer.cross_validate", *given]),
     )
-
-
-def _value(flag: flags.Flag, job: TrainingJob) -> Any:
-    """What was asked for, or what the recipe makes of a flag that was not given."""
-    return getattr(job, flag.name) if flag.value is None else flag.value
 
 
 def _fold_run(flag_values: flags.FlagValues, asked: CrossValidation, run: Run) -> FoldRun:

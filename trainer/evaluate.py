@@ -109,7 +109,7 @@ def evaluate(
         output_dir / training_job.REPORT_FILE,
         summary=summary,
         history=history,
-        best_epoch=job.rules.best_epoch(recipes.rows_of(history)),
+        best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.kept_by else 0,
         samples=samples(manifest, data_dir, parts=chosen, count=_SAMPLES),
         facts=_facts(job, manifest, summary),
         training_data=bool(summary["seen_in_training"]),
@@ -165,17 +165,22 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
         "Dataset fingerprint": manifest.fingerprint,
         **training_dataset,
         "Trained on": ", ".join(job.parts.train),
-        "Epoch chosen on": ", ".join(job.parts.valid),
+        "Epoch chosen on": _chosen_on(job),
         "Normalised by": "mean and variance per band of the training parts",
         "Patch": f"{job.patch_frames} frames, {patch_s:.2f} s",
         "Front end": ", ".join(f"{name} {value}" for name, value in job.front_end.items()),
-        "Training": job.rules.described(
-            learning_rate=job.learning_rate, batch_size=job.batch_size, epochs=job.epochs, patience=job.patience
-        ),
+        "Training": job.described,
         **_augmentation(job),
         "Seed": str(job.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in job.versions.items()),
     }
+
+
+def _chosen_on(job: TrainingJob) -> str:
+    if job.rules.kept_by is not None:
+        return ", ".join(job.parts.valid)
+    watched = f"{', '.join(job.parts.valid)} was validated on" if job.parts.valid else "there was no validation"
+    return f"nothing: the last epoch is kept; {watched}"
 
 
 def _filters(job: TrainingJob) -> dict[str, str]:

@@ -14,7 +14,7 @@ class PartChoice:
 
     Attributes:
       train: for the weights and the normalisation.
-      valid: for stopping and choosing among epochs.
+      valid: for stopping and choosing among epochs; none where there is no such choice.
       test: for the reported score only.
     """
 
@@ -23,15 +23,23 @@ class PartChoice:
     test: tuple[str, ...]
 
 
-def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold: int | None = None) -> PartChoice:
+def choose_parts(
+    manifest: Manifest, *, test_fold: int | None = None, valid_fold: int | None = None, validates: bool = True
+) -> PartChoice:
     """Parts by name (train, valid, test), or of folds: the last tests and the one before it validates unless told.
+
+    Args:
+      manifest: of the dataset.
+      test_fold: number of the fold that tests.
+      valid_fold: number of the one that validates.
+      validates: whether there is to be validation without a valid_fold; else what would validate trains.
 
     Raises:
       UserError: parts of other names, fewer than three folds, a fold that is not there, the same fold twice.
     """
     names = tuple(manifest.parts)
     if _are_folds(names):
-        return _choose_folds(names, test_fold, valid_fold)
+        return _choose_folds(names, test_fold, valid_fold, validates or valid_fold is not None)
     # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
     if not {"train", "valid", "test"} <= set(names):
         raise UserError(
@@ -40,7 +48,7 @@ def choose_parts(manifest: Manifest, *, test_fold: int | None = None, valid_fold
         )
     if test_fold is not None or valid_fold is not None:
         raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
-    return PartChoice(("train",), ("valid",), ("test",))
+    return PartChoice(("train",), ("valid",), ("test",)) if validates else PartChoice(("train", "valid"), (), ("test",))
 
 
 def count_folds(manifest: Manifest) -> int:
@@ -61,9 +69,10 @@ def _are_folds(names: tuple[str, ...]) -> bool:
     return all(re.fullmatch("fold_[0-9]+", name) for name in names)
 
 
-def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int | None) -> PartChoice:
-    if len(names) < 3:
-        raise UserError(f"training needs three folds or more; the dataset has {', '.join(names)}")
+def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int | None, validates: bool) -> PartChoice:
+    if len(names) < 2 + validates:
+        least = "three folds or more" if validates else "two folds or more"
+        raise UserError(f"training needs {least}; the dataset has {', '.join(names)}")
     test = len(names) - 1 if test_fold is None else test_fold
     valid = (test - 1) % len(names) if valid_fold is None else valid_fold
     for flag, fold in (("test_fold", test), ("valid_fold", valid)):
@@ -71,8 +80,9 @@ def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int
             raise UserError(f"--{flag} must be from 0 to {len(names) - 1}, got {fold}")
     if test == valid:
         raise UserError(f"--test_fold and --valid_fold must differ, both are {test}")
-    train = tuple(name for index, name in enumerate(names) if index not in (test, valid))
-    return PartChoice(train, (names[valid],), (names[test],))
+    held = (test, valid) if validates else (test,)
+    train = tuple(name for index, name in enumerate(names) if index not in held)
+    return PartChoice(train, (names[valid],) if validates else (), (names[test],))
 
 
 def check_patches(manifest: Manifest, parts: Sequence[str], role: str, *, patch_frames: int) -> None:
@@ -80,5 +90,5 @@ def check_patches(manifest: Manifest, parts: Sequence[str], role: str, *, patch_
     if not manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_frames):
         raise UserError(
             f"{', '.join(parts)} should be for {role} but hold no record of {patch_frames} frames; "
-            "take fewer --folds, or more tracks"
+            "lower --patch_frames, or take fewer --folds, or more tracks"
         )

@@ -3,8 +3,9 @@
 python -m trainer.train --data_dir=OUT --job_dir=JOB [--model=black_box] [--recipe=modern] [--test_fold=9] ...
 
 Weights and normalisation come from the training parts; the validation part chooses the epoch; the test part is not
-read. JOB then holds config.json, best.keras, history.csv, logs/ for TensorBoard, and run.json, which tells for each
-start when and where it was, of what code, libraries and devices.
+read. --recipe=augmented keeps the last epoch, so what would validate trains too, unless --valid_fold names it. JOB then
+holds config.json, best.keras (the model of the epoch that is kept), history.csv, logs/ for TensorBoard, and run.json,
+which tells for each start when and where it was, of what code, libraries and devices.
 
 A training that was stopped, however it was, goes on when the same command is given again: after the step at which its
 state was last saved (JOB/state.npz, at the end of every epoch and every --save_every_s seconds), with the batches,
@@ -62,6 +63,20 @@ if TYPE_CHECKING:
     import keras
 
     from trainer.distribution.devices import Devices
+
+
+# Fields of a job that are flags, and fields of its recipe.
+_OF_THE_RECIPE = (
+    "patch_frames",
+    "batch_size",
+    "learning_rate",
+    "epochs",
+    "patience",
+    "warmup",
+    "label_smoothing",
+    "weight_average",
+    "patch_mode",
+)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
@@ -124,6 +139,16 @@ def _running(flag_values: flags.FlagValues, stop: Stop) -> Running:
     )
 
 
+def value_of(flag_values: flags.FlagValues, name: str) -> Any:
+    """What was asked for, or what the recipe makes of a flag that was not given.
+
+    Raises:
+      UserError: no such recipe.
+    """
+    given = flag_values[name].value
+    return getattr(recipes.get(flag_values.recipe), name) if given is None else given
+
+
 def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     """The flags and the dataset's manifest as a job.
 
@@ -132,12 +157,13 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
         parents that do not fit.
     """
     manifest = Manifest.load(flag_values.data_dir)
-    parts = choose_parts(manifest, test_fold=flag_values.test_fold, valid_fold=flag_values.valid_fold)
     recipe = recipes.get(flag_values.recipe)
-
-    def value_of(name: str) -> Any:
-        return getattr(recipe, name) if flag_values[name].value is None else flag_values[name].value
-
+    parts = choose_parts(
+        manifest,
+        test_fold=flag_values.test_fold,
+        valid_fold=flag_values.valid_fold,
+        validates=recipe.kept_by is not None,
+    )
     job = TrainingJob(
         data_dir=str(Path(flag_values.data_dir).resolve()),
         fingerprint=manifest.fingerprint,
@@ -146,14 +172,10 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
         labels=manifest.labels,
         front_end=manifest.front_end,
         statistics=manifest.statistics(parts.train),
-        patch_frames=flag_values.patch_frames,
-        batch_size=value_of("batch_size"),
-        learning_rate=value_of("learning_rate"),
-        epochs=value_of("epochs"),
-        patience=value_of("patience"),
+        **{name: value_of(flag_values, name) for name in _OF_THE_RECIPE},
         seed=flag_values.seed,
         versions={name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
-        augmentation=Augmentation.parse(flag_values.augment),
+        augmentation=Augmentation.parse(value_of(flag_values, "augment")),
         recipe=recipe.name,
         model_options=models.parse_options(flag_values.model_options),
         init_from=init_filters.parse(flag_values.init_from),
@@ -162,8 +184,9 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     init_filters.check_parents(job)
     job.augmentation.check_fits(patch_frames=job.patch_frames, mel_bands=manifest.mel_bands)
     for role, names in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
-        check_patches(manifest, names, role, patch_frames=job.patch_frames)
-        manifest.check_files(job.data_dir, names)
+        if names:
+            check_patches(manifest, names, role, patch_frames=job.patch_frames)
+            manifest.check_files(job.data_dir, names)
     return job
 
 
@@ -207,7 +230,7 @@ def _agreed(
 def train(
     job: TrainingJob, job_dir: Path, *, start: TrainingState | None = None, running: Running | None = None
 ) -> None:
-    """Trains a job's model; the best epoch's weights are in job_dir/best.keras afterwards.
+    """Trains a job's model; that of the epoch that its recipe keeps is in job_dir/best.keras afterwards.
 
     Args:
       job: what to train.
@@ -249,18 +272,19 @@ def train(
         start = _agreed(start, job, job_dir, model, devices)
     if running.command is not None and devices.is_chief:
         run_record.add(job_dir, job, start, command=running.command)
+    validating = f"validating on {', '.join(job.parts.valid)}" if job.parts.valid else "without validation"
     print(
         f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
-        f"training on {', '.join(job.parts.train)}, validating on {', '.join(job.parts.valid)}; {devices.words}, "
+        f"training on {', '.join(job.parts.train)}, {validating}; {devices.words}, "
         f"batches of {job.batch_size} in all",
         flush=True,
     )
-    best_epoch = run_epochs(model, job, job_dir, start, running, steps=steps, patches=patches, devices=devices)
+    history = run_epochs(model, job, job_dir, start, running, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
     devices.barrier()
     checkpoint = job_dir / training_job.CHECKPOINT_FILE
-    print(f"best epoch {best_epoch}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+    print(f"{job.rules.kept_in_words(history)}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class TrainingJob:
       data_dir: of the dataset.
       fingerprint: of the dataset.
       model: one of trainer.models.MODELS.
-      parts: for training, validation and test.
+      parts: for training, validation and test; none for validation where the recipe keeps the last epoch.
       labels: label names; the model's outputs, in order.
       front_end: configuration of the front end, as in the manifest.
       statistics: of the training parts' log-mel; patches are normalised by them before the model sees them.
@@ -59,6 +59,7 @@ class TrainingJob:
       init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
         with its own settings, in the directories `time` and `frequency` of its own.
       precision: one of trainer.distribution.precision.PRECISIONS.
+      warmup, label_smoothing, weight_average, patch_mode: as trainer.training.recipes.Recipe has them.
     """
 
     data_dir: str
@@ -80,27 +81,59 @@ class TrainingJob:
     model_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
     init_from: Parents | None = None
     precision: str = precision.FLOAT32
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    weight_average: float = 0.0
+    patch_mode: str = recipes.WINDOWS
 
     def __post_init__(self) -> None:
         models.check_name(self.model)
         precision.check_name(self.precision)
-        if (self.patience is None) != (self.rules.patience is None):
-            raise UserError(
-                f"--patience does not apply to --recipe={self.recipe}, which ends training by the training loss; "
-                f"got {self.patience}"
-                if self.rules.patience is None
-                else f"--recipe={self.recipe} needs a --patience"
-            )
+        self._check_recipe()
         for name in ("patch_frames", "batch_size", "epochs", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, got {value}")
         if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UserError(f"--learning_rate must be above 0, got {self.learning_rate}")
+        for name in ("warmup", "label_smoothing", "weight_average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} must be from 0 to below 1, got {getattr(self, name)}")
+        if self.patch_mode not in recipes.PATCH_MODES:
+            raise UserError(f"--patch_mode must be one of {', '.join(recipes.PATCH_MODES)}, got {self.patch_mode!r}")
         if not 0 <= self.seed < 1 << 32:
             raise UserError(f"--seed must be from 0 to {(1 << 32) - 1}, got {self.seed}")
         if self.init_from is not None and self.model != models.WITH_PARENTS:
             raise UserError(f"--init_from is for --model={models.WITH_PARENTS}, got --model={self.model}")
+
+    def _check_recipe(self) -> None:
+        """Raises UserError where a number has no meaning in the recipe, or one is missing."""
+        rules = self.rules
+        by_loss = "ends training by the training loss" if rules.rises else "keeps its last epoch"
+        if self.patience is not None and rules.patience is None:
+            raise UserError(
+                f"--patience does not apply to --recipe={self.recipe}, which {by_loss}; got {self.patience}"
+            )
+        if self.patience is None and rules.patience is not None:
+            raise UserError(f"--recipe={self.recipe} needs a --patience")
+        if self.warmup and rules.rises:
+            raise UserError(
+                f"--warmup does not apply to --recipe={self.recipe}, whose rate only falls; got {self.warmup}"
+            )
+        if rules.kept_by is not None and not self.parts.valid:
+            raise UserError(f"--recipe={self.recipe} needs a part for validation, which chooses its epoch")
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether training and its loss take labels as shares, [batch, labels] float32, instead of [batch] int32."""
+        return self.augmentation.soft_labels or self.label_smoothing > 0
+
+    @property
+    def described(self) -> str:
+        """How it is trained in words, for a report."""
+        names = ("learning_rate", "batch_size", "epochs", "patience")
+        more = ("warmup", "label_smoothing", "weight_average", "patch_mode")
+        return self.rules.described(**{name: getattr(self, name) for name in (*names, *more)})
 
     @property
     def rules(self) -> Recipe:

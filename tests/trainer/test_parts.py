@@ -38,6 +38,21 @@ def test_folds(folds, flags, valid, test):
     assert len(chosen.train) == 10
 
 
+@pytest.mark.parametrize(
+    ("flags", "valid", "test"),
+    [
+        ({}, (), 11),
+        ({"test_fold": 0}, (), 0),
+        ({"valid_fold": 3}, (3,), 11),
+        ({"test_fold": 3, "valid_fold": 2}, (2,), 3),
+    ],
+)
+def test_what_would_validate_trains_where_nothing_is_chosen_unless_it_is_named(folds, flags, valid, test):
+    chosen = choose_parts(folds, **flags, validates=False)
+    validating = tuple(f"fold_{number}" for number in valid)
+    assert chosen == PartChoice(without(*valid, test), validating, (f"fold_{test}",))
+
+
 def test_every_fold_tests_once_and_validates_once(folds):
     choices = [choose_parts(folds, test_fold=number) for number in range(12)]
     assert {choice.test for choice in choices} == {choice.valid for choice in choices}
@@ -47,6 +62,7 @@ def test_every_fold_tests_once_and_validates_once(folds):
 def test_parts_by_name_whatever_their_order(tmp_path, write_dataset):
     manifest = write_dataset(tmp_path / "d", parts=("test", "train", "valid"), frames=(5, 9), mel_bands=2).manifest
     assert choose_parts(manifest) == PartChoice(("train",), ("valid",), ("test",))
+    assert choose_parts(manifest, validates=False) == PartChoice(("train", "valid"), (), ("test",))
     for flags in ({"test_fold": 0}, {"valid_fold": 0}):
         with pytest.raises(UserError, match="need a dataset of folds"):
             choose_parts(manifest, **flags)
@@ -87,11 +103,20 @@ def test_two_folds_are_too_few(tmp_path, write_dataset):
     manifest = write_dataset(tmp_path / "d", parts=("fold_0", "fold_1"), frames=(5, 9), mel_bands=2).manifest
     with pytest.raises(UserError, match=r"needs three folds or more; the dataset has fold_0, fold_1$"):
         choose_parts(manifest)
+    # One to train on and one to test on are enough where none chooses.
+    assert choose_parts(manifest, validates=False) == PartChoice(("fold_0",), (), ("fold_1",))
+    with pytest.raises(UserError, match="three folds or more"):
+        choose_parts(manifest, valid_fold=0, validates=False)
+    one = write_dataset(tmp_path / "one", parts=("fold_0",), frames=(5, 9), mel_bands=2).manifest
+    with pytest.raises(UserError, match=r"needs two folds or more; the dataset has fold_0$"):
+        choose_parts(one, validates=False)
 
 
 def test_parts_without_a_patch_are_refused(two):
     check_patches(two, ["test"], "training", patch_frames=5)
-    with pytest.raises(UserError, match="train, test should be for training but hold no record of 10 frames"):
+    with pytest.raises(
+        UserError, match="train, test should be for training but hold no record of 10 frames; lower --patch_f"
+    ):
         check_patches(two, ["train", "test"], "training", patch_frames=10)
 
 

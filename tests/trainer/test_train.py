@@ -122,9 +122,13 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
     ("arguments", "message"),
     [
         (["--test_fold=1"], "--test_fold and --valid_fold need a dataset of folds"),
-        (["--patch_frames=251"], "train should be for training but hold no record of 251 frames"),
+        (["--patch_frames=251"], "train should be for training but hold no record of 251 frames; lower --patch_frames"),
+        (
+            ["--recipe=augmented"],
+            "train, valid should be for training but hold no record of 256 frames; lower --patch_f",
+        ),
         (["--epochs=0"], "--epochs must be at least 1"),
-        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, got 'cbmi'"),
+        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, augmented, got 'cbmi'"),
         (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to --recipe=cbmi2016, .* got 3"),
         (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),
     ],
@@ -354,6 +358,102 @@ def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
     run_until_save(monkeypatch, 3, job, tmp_path / "job", running=running)
     run_on(job, tmp_path / "job", running=running)
     assert len(read_history(tmp_path / "job")["loss"]) == 4
+
+
+AUGMENTED = ("--recipe=augmented", "--patch_frames=80", "--batch_size=6")
+
+
+@pytest.fixture(scope="module")
+def augmented(tiny, tmp_path_factory, train_flags):
+    """Arguments of a job of two epochs of four steps that keeps its last epoch, its directory, and the batches' log."""
+    job_dir, log = tmp_path_factory.mktemp("augmented") / "job", tmp_path_factory.mktemp("log") / "log"
+    arguments = [f"--data_dir={tiny.path}", "--model=time", "--epochs=2", *AUGMENTED]
+    assert train.main(train_flags(*arguments, f"--job_dir={job_dir}", f"--log_batches={log}"), []) == 0
+    return arguments, job_dir, log.read_text().splitlines()
+
+
+def test_a_job_that_keeps_its_last_epoch_says_that_there_was_no_validation(augmented, train_flags, capsys):
+    arguments, job_dir, _ = augmented
+    assert sorted(path.name for path in job_dir.iterdir()) == [
+        "best.keras",
+        "config.json",
+        "history.csv",
+        "logs",
+        RUN_FILE,
+    ]
+    assert list(read_history(job_dir)) == ["epoch", "accuracy", "loss"]
+    assert [path.name for path in (job_dir / "logs").iterdir()] == ["train"]
+    job = TrainingJob.load(job_dir)
+    assert (job.parts.train, job.parts.valid, job.parts.test) == (("train", "valid"), (), ("test",))
+    assert train.main(train_flags(*arguments, f"--job_dir={job_dir}"), []) == 0
+    assert f"trained to its end: last epoch 2 of 2, {job_dir}/best.keras;" in capsys.readouterr().out
+
+
+# After a step within each epoch, after the last of one but before its end, and at the ends.
+@pytest.mark.parametrize("moment", ["step", "second step", "last step", "end"])
+def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path, monkeypatch, capsys, moment):
+    arguments, whole, lines = augmented
+    steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
+    assert steps == 4
+    values = train_flags(*arguments, f"--job_dir={job_dir}", f"--log_batches={log}")
+    with monkeypatch.context() as patch:
+        event = "on_epoch_end" if moment == "end" else "on_train_batch_end"
+        signal_at(
+            patch, SaveProgress, event, {"step": 2, "second step": steps + 1, "last step": steps, "end": 1}[moment]
+        )
+        assert train.main(values, []) == 75
+    assert train.main(values, []) == 0
+    said = capsys.readouterr()
+    assert "training on train, valid, without validation; " in said.out
+    assert f"last epoch 2: {job_dir}/best.keras" in said.out and "validation " not in said.out
+    assert log.read_text().splitlines() == lines
+    assert read_history(job_dir) == read_history(whole)
+    own, others = (keras.models.load_model(path / "best.keras") for path in (job_dir, whole))
+    for weights, expected in zip(own.get_weights(), others.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    for variable, expected in zip(own.optimizer.variables, others.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(variable, expected)
+
+
+def test_what_is_kept_are_the_averages_of_the_last_step(augmented):
+    _, job_dir, lines = augmented
+    model = keras.models.load_model(job_dir / "best.keras")
+    optimizer = model.optimizer
+    assert (int(optimizer.iterations), optimizer.ema_momentum) == (len(lines), 0.99)
+    averages = [variable for variable in optimizer.variables if variable.path.endswith("_average")]
+    for weight, average in zip(model.trainable_variables, averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+
+
+def test_averages_are_validated_and_a_stop_within_it_keeps_the_weights(tiny, train_flags, tmp_path, monkeypatch):
+    more = ["--weight_average=0.5", "--learning_rate=0.01"]
+    arguments = [f"--data_dir={tiny.path}", "--model=time", "--epochs=2", "--batch_size=4", *more]
+    whole, job_dir = (train_flags(*arguments, f"--job_dir={tmp_path / name}") for name in ("whole", "job"))
+    assert train.main(whole, []) == 0
+    with monkeypatch.context() as patch:
+        signal_at(patch, SaveProgress, "on_test_batch_begin", 2)
+        assert train.main(job_dir, []) == 75
+    assert train.main(job_dir, []) == 0
+    history = read_history(tmp_path / "whole")
+    assert read_history(tmp_path / "job") == history
+    own, others = (keras.models.load_model(tmp_path / name / "best.keras").get_weights() for name in ("job", "whole"))
+    for weights, expected in zip(own, others, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+    # The loss by which an epoch is chosen is that of the model that is kept.
+    job = TrainingJob.load(tmp_path / "whole")
+    model = keras.models.load_model(tmp_path / "whole" / "best.keras")
+    loss = model.evaluate(epochs.validation_batches(job), verbose=0)[0]
+    assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
+
+
+def test_the_parents_of_a_job_train_by_its_recipe(tiny, train_flags, tmp_path):
+    arguments = [f"--data_dir={tiny.path}", "--model=time_frequency_init", "--model_options=filters=2", "--epochs=1"]
+    assert train.main(train_flags(*arguments, *AUGMENTED, f"--job_dir={tmp_path / 'job'}"), []) == 0
+    own = TrainingJob.load(tmp_path / "job")
+    for name in ("time", "frequency"):
+        parent = TrainingJob.load(tmp_path / "job" / name)
+        assert (parent.recipe, parent.parts, parent.weight_average) == ("augmented", own.parts, 0.99)
+        assert list(read_history(tmp_path / "job" / name)) == ["epoch", "accuracy", "loss"]
 
 
 def with_rises(monkeypatch, **limits):

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer.train import make_job
+from trainer.training.recipes import RECIPES
 from trainer.training_job import (
     CONFIG_FILE,
     HISTORY_FILE,
@@ -49,6 +51,11 @@ def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
         ("--learning_rate=-1", "--learning_rate must be above 0, got -1"),
         ("--learning_rate=nan", "--learning_rate must be above 0, got nan"),
         ("--learning_rate=inf", "--learning_rate must be above 0, got inf"),
+        ("--warmup=1", "--warmup must be from 0 to below 1, got 1"),
+        ("--warmup=nan", "--warmup must be from 0 to below 1, got nan"),
+        ("--label_smoothing=-0.1", "--label_smoothing must be from 0 to below 1, got -0.1"),
+        ("--weight_average=1", "--weight_average must be from 0 to below 1, got 1"),
+        ("--patch_mode=resize", "--patch_mode must be one of windows, random, got 'resize'"),
         ("--seed=-1", "--seed must be from 0 to 4294967295, got -1"),
         ("--seed=4294967296", "--seed must be from 0 to 4294967295, got 4294967296"),
     ],
@@ -70,11 +77,40 @@ def test_a_recipe_gives_what_the_flags_leave_open(tiny, train_flags):
     assert numbers(*own, "--patience=2") == ("modern", 0.5, 3, 7, 2)
 
 
+def test_a_recipe_that_keeps_the_last_epoch(tiny, train_flags):
+    def job_of(*arguments):
+        flags = [f"--data_dir={tiny.path}", "--model=time", "--recipe=augmented", "--patch_frames=80", *arguments]
+        return make_job(train_flags(*flags))
+
+    job, recipe = job_of(), RECIPES["augmented"]
+    assert job.augmentation == Augmentation.parse(recipe.augment) != Augmentation()
+    for name in ("warmup", "label_smoothing", "weight_average", "patch_mode", "batch_size", "epochs"):
+        assert getattr(job, name) == getattr(recipe, name), name
+    assert (job.parts.train, job.parts.valid, job.patience) == (("train", "valid"), (), None)
+    assert job.statistics.count == tiny.manifest.statistics(["train", "valid"]).count
+    off = ("--warmup=0", "--label_smoothing=0", "--weight_average=0", "--augment=", "--patch_mode=windows")
+    plain = job_of(*off)
+    assert (plain.warmup, plain.label_smoothing, plain.weight_average, plain.patch_mode) == (0, 0, 0, "windows")
+    assert plain.augmentation == Augmentation() and not plain.soft_labels
+    assert job_of(*off, "--label_smoothing=0.1").soft_labels and job_of(*off, "--augment=mixup_alpha=1").soft_labels
+    assert job.described.endswith("the last epoch kept") and "momentum 0.99" in job.described
+    with pytest.raises(UserError, match=r"^--patience .* --recipe=augmented, which keeps its last epoch; got 3$"):
+        job_of("--patience=3")
+    with pytest.raises(UserError, match=r"--recipe=modern needs a part for validation"):
+        dataclasses.replace(job, recipe="modern", patience=3)
+
+
+def test_a_rate_that_only_falls_has_no_warmup(job_of, tiny):
+    with pytest.raises(UserError, match=r"^--warmup does not apply to --recipe=cbmi2016, .*; got 0.1$"):
+        job_of(tiny.path, "--recipe=cbmi2016", "--warmup=0.1")
+
+
 def test_a_job_that_was_saved_before_there_were_recipes(job_of, tiny, tmp_path):
     job = job_of(tiny.path)
     job.save(tmp_path)
     data = json.loads((tmp_path / CONFIG_FILE).read_text())
-    for name in ("recipe", "model_options", "init_from", "precision"):
+    newer = ("warmup", "label_smoothing", "weight_average", "patch_mode")
+    for name in ("recipe", "model_options", "init_from", "precision", *newer):
         del data[name]
     (tmp_path / CONFIG_FILE).write_text(json.dumps(data))
     assert TrainingJob.load(tmp_path).differences(job) == []

@@ -91,14 +91,14 @@ class Done:
       accuracy: share of the test fold's tracks that were recognised, by mean probability.
       tracks: of the test fold.
       epochs: that were trained.
-      best_epoch: from 1.
+      best_epoch: from 1; None: the last one is kept.
       seconds: that it took, or the rest of it.
     """
 
     accuracy: float
     tracks: int
     epochs: int
-    best_epoch: int
+    best_epoch: int | None
     seconds: float
 
 
@@ -168,7 +168,7 @@ def _carry_out(fold_run: FoldRun) -> Done:
         accuracy=summary["track_accuracy_mean"],
         tracks=summary["tracks"],
         epochs=done.epochs,
-        best_epoch=done.best_epoch,
+        best_epoch=done.best_epoch if job.rules.kept_by else None,
         seconds=time.monotonic() - began,
     )
 

@@ -13,6 +13,7 @@ from tfrecords.command_line import UserError
 from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
+from trainer.training import recipes
 from trainer.training_job import write_text
 
 CROSS_VALIDATION_FILE = "cross_validation.json"
@@ -20,6 +21,13 @@ POOLED_FILE = PREDICTIONS_FILE
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.md"
 REPORT_FILE = training_job.REPORT_FILE
+_BEFORE_THERE_WAS_A_CHOICE = {
+    "precision": FLOAT32,
+    "warmup": 0.0,
+    "label_smoothing": 0.0,
+    "weight_average": 0.0,
+    "patch_mode": recipes.WINDOWS,
+}
 _OUTCOMES = (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE)
 
 
@@ -30,7 +38,7 @@ class Run:
     Attributes:
       model: one of trainer.models.MODELS.
       seed: of the training.
-      fold: the one that it is tested on; the one before it chooses the epoch, the others train.
+      fold: the one that it is tested on; the others train, but for the one before it where that chooses the epoch.
     """
 
     model: str
@@ -119,9 +127,9 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
 
 def parsed_flag(name: str, value: Any) -> Any:
     """A flag's meaning, where that can be written in several ways."""
-    if name == "precision" and value is None:
+    if value is None:
         # Of one that was saved before there was a choice.
-        return FLOAT32
+        value = _BEFORE_THERE_WAS_A_CHOICE.get(name)
     parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
     return parsers[name](value) if name in parsers and isinstance(value, str) else value
 

@@ -22,7 +22,8 @@ class Progress:
         self._left.remove(run)
         self._seconds[run.model].append(done.seconds)
         rest = f"; about {duration(self._rest_s())} left" if self._left else ""
-        epochs = f"{done.epochs} epoch{'s' if done.epochs > 1 else ''} (best {done.best_epoch})"
+        kept = "last kept" if done.best_epoch is None else f"best {done.best_epoch}"
+        epochs = f"{done.epochs} epoch{'s' if done.epochs > 1 else ''} ({kept})"
         return (
             f"{self._total - len(self._left)} of {self._total}: {run}: {100 * done.accuracy:.1f} % of {done.tracks} "
             f"tracks, {epochs}, {duration(done.seconds)}{rest}"

@@ -102,15 +102,15 @@ def _data(asked: CrossValidation, manifest: Manifest, pooled: PooledPredictions,
 
 
 def _training(job: TrainingJob) -> dict[str, Any]:
-    """The recipe and its numbers; augment: as the flag takes it; described: the same in words."""
+    """The recipe and its numbers; augment: as the flag takes it; described: the same in words.
+
+    validates: whether a fold chose the epoch, as opposed to having trained with the others.
+    """
     own = {name: value for name, value in dataclasses.asdict(job).items() if name not in _NOT_OF_TRAINING}
     augmentation = own.pop("augmentation")
     plain = dataclasses.asdict(type(job.augmentation)())
     varied = [f"{name}={value:g}" for name, value in augmentation.items() if value != plain[name]]
-    described = job.rules.described(
-        learning_rate=job.learning_rate, batch_size=job.batch_size, epochs=job.epochs, patience=job.patience
-    )
-    return own | {"augment": ",".join(varied), "described": described}
+    return own | {"augment": ",".join(varied), "described": job.described, "validates": bool(job.parts.valid)}
 
 
 def _model(

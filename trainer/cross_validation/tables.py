@@ -86,6 +86,7 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
         f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
         "chance": f"{percent(data['chance'])} (always the most common label)",
         "training": training["described"],
+        **({} if training.get("validates", True) else {"validation": "none, all folds but the tested one trained"}),
         "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
         **({"model options": options} if options else {}),
         "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),

@@ -49,7 +49,7 @@ class Loop:
         initial_epoch: int,
         epochs: int,
         steps_per_epoch: int,
-        validation_data: tf.data.Dataset,
+        validation_data: tf.data.Dataset | None,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         """As `one_device.fit`; all hosts call it alike.
@@ -58,8 +58,8 @@ class Loop:
           batches: global batches (patches, labels), as many as the steps or more, the same on all hosts.
           initial_epoch: number of the first epoch.
           epochs: the epoch after the last.
-          steps_per_epoch: of every epoch; 0: it has only its validation left.
-          validation_data: global batches of known number.
+          steps_per_epoch: of every epoch; 0: it has only its end left, validation included.
+          validation_data: global batches of known number; None: without validation.
           callbacks: called on every host.
         """
         model = self._model
@@ -80,7 +80,9 @@ class Loop:
                 listeners.on_train_batch_end(step, logs)
                 if model.stop_training:
                     break
-            logs = _numbers(logs) | self._evaluated(validation_data, listeners)
+            logs = _numbers(logs)
+            if validation_data is not None:
+                logs |= self._evaluated(validation_data, listeners)
             listeners.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break

@@ -16,7 +16,7 @@ def fit(
     initial_epoch: int,
     epochs: int,
     steps_per_epoch: int,
-    validation_data: tf.data.Dataset,
+    validation_data: tf.data.Dataset | None,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """`keras.Model.fit`, which cannot run an epoch of no steps.
@@ -27,8 +27,8 @@ def fit(
       batches: (patches, labels), as many as the steps or more.
       initial_epoch: number of the first epoch.
       epochs: the epoch after the last.
-      steps_per_epoch: of every epoch; 0: the one epoch has only its validation left.
-      validation_data: (patches, labels).
+      steps_per_epoch: of every epoch; 0: the one epoch has only its end left, validation included.
+      validation_data: (patches, labels); None: without validation.
       callbacks: they print what there is to see.
     """
     if not steps_per_epoch:
@@ -48,7 +48,7 @@ def fit(
 
 def _finish_epoch(
     model: keras.Model,
-    validation: tf.data.Dataset,
+    validation: tf.data.Dataset | None,
     callbacks: Sequence[keras.callbacks.Callback],
     *,
     epoch: int,
@@ -61,7 +61,8 @@ def _finish_epoch(
     model.reset_metrics()
     every.on_epoch_begin(epoch)
     logs = dict(model.get_metrics_result())
-    validated = model.evaluate(validation, callbacks=every, verbose=0, return_dict=True)
-    logs |= {f"val_{name}": value for name, value in validated.items()}
+    if validation is not None:
+        validated = model.evaluate(validation, callbacks=every, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in validated.items()}
     every.on_epoch_end(epoch, logs)
     every.on_train_end(logs)

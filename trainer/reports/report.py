@@ -31,7 +31,8 @@ def write_report(
     Args:
       path: where to write; a file there is replaced at once by the finished page.
       summary: of `metrics.summarize`.
-      history: one value per epoch of loss, val_loss, accuracy, val_accuracy; None or empty leaves the curves out.
+      history: one value per epoch of loss and accuracy, and of val_loss and val_accuracy where there was validation;
+        None or empty leaves the curves out.
       samples: spectrograms to show; none leaves the section out.
       facts: what was measured and with what (model, data, seed, versions), shown in the order given.
       best_epoch: the epoch, from 1, whose model was scored, to be marked in the curves; 0 marks none.
@@ -146,6 +147,7 @@ def _genres(summary: Mapping[str, Any]) -> str:
 def _curves(history: Mapping[str, Sequence[float]], best_epoch: int) -> str:
     epochs = page.count(max(map(len, history.values())), "epoch")
     said = f"{epochs}; epoch {best_epoch} was the best on the validation tracks." if best_epoch else f"{epochs}."
+    said += "" if {"val_loss", "val_accuracy"} & set(history) else " There was no validation: these are training's."
     text = f"Learning curves: loss and accuracy over {said}"
 
     def draw(style: Style) -> bytes:

@@ -24,17 +24,17 @@ class Board(keras.callbacks.Callback):
     Training's are in logs/train, validation's in logs/validation, under the same names, so that they share a chart.
 
     Attributes:
-      validation: writes to logs/validation. There is one for each directory, as TensorBoard reads no file of it that is
-        older than the last one that it has seen.
+      validation: writes to logs/validation; None without validation. There is one for each directory, as TensorBoard
+        reads no file of it that is older than the last one that it has seen.
     """
 
-    def __init__(self, job_dir: Path, meter: PaceMeter) -> None:
+    def __init__(self, job_dir: Path, meter: PaceMeter, *, validates: bool = True) -> None:
         """Stands after SaveProgress and the meter in the list of callbacks."""
         super().__init__()
         self._meter = meter
-        self._train, self.validation = (
-            tf.summary.create_file_writer(str(job_dir / LOGS_DIR / name)) for name in ("train", "validation")
-        )
+        logs_dir = job_dir / LOGS_DIR
+        self._train = tf.summary.create_file_writer(str(logs_dir / "train"))
+        self.validation = tf.summary.create_file_writer(str(logs_dir / "validation")) if validates else None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the epoch's."""
@@ -46,6 +46,8 @@ class Board(keras.callbacks.Callback):
             train |= {"patches_per_s": pace.patches_per_s, "waiting_share": pace.waiting}
         validation = {f"epoch_{name[4:]}": value for name, value in logs.items() if name.startswith("val_")}
         for writer, values in ((self._train, train), (self.validation, validation)):
+            if writer is None:
+                continue
             with writer.as_default(epoch):
                 for tag, value in values.items():
                     tf.summary.scalar(tag, value)

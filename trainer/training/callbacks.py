@@ -11,7 +11,8 @@ import numpy as np
 from tfrecords.command_line import UserError
 from trainer import training_job
 from trainer.training.recipes import History, Recipe
-from trainer.training.training_state import STATE_FILE, TrainingState, metrics_of, values_of
+from trainer.training.training_state import STATE_FILE, TrainingState, values_of
+from trainer.training.weight_average import averaged
 from trainer.training_job import whole_file
 
 
@@ -45,7 +46,7 @@ class SaveProgress(keras.callbacks.Callback):
         self._save_every_s = save_every_s
         self._saved = time.monotonic()
         self._done_before = 0
-        self._means: dict[str, np.ndarray] = {}
+        self._stepped: dict[str, np.ndarray] = {}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Takes up an epoch that was interrupted, whose first steps are not done again."""
@@ -53,14 +54,14 @@ class SaveProgress(keras.callbacks.Callback):
         self.step = self._done_before
         if self._done_before:
             self._start.restore_metrics(self.model)
-            self._means = metrics_of(self.model)
+            self._stepped = values_of(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if it is time."""
         self.step = self._done_before + batch + 1
         # After the last step validation is due, and then the epoch is saved.
         if self.step == self._steps:
-            self._means = metrics_of(self.model)
+            self._stepped = values_of(self.model)
         elif time.monotonic() - self._saved >= self._save_every_s:
             self._save(values_of(self.model))
 
@@ -74,8 +75,8 @@ class SaveProgress(keras.callbacks.Callback):
 
     def save_now(self) -> None:
         """Saves between two steps, or within the validation that follows the last step of an epoch."""
-        # Validation has running means of its own in the place of those of the steps.
-        self._save(values_of(self.model) | (self._means if self.step == self._steps else {}))
+        # Validation has running means of its own in the place of those of the steps, and may have other weights.
+        self._save(self._stepped if self.step == self._steps else values_of(self.model))
 
     def _save(self, values: Mapping[str, np.ndarray]) -> None:
         if not self._writes:
@@ -85,7 +86,7 @@ class SaveProgress(keras.callbacks.Callback):
 
 
 class BestCheckpoint(keras.callbacks.Callback):
-    """Saves the model whenever it is the best so far, whole or not at all."""
+    """Saves the model whenever it is the one to keep so far, whole or not at all."""
 
     def __init__(self, path: Path, recipe: Recipe, history: History) -> None:
         """Goes by the recipe's choice among the epochs in `history`, to which SaveProgress has added by then."""
@@ -95,18 +96,18 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._history = history
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves if better."""
+        """Saves if it is that."""
         if self._recipe.best_epoch(self._history) == epoch + 1:
             save_model(self.model, self._path)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Writes a model, whole or not at all.
+    """Writes a model, whole or not at all: with the averages of its weights, where its optimiser keeps any.
 
     Raises:
       UserError: it cannot be written.
     """
-    with whole_file(path) as temporary:
+    with averaged(model), whole_file(path) as temporary:
         model.save(temporary)
 
 
@@ -152,8 +153,8 @@ class StopOnNaN(keras.callbacks.Callback):
     """Ends training with one clear line when a loss is no longer a number."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Raises UserError if the loss of training or of validation is not finite."""
+        """Raises UserError if the loss of training, or of validation where there is one, is not finite."""
         for name, meaning in (("loss", "training"), ("val_loss", "validation")):
-            loss = (logs or {})[name]
+            loss = (logs or {}).get(name, 0.0)
             if not math.isfinite(loss):
                 raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")

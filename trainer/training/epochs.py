@@ -5,24 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
-from tfrecords.augment import Augmenter, augmented
-from tfrecords.augmentation import Augmentation
-from tfrecords.dataset import load
-from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
 from trainer import models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
-from trainer.training import data_service
 from trainer.training.batch_log import BatchLog
+from trainer.training.batches import training_batches, validation_batches
 from trainer.training.callbacks import HalveRate, SaveProgress, StopOnNaN, StopWhenDone
 from trainer.training.input_wait import InputWait
+from trainer.training.recipes import History
 from trainer.training.running import Running
 from trainer.training.stop_callback import StopWhenAsked
 from trainer.training.training_state import TrainingState, build
 from trainer.training.watching import watching
+from trainer.training.weight_average import WeightAverage
 from trainer.training_job import TrainingJob
 
 
@@ -43,10 +40,12 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     shape = (job.patch_frames, mel_bands, 1)
     with devices.scope(), precision.computing_in(job.precision):
         model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
-        optimizer = job.rules.new_optimizer(job.learning_rate, steps=steps * job.epochs)
+        optimizer = job.rules.new_optimizer(
+            job.learning_rate, steps=steps * job.epochs, warmup=job.warmup, weight_average=job.weight_average
+        )
         optimizer = precision.with_scaled_loss(optimizer, job.precision)
         optimizer.build(model.trainable_variables)
-    soft = job.augmentation.soft_labels
+    soft = job.soft_labels
     # Outside of the scope: the metrics' variables are the host's own.
     model.compile(
         optimizer,
@@ -56,54 +55,6 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     )
     build(model, soft_labels=soft)
     return model
-
-
-def training_batches(
-    job: TrainingJob, running: Running, log: BatchLog | None, *, epoch: int, step: int, steps: int
-) -> tf.data.Dataset:
-    """Patches and labels of the training parts: from a step of an epoch on, or of one epoch by a service."""
-
-    def batches_from(step: int, epochs: int | None) -> tf.data.Dataset:
-        return load(
-            job.data_dir,
-            parts=job.parts.train,
-            training=True,
-            seed=job.seed,
-            epoch=epoch,
-            step=step,
-            epochs=epochs,
-            batch_size=job.batch_size,
-            patch_frames=job.patch_frames,
-            statistics=job.statistics,
-            # The workers of a service run no Python of this process.
-            options=ReaderOptions(in_graph=running.data_service is not None),
-        )
-
-    if running.data_service:
-        batches = data_service.distributed(lambda start: batches_from(start, 1), running.data_service, steps=steps)
-    else:
-        batches = batches_from(step, None)
-    if job.augmentation != Augmentation():
-        augmenter = Augmenter(
-            job.augmentation, num_classes=len(job.labels), front_end=job.front_end, statistics=job.statistics
-        )
-        batches = augmented(batches, augmenter, seed=job.seed, first_batch=epoch * steps + step)
-    return log.recorded(batches, epoch=epoch, step=step) if log else batches
-
-
-def validation_batches(job: TrainingJob) -> tf.data.Dataset:
-    """Patches and labels of the validation parts, once; labels in the form that the loss takes."""
-    batches = load(
-        job.data_dir,
-        parts=job.parts.valid,
-        batch_size=job.batch_size,
-        patch_frames=job.patch_frames,
-        statistics=job.statistics,
-    )
-    classes = len(job.labels) if job.augmentation.soft_labels else None
-    return batches.map(
-        lambda patches, labels, track_ids: (patches, labels if classes is None else tf.one_hot(labels, classes))
-    )
 
 
 def stretches(job: TrainingJob, start: TrainingState, running: Running) -> Iterator[tuple[int, int, int]]:
@@ -130,8 +81,8 @@ def run_epochs(
     steps: int,
     patches: int,
     devices: Devices,
-) -> int:
-    """Runs the epochs that are left and returns the best of all, whose model is in job_dir/best.keras.
+) -> History:
+    """Runs the epochs that are left; the model of the epoch that is kept is in job_dir/best.keras then.
 
     Args:
       model: compiled, and as it was at `start`.
@@ -142,6 +93,9 @@ def run_epochs(
       steps: in an epoch.
       patches: in an epoch.
       devices: that the model was made for.
+
+    Returns:
+      All epochs, with those before `start`.
 
     Raises:
       UserError: the loss is no longer a number, a shard is corrupt.
@@ -166,12 +120,12 @@ def run_epochs(
                     initial_epoch=epoch,
                     epochs=end,
                     steps_per_epoch=steps - step,
-                    validation_data=validation_batches(job),
+                    validation_data=validation_batches(job) if job.parts.valid else None,
                     callbacks=callbacks,
                 )
             if model.stop_training:
                 break
-    return job.rules.best_epoch(progress.history)
+    return progress.history
 
 
 def _callbacks(
@@ -180,6 +134,7 @@ def _callbacks(
     """What decides, on every host; what watches and writes is the chief's."""
     history, rules = progress.history, job.rules
     return [
+        *([WeightAverage()] if job.weight_average else []),
         StopOnNaN(),
         # Before the best model is written, which can be written again from the state.
         progress,

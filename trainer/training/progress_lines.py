@@ -23,7 +23,14 @@ class ProgressLines(keras.callbacks.Callback):
     """Prints losses and accuracies over patches, speed, and the share of waiting."""
 
     def __init__(
-        self, progress: SaveProgress, meter: PaceMeter, *, epochs: int, steps: int, to: TextIO | None = None
+        self,
+        progress: SaveProgress,
+        meter: PaceMeter,
+        *,
+        epochs: int,
+        steps: int,
+        validates: bool = True,
+        to: TextIO | None = None,
     ) -> None:
         """Takes the numbers from where they are; both stand before this in the list of callbacks.
 
@@ -32,6 +39,7 @@ class ProgressLines(keras.callbacks.Callback):
           meter: knows the pace.
           epochs: at most.
           steps: in an epoch.
+          validates: whether validation follows them.
           to: where to print; by default the standard output. A terminal gets a bar.
         """
         super().__init__()
@@ -39,6 +47,7 @@ class ProgressLines(keras.callbacks.Callback):
         self._meter = meter
         self._epochs = epochs
         self._steps = steps
+        self._validates = validates
         self._to = to or sys.stdout
         self._bar = self._to.isatty()
         self._every_s = _DRAW_EVERY_S if self._bar else _LINE_EVERY_S
@@ -59,10 +68,12 @@ class ProgressLines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Prints the epoch's line, in the place of the bar."""
         logs, pace = logs or {}, self._meter.pace()
-        validation = _means({name: logs[f"val_{name}"] for name in ("loss", "accuracy")})
+        validation = ""
+        if self._validates:
+            validation = f"; validation {_means({name: logs[f'val_{name}'] for name in ('loss', 'accuracy')})}"
         speed = f"; {pace}" if pace else ""
         self.clear()
-        line = f"epoch {epoch + 1} of {self._epochs}: {_means(logs)}; validation {validation}{speed}"
+        line = f"epoch {epoch + 1} of {self._epochs}: {_means(logs)}{validation}{speed}"
         print(line, file=self._to, flush=True)
 
     def clear(self) -> None:
@@ -77,7 +88,7 @@ class ProgressLines(keras.callbacks.Callback):
             what = f"{means}; {pace}" if pace else means
             print(f"epoch {epoch} of {self._epochs}, step {step} of {self._steps}: {what}", file=self._to, flush=True)
             return
-        doing = "validating" if step == self._steps else f"{step}/{self._steps}"
+        doing = "validating" if self._validates and step == self._steps else f"{step}/{self._steps}"
         before, after = f"epoch {epoch}/{self._epochs} ", f"{doing}: {means}{f'; {pace.brief}' if pace else ''}"
         # A line that is wrapped could not be drawn over.
         width = shutil.get_terminal_size().columns - 1

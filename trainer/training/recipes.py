@@ -11,47 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tfrecords.command_line import UserError
+from trainer.training.rises import History, Rises
 
 if TYPE_CHECKING:
     import keras
-
-# Per finished epoch, metric name -> value; loss, val_loss, accuracy and val_accuracy are among them.
-History = Sequence[Mapping[str, float]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Rises:
-    """The rule of Pons, Lidy and Serra (2016) for the learning rate and the end, as their published code has it.
-
-    An epoch is a rise when its mean training loss, dropout included, is above the reference: the loss of the latest
-    epoch that was no rise, so the lowest so far. Rises need not follow each other, and are counted from the last
-    halving on. An epoch that is no rise, after more than `to_halve` rises, halves the learning rate from the next
-    epoch on, and the count begins anew. Training ends with the epoch that makes it more than `to_stop`.
-
-    Attributes:
-      to_halve: so many rises are borne before the rate is halved.
-      to_stop: so many before training ends.
-    """
-
-    to_halve: int
-    to_stop: int
-
-    def count(self, history: History) -> tuple[int, int]:
-        """(times that the rate has been halved, rises since the last time)."""
-        halvings, rises, lowest = 0, 0, math.inf
-        for row in history:
-            if row["loss"] > lowest:
-                rises += 1
-                continue
-            lowest = row["loss"]
-            if rises > self.to_halve:
-                halvings, rises = halvings + 1, 0
-        return halvings, rises
+# As tfrecords.patches names them, which imports TensorFlow.
+WINDOWS, RANDOM = "windows", "random"
+PATCH_MODES = (WINDOWS, RANDOM)
+_KEPT = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy", None: "the last epoch"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A way to train. The numbers that a job may set otherwise are defaults.
+    """A way to train. What a job may set otherwise is a default.
 
     Attributes:
       name: as --recipe takes it.
@@ -59,9 +31,18 @@ class Recipe:
       learning_rate: at the start; by default.
       batch_size: patches in a step; by default.
       epochs: at most; by default.
-      kept_by: the validation metric whose best epoch is kept, "val_loss" or "val_accuracy".
-      patience: epochs without a better one before training ends; by default. None where `rises` ends it.
+      kept_by: the validation metric whose best epoch is kept, "val_loss" or "val_accuracy"; None: the last epoch is
+        kept, whatever validation says, so that its tracks may train as well.
+      patience: epochs without a better one before training ends; by default. None where `rises` ends it, or nothing
+        does before the last epoch.
       rises: halves the rate and ends training; None: the rate falls to 0 along a cosine.
+      warmup: share of all steps in which the rate rises linearly from 0, before the cosine; by default.
+      label_smoothing: of the training labels, see trainer.training.batches; by default.
+      weight_average: momentum of the average of the weights whose model is kept, see trainer.training.weight_average;
+        0: the weights themselves are. By default.
+      augment: how training batches are varied, as tfrecords.augmentation.Augmentation.parse reads it; by default.
+      patch_mode: one of PATCH_MODES, of the training batches; by default.
+      patch_frames: frames in a patch; by default.
     """
 
     name: str
@@ -69,15 +50,23 @@ class Recipe:
     learning_rate: float
     batch_size: int
     epochs: int
-    kept_by: str
+    kept_by: str | None
     patience: int | None = None
     rises: Rises | None = None
+    warmup: float = 0.0
+    label_smoothing: float = 0.0
+    weight_average: float = 0.0
+    augment: str = ""
+    patch_mode: str = WINDOWS
+    patch_frames: int = 80
 
     def best_epoch(self, history: History) -> int:
-        """The epoch, from 1, whose model is kept: the first of equals; 0 while there is none.
+        """The epoch, from 1, whose model is kept: the first of equals, or the last; 0 while there is none.
 
-        An epoch whose metric is not there or not finite is never kept.
+        Where a metric decides, an epoch in which it is not there or not finite is never kept.
         """
+        if self.kept_by is None:
+            return len(history)
         sign = -1 if self.kept_by == "val_loss" else 1
         values = [sign * row.get(self.kept_by, math.nan) for row in history]
         values = [value if math.isfinite(value) else -math.inf for value in values]
@@ -103,16 +92,39 @@ class Recipe:
         halvings = self.rises.count(history)[0] if self.rises is not None else 0
         return learning_rate / 2**halvings
 
-    def new_optimizer(self, learning_rate: float, *, steps: int) -> "keras.optimizers.Optimizer":
+    def kept_in_words(self, history: History) -> str:
+        """Which of the finished epochs is kept, as a line begins."""
+        return f"{'last' if self.kept_by is None else 'best'} epoch {self.best_epoch(history)}"
+
+    def new_optimizer(
+        self, learning_rate: float, *, steps: int, warmup: float = 0.0, weight_average: float = 0.0
+    ) -> "keras.optimizers.Optimizer":
         """The optimiser, before the first of `steps` steps in all epochs."""
         import keras
 
-        if self.rises is not None:
-            return keras.optimizers.get({"class_name": self.optimizer, "config": {"learning_rate": learning_rate}})
-        cosine = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-        return keras.optimizers.get({"class_name": self.optimizer, "config": {"learning_rate": cosine}})
+        schedules, rising = keras.optimizers.schedules, int(warmup * steps)
+        rate = learning_rate
+        if rising:
+            rate = schedules.CosineDecay(0.0, steps - rising, warmup_target=learning_rate, warmup_steps=rising)
+        elif self.rises is None:
+            rate = schedules.CosineDecay(learning_rate, steps)
+        config = {"learning_rate": rate}
+        if weight_average:
+            config |= {"use_ema": True, "ema_momentum": weight_average}
+        return keras.optimizers.get({"class_name": self.optimizer, "config": config})
 
-    def described(self, *, learning_rate: float, batch_size: int, epochs: int, patience: int | None) -> str:
+    def described(
+        self,
+        *,
+        learning_rate: float,
+        batch_size: int,
+        epochs: int,
+        patience: int | None,
+        warmup: float = 0.0,
+        label_smoothing: float = 0.0,
+        weight_average: float = 0.0,
+        patch_mode: str = WINDOWS,
+    ) -> str:
         """A training by this recipe in words, for a report."""
         rate = f"{self.optimizer}, learning rate {learning_rate:g}"
         if self.rises is not None:
@@ -122,10 +134,18 @@ class Recipe:
             )
             end = f"ended by more than {self.rises.to_stop} above the lowest since the last halving"
         else:
-            rate += " falling to 0 along a cosine"
+            rising = f" reached from 0 over the first {100 * warmup:g} % of the steps," if warmup else ""
+            rate += f"{rising} falling to 0 along a cosine"
             end = f"until {patience} epochs bring nothing better"
-        kept = "lowest validation loss" if self.kept_by == "val_loss" else "highest validation accuracy"
-        return f"{self.name}: {rate}; batch {batch_size}; at most {epochs} epochs, {end}; {kept} kept"
+        length = f"{epochs} epochs" if self.rises is None and patience is None else f"at most {epochs} epochs, {end}"
+        more = [
+            f"labels smoothed by {label_smoothing:g}" if label_smoothing else "",
+            "training patches at random places" if patch_mode == RANDOM else "",
+            f"weights averaged with momentum {weight_average:g}" if weight_average else "",
+        ]
+        return "; ".join(
+            [f"{self.name}: {rate}", f"batch {batch_size}", length, *filter(None, more), f"{_KEPT[self.kept_by]} kept"]
+        )
 
 
 RECIPES = {
@@ -151,6 +171,21 @@ RECIPES = {
             kept_by="val_accuracy",
             rises=Rises(to_halve=20, to_stop=40),
         ),
+        # More variety and a smoother end in the place of a choice among epochs.
+        Recipe(
+            "augmented",
+            optimizer="Adam",
+            learning_rate=1e-3,
+            batch_size=32,
+            epochs=60,
+            kept_by=None,
+            warmup=0.1,
+            label_smoothing=0.1,
+            weight_average=0.99,
+            augment="mixup_alpha=0.3,frequency_masks=1,time_masks=1,time_mask_frames=50",
+            patch_mode=RANDOM,
+            patch_frames=256,
+        ),
     )
 }
 
@@ -172,6 +207,10 @@ def rows_of(history: Mapping[str, Sequence[float]]) -> History:
 
 
 def defaults_of(field: str) -> str:
-    """What each recipe takes for one of its numbers, for the help of a flag."""
+    """What each recipe takes for one of its fields, for the help of a flag; nothing of those that have none."""
     values = {name: getattr(recipe, field) for name, recipe in RECIPES.items()}
-    return ", ".join(f"{value:g} ({name})" for name, value in values.items() if value is not None)
+    return ", ".join(
+        f"{value if isinstance(value, str) else f'{value:g}'} ({name})"
+        for name, value in values.items()
+        if value not in (None, "")
+    )

@@ -30,7 +30,7 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     """
     history = recipes.rows_of(training_job.read_history(job_dir))
     return (
-        f"{job_dir} holds this very job, trained to its end: best epoch {job.rules.best_epoch(history)} of "
+        f"{job_dir} holds this very job, trained to its end: {job.rules.kept_in_words(history)} of "
         f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}; --overwrite trains it again"
     )
 

@@ -20,7 +20,7 @@ class Running:
       devices: on which devices.
       jit_compile: whether XLA compiles the step; None: where there is a GPU, and on JAX.
       profile_steps: the first and the last step of this process to trace, from 1; None: none.
-      pictures: draw the confusion matrix of the validation part for TensorBoard.
+      pictures: draw the confusion matrix of the validation part, if there is one, for TensorBoard.
       command: that started it, for JOB/run.json; None: nothing is told there.
       stop: whether it has been told to stop.
     """

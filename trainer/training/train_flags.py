@@ -26,8 +26,9 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "recipe",
     "modern",
-    "how it is trained: modern (Adam along a cosine, lowest validation loss kept) or cbmi2016 (the paper's: SGD, "
-    "halved and ended by the rises of the training loss, highest validation accuracy kept)",
+    "how it is trained: modern (Adam along a cosine, lowest validation loss kept), cbmi2016 (the paper's: SGD, "
+    "halved and ended by the rises of the training loss, highest validation accuracy kept) or augmented (Adam along a "
+    "cosine with a warm-up, varied patches at random places, smoothed labels, averaged weights, the last epoch kept)",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("epochs", None, f"at most; by default {recipes.defaults_of('epochs')}", flag_values=FLAGS)
@@ -47,14 +48,53 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "learning_rate", None, f"at the start; by default {recipes.defaults_of('learning_rate')}", flag_values=FLAGS
 )
-flags.DEFINE_integer("patch_frames", 80, "frames that the model sees at once", flag_values=FLAGS)
+flags.DEFINE_float(
+    "warmup",
+    None,
+    "share of all steps in which the rate rises linearly from 0, before the cosine; by default "
+    f"{recipes.defaults_of('warmup')}",
+    flag_values=FLAGS,
+)
+flags.DEFINE_float(
+    "label_smoothing",
+    None,
+    "share of each training label that is dealt to all labels; the validation loss is without it; by default "
+    f"{recipes.defaults_of('label_smoothing')}",
+    flag_values=FLAGS,
+)
+flags.DEFINE_float(
+    "weight_average",
+    None,
+    "momentum of the average of the weights that is validated and kept, 0: none; by default "
+    f"{recipes.defaults_of('weight_average')}",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "patch_frames",
+    None,
+    f"frames that the model sees at once; by default {recipes.defaults_of('patch_frames')}",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "patch_mode",
+    None,
+    "where training patches lie: windows (one after the other) or random (as many, at places that every epoch draws "
+    f"anew); all others are windows; by default {recipes.defaults_of('patch_mode')}",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("test_fold", None, "fold kept for the score; by default the last", flag_values=FLAGS)
-flags.DEFINE_integer("valid_fold", None, "fold that chooses the epoch; by default the one before", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "valid_fold",
+    None,
+    "fold that chooses the epoch; by default the one before, or none where the last epoch is kept",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "augment",
-    "",
-    "how training batches are varied, such as frequency_masks=2,time_masks=2,gain_db=6,mixup_alpha=0.2; "
-    "python -m tfrecords show OUT --augment=... draws it",
+    None,
+    "how training batches are varied, such as frequency_masks=2,time_masks=2,gain_db=6,mixup_alpha=0.2, or nothing for "
+    "not at all; python -m tfrecords show OUT --augment=... draws it; by default "
+    f"{recipes.defaults_of('augment')}, else not at all",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("seed", 0, "of weights, dropout and order", flag_values=FLAGS)

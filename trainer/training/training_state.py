@@ -33,7 +33,7 @@ class TrainingState:
     """A moment between two steps of a training.
 
     Attributes:
-      history: per finished epoch, metric name -> value; `val_loss` is among them.
+      history: per finished epoch, metric name -> value; `loss` is among them, and `val_loss` with validation.
       step: steps of the next epoch that are done, from 0; where all are, its validation is still to be done.
       variables: of the model, by the names that `variables_of` gives; empty when training has not begun.
     """
@@ -69,7 +69,7 @@ class TrainingState:
             numbers = json.loads(str(variables.pop(_NUMBERS)))
             rows = [{str(name): float(value) for name, value in row.items()} for row in numbers["history"]]
             state = cls(rows, int(numbers["step"]), variables)
-            if state.step < 0 or not all("val_loss" in row for row in rows):
+            if state.step < 0 or not all(row.keys() & {"loss", "val_loss"} for row in rows):
                 raise ValueError("no place in a training")
         except npz.DAMAGED as error:
             raise _damaged(path, error) from None
@@ -128,14 +128,6 @@ def values_of(model: "keras.Model") -> dict[str, np.ndarray]:
     import keras
 
     return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in variables_of(model).items()}
-
-
-def metrics_of(model: "keras.Model") -> dict[str, np.ndarray]:
-    """The running means among `values_of`."""
-    import keras
-
-    own = {name: variable for name, variable in variables_of(model).items() if name.startswith(_METRICS)}
-    return {name: np.array(keras.ops.convert_to_numpy(variable)) for name, variable in own.items()}
 
 
 def _damaged(path: Path, error: object) -> UserError:

@@ -27,7 +27,7 @@ def watching(
     steps: int,
     patches: int,
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Gives the callbacks, the one that keeps the best model among them; afterwards there is no bar and no trace.
+    """Gives the callbacks, the one that saves the model to keep among them; afterwards there is no bar and no trace.
 
     Args:
       job: what is trained.
@@ -39,8 +39,10 @@ def watching(
       patches: in an epoch.
     """
     meter = PaceMeter(progress, lambda: wait.seconds, patches=patches, batch_size=job.batch_size, steps=steps)
-    lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps)
-    board = Board(job_dir, meter)
+    validates = bool(job.parts.valid)
+    lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps, validates=validates)
+    board = Board(job_dir, meter, validates=validates)
+    pictures = board.validation if running.pictures else None
     profile = ProfileSteps(job_dir, *running.profile_steps) if running.profile_steps else None
     try:
         yield [
@@ -49,7 +51,7 @@ def watching(
             board,
             BestCheckpoint(job_dir / CHECKPOINT_FILE, job.rules, progress.history),
             lines,
-            *([ConfusionPicture(job, job_dir, progress.history, board.validation)] if running.pictures else []),
+            *([ConfusionPicture(job, job_dir, progress.history, pictures)] if pictures else []),
             *([profile] if profile else []),
         ]
     finally:

@@ -3,8 +3,8 @@ from trainer.cross_validation.plan import Run
 from trainer.cross_validation.progress import Progress, duration
 
 
-def done(seconds):
-    return Done(accuracy=7 / 12, tracks=48, epochs=31, best_epoch=23, seconds=seconds)
+def done(seconds, best_epoch=23):
+    return Done(accuracy=7 / 12, tracks=48, epochs=31, best_epoch=best_epoch, seconds=seconds)
 
 
 def test_a_line_tells_how_far_it_is_and_how_long_the_rest_may_take():
@@ -16,8 +16,8 @@ def test_a_line_tells_how_far_it_is_and_how_long_the_rest_may_take():
     assert progress.line(runs[4], done(420)).endswith("; about 8 min left")
     for run in (*runs[1:4], runs[5]):
         progress.line(run, done(1))
-    assert progress.line(runs[6], done(1)) == (
-        "75 of 75: black_box, seed 1, fold 2: 58.3 % of 48 tracks, 31 epochs (best 23), 1 s"
+    assert progress.line(runs[6], done(1, best_epoch=None)) == (
+        "75 of 75: black_box, seed 1, fold 2: 58.3 % of 48 tracks, 31 epochs (last kept), 1 s"
     )
 
 

@@ -8,8 +8,10 @@ import tensorflow as tf
 from trainer.distribution import one_device
 from trainer.distribution.loop import Loop
 from trainer.distribution.precision import with_scaled_loss
+from trainer.training.callbacks import save_model
 from trainer.training.input_wait import InputWait
 from trainer.training.training_state import build, values_of
+from trainer.training.weight_average import WeightAverage
 
 PATCHES = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
 LABELS = np.arange(10, dtype=np.int32) % 3
@@ -20,12 +22,12 @@ def batches(labels=LABELS, endless=False):
     return dataset.repeat() if endless else dataset
 
 
-def new_model(strategy, *, numbers="float32", soft=False):
+def new_model(strategy, *, numbers="float32", soft=False, averages=False):
     """A model that is made for a strategy, or for none."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(3, "softmax")])
-        optimizer = with_scaled_loss(keras.optimizers.Adam(0.05), numbers)
+        optimizer = with_scaled_loss(keras.optimizers.Adam(0.05, use_ema=averages, ema_momentum=0.5), numbers)
         optimizer.build(model.trainable_variables)
     loss = keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy()
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
@@ -63,14 +65,14 @@ class Listener(keras.callbacks.Callback):
         self._keep("end", 0, logs)
 
 
-def run(fit, listener, labels=LABELS):
+def run(fit, *callbacks, labels=LABELS, validates=True):
     fit(
         batches(labels, endless=True),
         initial_epoch=1,
         epochs=3,
         steps_per_epoch=3,
-        validation_data=batches(labels),
-        callbacks=[listener],
+        validation_data=batches(labels) if validates else None,
+        callbacks=callbacks,
     )
 
 
@@ -89,8 +91,8 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
     labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
     single, many = new_model(tf.distribute.get_strategy(), soft=soft), new_model(strategy, soft=soft)
     expected, found = Listener(stop_after), Listener(stop_after)
-    run(partial(one_device.fit, single, InputWait()), expected, labels)
-    run(loop(many, strategy), found, labels)
+    run(partial(one_device.fit, single, InputWait()), expected, labels=labels)
+    run(loop(many, strategy), found, labels=labels)
     assert found.calls == expected.calls
     for own, other in zip(found.logs, expected.logs, strict=True):
         assert own == pytest.approx(other, abs=1e-5)
@@ -100,14 +102,40 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
         np.testing.assert_allclose(own[name], value, atol=1e-5, err_msg=name)
 
 
-def test_an_epoch_that_has_its_validation_left_is_ended(strategy):
+@pytest.mark.parametrize("validates", [True, False])
+def test_averages_and_a_training_without_validation_are_those_of_fit(strategy, tmp_path, validates):
+    single, many = new_model(tf.distribute.get_strategy(), averages=True), new_model(strategy, averages=True)
+    expected, found = Listener(), Listener()
+    run(partial(one_device.fit, single, InputWait()), WeightAverage(), expected, validates=validates)
+    run(loop(many, strategy), WeightAverage(), found, validates=validates)
+    assert found.calls == expected.calls
+    assert ("val_loss" in found.logs[-1], ("test", 0) in found.calls) == (validates, validates)
+    for own, other in zip(found.logs, expected.logs, strict=True):
+        assert own == pytest.approx(other, abs=1e-5)
+    others = values_of(single)
+    for name, value in values_of(many).items():
+        np.testing.assert_allclose(value, others[name], atol=1e-5, err_msg=name)
+    own = {}
+    for name, model in (("single", single), ("many", many)):
+        save_model(model, tmp_path / f"{name}.keras")
+        own[name] = keras.models.load_model(tmp_path / f"{name}.keras").get_weights()
+    for weights, expected, trained in zip(own["many"], own["single"], many.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
+        assert np.abs(weights - trained).max() > 1e-4
+
+
+@pytest.mark.parametrize("validates", [True, False])
+def test_an_epoch_that_has_its_end_left_is_ended(strategy, validates):
     single, many = new_model(tf.distribute.get_strategy()), new_model(strategy)
     expected, found = Listener(), Listener()
     for fit, listener in (partial(one_device.fit, single, InputWait()), expected), (loop(many, strategy), found):
-        left = {"initial_epoch": 1, "epochs": 2, "steps_per_epoch": 0, "validation_data": batches()}
+        left = {"initial_epoch": 1, "epochs": 2, "steps_per_epoch": 0}
+        left["validation_data"] = batches() if validates else None
         fit(batches(), **left, callbacks=[listener])
     assert found.calls == expected.calls
-    assert found.logs[-2] == pytest.approx(expected.logs[-2], abs=1e-5) and set(found.logs[-2]) > {"loss", "val_loss"}
+    assert found.logs[-2] == pytest.approx(expected.logs[-2], abs=1e-5)
+    assert set(found.logs[-2]) >= ({"loss", "val_loss"} if validates else {"loss"})
+    assert ("val_loss" in found.logs[-2]) == validates
 
 
 def test_a_step_whose_gradients_overflow_is_left_out(strategy):

@@ -40,6 +40,15 @@ def test_an_epochs_numbers_are_there_at_its_end(model, read_events, tmp_path):
     }
 
 
+def test_without_validation_there_is_nothing_of_it(model, read_events, tmp_path):
+    board = Board(tmp_path, types.SimpleNamespace(pace=lambda: None), validates=False)
+    board.set_model(model)
+    board.on_epoch_end(0, {"loss": 2.0, "accuracy": 0.25})
+    assert board.validation is None
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["train"]
+    assert read_events(tmp_path / "logs" / "train")["epoch_loss"] == [(0, 2.0)]
+
+
 def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, job_of, read_events, tmp_path):
     job = job_of(tiny.path)
     model = keras.Sequential(

@@ -66,6 +66,11 @@ def test_the_checkpoint_is_that_of_the_highest_validation_accuracy(model, tmp_pa
     assert kept == [1, 1, 3, 3, 3]
 
 
+def test_the_checkpoint_is_the_last_one_where_nothing_chooses(model, tmp_path):
+    end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["augmented"], [])
+    assert [end_epoch({"loss": loss}) for loss in (2.0, 1.0, 3.0)] == [1, 2, 3]
+
+
 def test_a_disk_that_is_full_leaves_the_last_good_checkpoint_and_no_rest(model, tmp_path):
     end_epoch = checkpoints(model, tmp_path / "best.keras", RECIPES["modern"], [])
     end_epoch({"val_loss": 2.0})
@@ -79,6 +84,7 @@ def test_a_disk_that_is_full_leaves_the_last_good_checkpoint_and_no_rest(model, 
 def test_a_loss_that_is_no_number_ends_training_with_one_line(value):
     callback = StopOnNaN()
     callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+    callback.on_epoch_end(0, {"loss": 1.0})
     with pytest.raises(UserError, match=f"^the training loss is {value} after epoch 3; lower --learning_rate$"):
         callback.on_epoch_end(2, {"loss": value, "val_loss": 1.0})
     with pytest.raises(UserError, match=f"^the validation loss is {value} after epoch 1; lower --learning_rate$"):

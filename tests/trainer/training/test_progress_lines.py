@@ -25,11 +25,11 @@ def clock(monkeypatch):
     return now
 
 
-def lines_of(to, *, steps=10):
+def lines_of(to, *, steps=10, validates=True):
     """The callback, and a function that ends a step."""
     progress = types.SimpleNamespace(history=[{}, {}], step=0)
     meter = types.SimpleNamespace(pace=lambda: PACE if progress.step != 1 else None)
-    callback = ProgressLines(progress, meter, epochs=7, steps=steps, to=to)
+    callback = ProgressLines(progress, meter, epochs=7, steps=steps, validates=validates, to=to)
     callback.on_epoch_begin(2)
 
     def end_step():
@@ -50,6 +50,16 @@ def test_a_log_has_one_line_per_epoch(clock):
         "epoch 3 of 7: loss 1.235, accuracy 0.500; validation loss 2.000, accuracy 0.250; "
         "8,123 patches/s, 3 % waiting for input\n"
     )
+
+
+def test_without_validation_nothing_is_said_of_it(clock):
+    callback, progress, end_step = lines_of(to := Terminal(), steps=1, validates=False)
+    end_step()
+    progress.step = 0
+    callback.on_epoch_end(2, LOGS)
+    said = to.getvalue()
+    assert "validat" not in said and "1/1: loss 1.235" in said
+    assert said.endswith("epoch 3 of 7: loss 1.235, accuracy 0.500; 8,123 patches/s, 3 % waiting for input\n")
 
 
 def test_a_log_has_a_line_now_and_then_in_a_long_epoch(clock):

@@ -1,11 +1,12 @@
 import keras
 import pytest
 
+from tfrecords import patches
 from tfrecords.command_line import UserError
 from trainer.training import recipes
 from trainer.training.recipes import RECIPES
 
-MODERN, PAPER = RECIPES["modern"], RECIPES["cbmi2016"]
+MODERN, PAPER, AUGMENTED = RECIPES["modern"], RECIPES["cbmi2016"], RECIPES["augmented"]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -98,6 +99,40 @@ def test_optimisers_are_those_of_the_recipes():
     assert float(adam.learning_rate) == 0
 
 
+def test_the_last_epoch_is_kept_where_nothing_chooses():
+    history = epochs(loss=[3.0, 1.0, 2.0], val_loss=[1.0, 2.0, NAN])
+    assert [AUGMENTED.best_epoch(history[:count]) for count in range(4)] == [0, 1, 2, 3]
+    assert [AUGMENTED.is_done(history, epochs=count, patience=None) for count in (3, 4)] == [True, False]
+    assert (AUGMENTED.kept_in_words(history), MODERN.kept_in_words(history)) == ("last epoch 3", "best epoch 1")
+
+
+def rate_of(optimizer, step):
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+def test_the_rate_rises_from_0_before_the_cosine():
+    optimizer = AUGMENTED.new_optimizer(0.5, steps=25, warmup=0.2)
+    optimizer.build([keras.Variable([0.0])])
+    rates = [rate_of(optimizer, step) for step in (0, 1, 4, 5, 15, 25)]
+    assert rates == pytest.approx([0.0, 0.1, 0.4, 0.5, 0.25, 0.0], abs=1e-7)
+    # Of so few steps that none is left to rise in, all fall.
+    optimizer = AUGMENTED.new_optimizer(0.5, steps=4, warmup=0.2)
+    optimizer.build([keras.Variable([0.0])])
+    assert [rate_of(optimizer, step) for step in (0, 2)] == pytest.approx([0.5, 0.25])
+
+
+def test_the_other_recipes_are_what_they_were():
+    for recipe in (MODERN, PAPER):
+        assert (recipe.warmup, recipe.label_smoothing, recipe.weight_average) == (0, 0, 0)
+        assert (recipe.augment, recipe.patch_mode, recipe.patch_frames) == ("", "windows", 80)
+        assert not recipe.new_optimizer(0.1, steps=10).use_ema
+
+
+def test_the_names_of_patch_modes_are_those_of_the_reader():
+    assert recipes.PATCH_MODES == (patches.WINDOWS, patches.RANDOM)
+
+
 def test_numbers_of_the_paper():
     assert (PAPER.optimizer, PAPER.learning_rate, PAPER.batch_size, PAPER.kept_by) == ("SGD", 0.01, 10, "val_accuracy")
     assert (PAPER.rises.to_halve, PAPER.rises.to_stop, PAPER.patience) == (20, 40, None)
@@ -115,12 +150,25 @@ def test_a_report_can_say_what_was_done():
         "modern: Adam, learning rate 0.001 falling to 0 along a cosine; batch 64; at most 40 epochs, until 8 epochs "
         "bring nothing better; lowest validation loss kept"
     )
+    numbers = {"learning_rate": 1e-3, "batch_size": 32, "epochs": 60, "patience": None}
+    more = {"warmup": 0.1, "label_smoothing": 0.2, "weight_average": 0.99, "patch_mode": "random"}
+    assert AUGMENTED.described(**numbers, **more) == (
+        "augmented: Adam, learning rate 0.001 reached from 0 over the first 10 % of the steps, falling to 0 along a "
+        "cosine; batch 32; 60 epochs; labels smoothed by 0.2; training patches at random places; weights averaged with "
+        "momentum 0.99; the last epoch kept"
+    )
+    assert AUGMENTED.described(**numbers) == (
+        "augmented: Adam, learning rate 0.001 falling to 0 along a cosine; batch 32; 60 epochs; the last epoch kept"
+    )
 
 
 def test_names():
     assert recipes.get("modern") is MODERN
-    with pytest.raises(UserError, match=r"^--recipe must be one of modern, cbmi2016, got 'paper'$"):
+    with pytest.raises(UserError, match=r"^--recipe must be one of modern, cbmi2016, augmented, got 'paper'$"):
         recipes.get("paper")
-    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016)"
+    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016), 60 (augmented)"
     assert recipes.defaults_of("patience") == "8 (modern)"
+    assert recipes.defaults_of("warmup") == "0 (modern), 0 (cbmi2016), 0.1 (augmented)"
+    assert recipes.defaults_of("patch_mode") == "windows (modern), windows (cbmi2016), random (augmented)"
+    assert recipes.defaults_of("augment") == f"{AUGMENTED.augment} (augmented)"
     assert recipes.rows_of({}) == []

@@ -135,7 +135,7 @@ def test_a_damaged_state_is_one_line(tmp_path, damage):
         {"step": 0},
         {"step": 0, "history": 3},
         {"step": 0, "history": [[]]},
-        {"step": 0, "history": [{"loss": 1}]},
+        {"step": 0, "history": [{"accuracy": 1}]},
         {"step": 0, "history": [{"val_loss": "low"}]},
         None,
     ],

@@ -1,0 +1,175 @@
+"""Which part of the recipe does what: trainings that differ by one switch each, on a fixed development split.
+
+python -m tools.ablation --audio=tracks.csv --output=DIR [--seeds=3] [--rows=ablation,tuning] [--processes=2]
+    [--development=benchmarks/emotify_development.txt] [--epochs=N]
+
+The tracks that --development lists, one a line, are scored; the others train, but for a fifth of them, by whole
+artists, which chooses the epoch where a recipe has one chosen. All rows (tools/ablation_rows.py) are trained from each
+seed and compared with the base: the accuracy of the probabilities averaged over the seeds, and their log loss, both
+with the 95 % interval of the difference, by a bootstrap over artists. --rows takes names of rows or tables; the base is
+always trained.
+
+DIR then holds
+
+  lists, data         the split, and the dataset that beam_preprocess makes of it
+  <row>/seed_<s>/     a job directory for each training, with the predictions of the development tracks
+  ablation.md, .json  the tables, of the rows that were asked for
+
+One that was stopped, however it was, goes on when the same command is given again; with more seeds or rows it trains
+what is missing.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from absl import flags
+
+from tfrecords import command_line
+from tfrecords.command_line import UserError
+from tfrecords.manifest import Manifest
+from tools import ablation_rows, ablation_table
+from tools.ablation_rows import BASE, Row
+from trainer import training_job
+from trainer.cross_validation import fold_run
+from trainer.cross_validation.fold_run import Done, FoldRun
+from trainer.cross_validation.plan import Run
+from trainer.cross_validation.pooling import pool, read_tracks
+from trainer.cross_validation.progress import Progress
+from trainer.cross_validation.workers import WorkerEndedError, Workers
+from trainer.scoring import metrics
+from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.training_job import TrainingJob
+
+TABLE_FILE = "ablation.md"
+RESULTS_FILE = "ablation.json"
+_SECONDS_FILE = "seconds.json"
+_DEVELOPMENT = Path(__file__).parents[1] / "benchmarks" / "emotify_development.txt"
+# One thread each, so that no result depends on how many trainings run at a time.
+_THREADS = 1
+_SAVE_EVERY_S = 300.0
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("audio", "", "CSV of the tracks: path, genre, artist", flag_values=FLAGS)
+flags.DEFINE_string("output", "", "directory to write to", flag_values=FLAGS)
+flags.DEFINE_string("development", str(_DEVELOPMENT), "list of the tracks to score, one a line", flag_values=FLAGS)
+flags.DEFINE_integer("seeds", 3, "trainings of each row, from seed 0 on", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_list(
+    "rows",
+    list(ablation_rows.TABLES),
+    f"some of {', '.join([*ablation_rows.TABLES, *(row.name for row in ablation_rows.ABLATION)])}, ...",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("processes", 2, "trainings at a time", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("epochs", None, "of each training, at most; by default the recipe's", flag_values=FLAGS)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowRun(Run):
+    """A training of a row, in place of a model, tested on a part, in place of a fold."""
+
+    def __str__(self) -> str:
+        return f"{self.model}, seed {self.seed}"
+
+    def job_dir(self, cv_dir: Path) -> Path:
+        """An ordinary job directory, for every command that takes one."""
+        return cv_dir / self.model / f"seed_{self.seed}"
+
+
+def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
+    """Writes the dataset, trains what is left, writes the tables and prints them."""
+    command_line.no_arguments(positional)
+    if not flag_values.audio or not flag_values.output:
+        raise UserError("--audio=tracks.csv and --output=DIR are needed (see --help)")
+    rows, output = ablation_rows.chosen(flag_values.rows), Path(flag_values.output)
+    # Not above: the workers, which import this module, need no Beam.
+    from tools import ablation_split
+
+    training_job.make_dir(output, "output")
+    with training_job.claimed(output):
+        data_dir = ablation_split.make_dataset(flag_values.audio, Path(flag_values.development), output)
+        manifest = Manifest.load(data_dir)
+        runs = _runs(flag_values, rows, manifest, data_dir)
+        _train(runs, processes=flag_values.processes)
+        _finish(rows, runs, manifest, output)
+
+
+def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest, data_dir: Path) -> list[FoldRun]:
+    """Every training, in the rows' order.
+
+    Raises:
+      UserError: as trainer.train.make_job; a training's directory holds another one.
+    """
+    test = list(manifest.parts).index("test")
+    found = []
+    for row in rows:
+        for seed in range(flag_values.seeds):
+            job = ablation_rows.make_job(row, data_dir, seed, flag_values.epochs)
+            run = RowRun(row.name, seed, test)
+            job_dir = run.job_dir(Path(flag_values.output))
+            begun = (job_dir / training_job.CONFIG_FILE).exists()
+            if begun and (differences := TrainingJob.load(job_dir).differences(job)):
+                raise UserError(
+                    f"{job_dir} holds a training that differs: {'; '.join(differences)}; delete it, or choose another "
+                    "--output"
+                )
+            found.append(FoldRun(run, job, job_dir, _SAVE_EVERY_S))
+    return found
+
+
+def _train(runs: Sequence[FoldRun], *, processes: int) -> None:
+    """Does the trainings that are not done yet, a line for each."""
+    left = [each for each in runs if not each.is_done]
+    if not left:
+        print(f"all {len(runs)} trainings are done", flush=True)
+        return
+    count = min(processes, len(left))
+    progress = Progress((each.run for each in left), total=len(runs), processes=count)
+    print(f"{len(left)} of {len(runs)} trainings to do, {count} at a time", flush=True)
+    whole = {each.run for each in left if not (each.job_dir / training_job.CONFIG_FILE).exists()}
+    with Workers[FoldRun, Done](count, partial(fold_run.prepare, _THREADS), fold_run.carry_out) as workers:
+        try:
+            for each, done in workers.do(left):
+                # Of one that went on from where it was left, the rest alone was timed.
+                if each.run in whole:
+                    training_job.write_text(each.job_dir / _SECONDS_FILE, json.dumps(done.seconds) + "\n")
+                print(progress.line(each.run, done), flush=True)
+        except WorkerEndedError as error:
+            assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
+            log = error.task.job_dir / fold_run.LOG_FILE
+            raise UserError(f"{error.task.run}: its process ended with status {error.status}; see {log}") from None
+
+
+def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, output: Path) -> None:
+    """Puts the predictions together, writes the tables and prints them."""
+    base = next(each.job for each in runs if each.run.model == BASE.name)
+    tracks = {
+        track_id: track
+        for track_id, track in read_tracks(manifest, base.data_dir, patch_frames=base.patch_frames).items()
+        if track.fold == runs[0].run.fold
+    }
+    predictions = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in runs}
+    pooled = pool(tracks, base.labels, {run: metrics.tracks(own.predictions) for run, own in predictions.items()})
+    found = ablation_table.results(
+        rows,
+        pooled,
+        parameters={run.model: own.parameters for run, own in predictions.items()},
+        seconds={row.name: _seconds([each.job_dir for each in runs if each.run.model == row.name]) for row in rows},
+    )
+    text = ablation_table.markdown(found)
+    training_job.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
+    training_job.write_text(output / TABLE_FILE, text)
+    print(f"\n{text}")
+
+
+def _seconds(job_dirs: Sequence[Path]) -> float | None:
+    """Of a training, the mean of those that were done in one go; None if none was."""
+    files = [job_dir / _SECONDS_FILE for job_dir in job_dirs]
+    timed = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
+    return sum(timed) / len(timed) if timed else None
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tfrecords.command_line import UserError
@@ -26,10 +27,10 @@ def check_name(name: str) -> None:
 def parse_options(settings: str) -> dict[str, int]:
     """Reads "name=value,name=value", as a command line gives it; "" holds none.
 
-    Whether a model has such options is seen when it is created.
+    Whether a model has such options, and takes these values, is seen when it is created.
 
     Raises:
-      UserError: a name is there twice, or a value is no whole number above 0.
+      UserError: a name is there twice, or a value is no whole number.
     """
     options: dict[str, int] = {}
     for setting in filter(None, settings.split(",")):
@@ -40,8 +41,6 @@ def parse_options(settings: str) -> dict[str, int]:
             options[name] = int(text)
         except ValueError:
             raise UserError(f"--model_options: {name} must be a whole number, got {text!r}; write {name}=32") from None
-        if options[name] < 1:
-            raise UserError(f"--model_options: {name} must be at least 1, got {options[name]}")
     return options
 
 
@@ -52,19 +51,29 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
       name: one of MODELS.
       num_classes: number of labels, at least 2.
       input_shape: (patch_frames, mel_bands, 1).
-      **options: the model's own, such as filter sizes; see its file.
+      **options: the model's own, such as filter sizes, at least 1, or switches, 0 or 1; see its file.
 
     Returns:
       Patches [batch, patch_frames, mel_bands, 1] float32, normalised -> probabilities [batch, num_classes].
 
     Raises:
-      UserError: no such model, it has no such option, or its filters are larger than the input.
+      UserError: no such model, it has no such option or not with this value, or its filters are larger than the input.
     """
     check_name(name)
     if num_classes < 2:
         raise UserError(f"num_classes must be at least 2, got {num_classes}")
     build = importlib.import_module(f"trainer.models.{name}").build
-    known = [option for option in inspect.signature(build).parameters if option not in ("num_classes", "input_shape")]
-    if unknown := [option for option in options if option not in known]:
-        raise UserError(f"the model {name} has no option {unknown[0]!r}; its --model_options are {', '.join(known)}")
+    _check_options(name, build, options)
     return build(num_classes=num_classes, input_shape=input_shape, **options)
+
+
+def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> None:
+    known = dict(inspect.signature(build).parameters)
+    del known["num_classes"], known["input_shape"]
+    for option, value in options.items():
+        if option not in known:
+            raise UserError(f"the model {name} has no option {option!r}; its --model_options are {', '.join(known)}")
+        if known[option].annotation is bool and value not in (0, 1):
+            raise UserError(f"--model_options: {option} must be 0 or 1, got {value}")
+        if known[option].annotation is int and value < 1:
+            raise UserError(f"--model_options: {option} must be at least 1, got {value}")

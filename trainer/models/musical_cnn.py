@@ -14,7 +14,14 @@ FILTER_BANDS = 20
 FILTER_FRAMES = 31
 
 
-def build(*, num_classes: int, input_shape: tuple[int, int, int], filters: int = 48) -> keras.Model:
+def build(
+    *,
+    num_classes: int,
+    input_shape: tuple[int, int, int],
+    filters: int = 48,
+    band_normalization: bool = True,
+    musical_filters: bool = True,
+) -> keras.Model:
     """Normalised bands, three kinds of filters, three blocks of 3x3, global average, dropout 0.4, softmax.
 
     The first filters, half as many as `filters`, a third of each kind, move by two frames. They and each block end in
@@ -29,13 +36,19 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int], filters: int =
       num_classes: number of labels.
       input_shape: (patch_frames, mel_bands, 1).
       filters: of the first block; the other two have twice as many.
+      band_normalization: False: bands as they come.
+      musical_filters: False: the first filters are all small square ones.
     """
     log_mel = keras.Input(input_shape, name="log_mel")
-    bands = keras.layers.Reshape(input_shape[:2], name="bands")(log_mel)
-    # Without a weight: a group for each band, over its frames.
-    bands = keras.layers.GroupNormalization(-1, center=False, scale=False, name="band_normalization")(bands)
-    bands = keras.layers.Reshape(input_shape, name="normalized")(bands)
+    bands = log_mel
+    if band_normalization:
+        bands = keras.layers.Reshape(input_shape[:2], name="bands")(bands)
+        # Without a weight: a group for each band, over its frames.
+        bands = keras.layers.GroupNormalization(-1, center=False, scale=False, name="band_normalization")(bands)
+        bands = keras.layers.Reshape(input_shape, name="normalized")(bands)
     kinds = {"timbre": (1, FILTER_BANDS), "rhythm": (FILTER_FRAMES, 1), "square": (3, 3)}
+    if not musical_filters:
+        kinds = dict.fromkeys(kinds, (3, 3))
     each = [_convolution(max(1, filters // 6), size, name, strides=(2, 1))(bands) for name, size in kinds.items()]
     found = _pooled(keras.layers.Concatenate(name="filters")(each), "filters")
     for block, width in enumerate((filters, 2 * filters, 2 * filters), start=1):

@@ -42,7 +42,6 @@ def test_options_are_read_as_a_command_line_gives_them(settings, options):
     [
         ("filters=1.5", "--model_options: filters must be a whole number, got '1.5'; write filters=32"),
         ("filters", "--model_options: filters must be a whole number, got ''; write filters=32"),
-        ("filters=0", "--model_options: filters must be at least 1, got 0"),
         ("filters=2,filters=2", "--model_options: filters is given twice"),
     ],
 )
@@ -60,13 +59,25 @@ def test_options_that_are_none(settings, message):
         ("time_frequency", "filters, filter_frames, filter_bands, units"),
         ("time_frequency_init", "filters, filter_frames, filter_bands, units"),
         ("cnn", "filters"),
-        ("musical_cnn", "filters"),
+        ("musical_cnn", "filters, band_normalization, musical_filters"),
     ],
 )
 def test_an_option_that_a_model_does_not_have(name, options):
     message = rf"^the model {name} has no option 'height'; its --model_options are {options}$"
     with pytest.raises(UserError, match=message):
         models.create(name, num_classes=2, input_shape=SHAPE, height=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cnn", {"filters": 0}, "--model_options: filters must be at least 1, got 0"),
+        ("musical_cnn", {"musical_filters": 2}, "--model_options: musical_filters must be 0 or 1, got 2"),
+    ],
+)
+def test_values_that_an_option_does_not_take(name, options, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        models.create(name, num_classes=2, input_shape=SHAPE, **options)
 
 
 def test_mistakes():

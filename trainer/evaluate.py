@@ -179,8 +179,8 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
 def _chosen_on(job: TrainingJob) -> str:
     if job.rules.kept_by is not None:
         return ", ".join(job.parts.valid)
-    watched = f"{', '.join(job.parts.valid)} was validated on" if job.parts.valid else "there was no validation"
-    return f"nothing: the last epoch is kept; {watched}"
+    watched = f"{', '.join(job.parts.valid)} was only watched" if job.parts.valid else "there was no validation"
+    return f"none: the last epoch is kept, {watched}"
 
 
 def _filters(job: TrainingJob) -> dict[str, str]:

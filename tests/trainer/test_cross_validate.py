@@ -16,6 +16,7 @@ from trainer import cross_validate, evaluate, train
 from trainer.cross_validation.plan import CROSS_VALIDATION_FILE, Run
 from trainer.cross_validation.pooling import PooledPredictions
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.training.recipes import RECIPES
 from trainer.training_job import CONFIG_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +257,23 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
     assert (job.model, job.seed, job.parts.test, job.patience) == ("frequency", 4, ("fold_1",), 3)
     assert job.augmentation.time_masks == 2
     assert not values["learning_rate"].present and not train.FLAGS["patience"].present
+
+
+def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
+    values = copy.deepcopy(cross_validate.FLAGS)
+    values(["cross_validate", f"--data_dir={data.path}", "--recipe=augmented", "--patch_frames=80", "--warmup=0.2"])
+    asked = cross_validate._asked(values, data.manifest).flags
+    found = {name: asked[name] for name in ("augment", "warmup", "weight_average", "patch_mode", "patch_frames")}
+    recipe = RECIPES["augmented"]
+    assert found == {
+        "augment": recipe.augment,
+        "warmup": 0.2,
+        "weight_average": recipe.weight_average,
+        "patch_mode": "random",
+        "patch_frames": 80,
+    }
+    job = cross_validate.make_job(values, Run("time", 0, 1))
+    assert (job.parts.train, job.parts.valid, job.parts.test) == (("fold_0", "fold_2"), (), ("fold_1",))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate
+from trainer.parts import PartChoice
 from trainer.scoring.metrics import wilson_interval
 from trainer.training.parents import Parents
 from trainer.training_job import CHECKPOINT_FILE, HISTORY_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
@@ -122,6 +123,20 @@ def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny
     assert 'Augmentation</th><td class="text">gain_db 3, time_masks 2</td>' in page
     # The first epoch of the highest validation accuracy, not the last, of the lowest loss.
     assert "3 epochs; epoch 2 was the best on the validation tracks." in page
+
+
+def test_the_report_says_what_the_epoch_was_chosen_on(scored, job_of, tiny):
+    def said(*arguments, parts=None):
+        job = job_of(tiny.path, *arguments)
+        return evaluate._facts(dataclasses.replace(job, parts=parts or job.parts), tiny.manifest, scored[1])
+
+    own = said("--recipe=augmented", "--patch_frames=80")
+    assert (own["Trained on"], said()["Epoch chosen on"]) == ("train, valid", "valid")
+    assert own["Epoch chosen on"] == "none: the last epoch is kept, there was no validation"
+    assert own["Augmentation"] == "mixup_alpha 0.3, frequency_masks 1, time_masks 1, time_mask_frames 50"
+    assert own["Training"].endswith("; weights averaged with momentum 0.99; the last epoch kept")
+    watched = said("--recipe=augmented", "--patch_frames=80", parts=PartChoice(("train",), ("valid",), ("test",)))
+    assert watched["Epoch chosen on"] == "none: the last epoch is kept, valid was only watched"
 
 
 def test_the_report_says_where_filters_come_from(job_of, tiny, scored):

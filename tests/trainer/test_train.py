@@ -360,6 +360,7 @@ def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
     assert len(read_history(tmp_path / "job")["loss"]) == 4
 
 
+SLOW_MOMENTS = [pytest.param(moment, marks=pytest.mark.slow) for moment in ("second step", "end")]
 AUGMENTED = ("--recipe=augmented", "--patch_frames=80", "--batch_size=6")
 
 
@@ -390,7 +391,7 @@ def test_a_job_that_keeps_its_last_epoch_says_that_there_was_no_validation(augme
 
 
 # After a step within each epoch, after the last of one but before its end, and at the ends.
-@pytest.mark.parametrize("moment", ["step", "second step", "last step", "end"])
+@pytest.mark.parametrize("moment", ["step", "last step", *SLOW_MOMENTS])
 def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path, monkeypatch, capsys, moment):
     arguments, whole, lines = augmented
     steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
@@ -425,6 +426,7 @@ def test_what_is_kept_are_the_averages_of_the_last_step(augmented):
         np.testing.assert_array_equal(weight, average)
 
 
+@pytest.mark.slow
 def test_averages_are_validated_and_a_stop_within_it_keeps_the_weights(tiny, train_flags, tmp_path, monkeypatch):
     more = ["--weight_average=0.5", "--learning_rate=0.01"]
     arguments = [f"--data_dir={tiny.path}", "--model=time", "--epochs=2", "--batch_size=4", *more]

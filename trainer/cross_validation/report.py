@@ -78,10 +78,9 @@ def _filters(cv_dir: Path, results: Mapping[str, Any]) -> list[str]:
 def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
     data, training = results["data"], results["training"]
     groups = f"{data['groups']} artists or other groups, none in two folds" if data["grouped"] else "not kept apart"
-    chosen = "the fold before it chooses their epoch"
-    # Of results that were saved before there was a choice, every one has validation.
-    if not training.get("validates", True):
-        chosen = "of which none was kept for validation: the last epoch is kept"
+    # Results that were saved before there was a choice all have validation.
+    validates = training.get("validates", True)
+    chosen = "the others, the fold before it chooses their epoch" if validates else "all others, without validation"
     patch_s = training["patch_frames"] / manifest.frames_per_s
     return {
         "Dataset": data["data_dir"],
@@ -89,7 +88,7 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "Tracks": f"{data['tracks']}, {_per_genre(data['tracks_per_label'].values())} of each genre",
         "Artists": groups,
         **({"Warning": "; ".join(results["warnings"])} if results["warnings"] else {}),
-        "Folds": f"{data['folds']}; each tests models trained on the others, {chosen}",
+        "Folds": f"{data['folds']}; each tests models trained on {chosen}",
         "Normalised by": "mean and variance per band of the training folds",
         "Seeds": ", ".join(map(str, results["seeds"])),
         "Patch": f"{training['patch_frames']} frames, {patch_s:.2f} s",

@@ -147,13 +147,14 @@ def _genres(summary: Mapping[str, Any]) -> str:
 def _curves(history: Mapping[str, Sequence[float]], best_epoch: int) -> str:
     epochs = page.count(max(map(len, history.values())), "epoch")
     said = f"{epochs}; epoch {best_epoch} was the best on the validation tracks." if best_epoch else f"{epochs}."
-    said += "" if {"val_loss", "val_accuracy"} & set(history) else " There was no validation: these are training's."
     text = f"Learning curves: loss and accuracy over {said}"
 
     def draw(style: Style) -> bytes:
         return plots.learning_curves(history, best_epoch=best_epoch, style=style)
 
-    return page.section("Learning curves", page.picture(draw, text, 760))
+    alone = not {"val_loss", "val_accuracy"} & set(history)
+    note = page.note("There was no validation: these are the curves of training, on its own batches.") if alone else ""
+    return page.section("Learning curves", page.picture(draw, text, 760) + note)
 
 
 def _wrong_tracks(wrong: Sequence[Mapping[str, Any]], audio_link: Callable[[str], str | None]) -> str:

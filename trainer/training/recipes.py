@@ -126,26 +126,32 @@ class Recipe:
         patch_mode: str = WINDOWS,
     ) -> str:
         """A training by this recipe in words, for a report."""
-        rate = f"{self.optimizer}, learning rate {learning_rate:g}"
-        if self.rises is not None:
-            rate += (
-                f", halved by the first new lowest training loss after more than {self.rises.to_halve} epochs above "
-                "the lowest"
-            )
-            end = f"ended by more than {self.rises.to_stop} above the lowest since the last halving"
-        else:
-            rising = f" reached from 0 over the first {100 * warmup:g} % of the steps," if warmup else ""
-            rate += f"{rising} falling to 0 along a cosine"
-            end = f"until {patience} epochs bring nothing better"
-        length = f"{epochs} epochs" if self.rises is None and patience is None else f"at most {epochs} epochs, {end}"
-        more = [
+        ends = patience is not None or self.rises is not None
+        words = [
+            f"{self.name}: {self._rate_in_words(learning_rate, warmup)}",
+            f"batch {batch_size}",
+            f"at most {epochs} epochs, {self._end_in_words(patience)}" if ends else f"{epochs} epochs",
             f"labels smoothed by {label_smoothing:g}" if label_smoothing else "",
             "training patches at random places" if patch_mode == RANDOM else "",
             f"weights averaged with momentum {weight_average:g}" if weight_average else "",
+            f"{_KEPT[self.kept_by]} kept",
         ]
-        return "; ".join(
-            [f"{self.name}: {rate}", f"batch {batch_size}", length, *filter(None, more), f"{_KEPT[self.kept_by]} kept"]
-        )
+        return "; ".join(filter(None, words))
+
+    def _rate_in_words(self, learning_rate: float, warmup: float) -> str:
+        rate = f"{self.optimizer}, learning rate {learning_rate:g}"
+        if self.rises is not None:
+            return (
+                f"{rate}, halved by the first new lowest training loss after more than {self.rises.to_halve} epochs "
+                "above the lowest"
+            )
+        rising = f" reached from 0 over the first {100 * warmup:g} % of the steps," if warmup else ""
+        return f"{rate}{rising} falling to 0 along a cosine"
+
+    def _end_in_words(self, patience: int | None) -> str:
+        if self.rises is not None:
+            return f"ended by more than {self.rises.to_stop} above the lowest since the last halving"
+        return f"until {patience} epochs bring nothing better"
 
 
 RECIPES = {

@@ -50,6 +50,15 @@ def test_the_same_settings_in_other_words_continue_it(asked, tmp_path):
         other.check_continues(earlier, tmp_path)
 
 
+def test_one_that_was_saved_before_there_was_a_choice_is_continued(asked, tmp_path):
+    newer = {"precision": "float32", "warmup": 0.0, "label_smoothing": 0.0, "weight_average": 0.0}
+    later = dataclasses.replace(asked, flags=asked.flags | newer | {"patch_mode": "windows"})
+    later.check_continues(asked, tmp_path)
+    other = dataclasses.replace(asked, flags=later.flags | {"warmup": 0.1})
+    with pytest.raises(UserError, match=r"differs: warmup None, not 0\.1;"):
+        other.check_continues(asked, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "phrase"),
     [

@@ -66,6 +66,12 @@ def test_says_what_was_found(text, page):
         assert words in page.text
 
 
+def test_whether_a_fold_chose_the_epoch_is_told(text, changed):
+    assert "3; each tests models trained on the others, the fold before it chooses their epoch" in text
+    other = changed(lambda results: results["training"].update(validates=False))
+    assert "3; each tests models trained on all others, without validation" in other and "chooses" not in other
+
+
 def test_the_best_model_makes_the_headline(text):
     (found,) = re.findall(r'<section class="headline">.*?</section>', text, re.S)
     assert '<div class="figure">72.2 %</div>' in found and "<p>of 18 tracks recognised by time</p>" in found

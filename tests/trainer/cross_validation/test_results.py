@@ -70,7 +70,7 @@ def test_data_and_training(made):
     assert data["tracks_per_label"] == per_label
     assert data["chance"] == pytest.approx(max(per_label.values()) / len(scored))
     assert made.results["warnings"] == [f"tracks shorter than a patch, not in the score: {36 - len(scored)}"]
-    assert training["augment"] == "time_masks=2"
+    assert training["augment"] == "time_masks=2" and training["validates"] is True
     assert (training["patch_frames"], training["epochs"], training["batch_size"]) == (80, 2, 4)
     assert "tensorflow" in training["versions"]
     assert not {"seed", "model", "data_dir", "statistics"} & set(training)

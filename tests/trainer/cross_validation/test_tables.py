@@ -93,6 +93,13 @@ def test_what_is_not_the_default_is_told(results):
     assert "- patches: 80 frames, time_masks=2\n- model options: filter_bands=30,filters=16\n" in markdown(results)
 
 
+def test_that_there_was_no_validation_is_told(results):
+    said = "validation: none, all folds but the tested one trained\n"
+    assert said not in text(results)
+    results["training"]["validates"] = False
+    assert said in text(results) and f"- {said}" in markdown(results)
+
+
 def test_one_model_is_compared_with_none(results):
     results |= {"comparisons": [], "models": {"time": results["models"]["time"]}}
     assert "Differences" not in markdown(results)

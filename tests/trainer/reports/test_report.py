@@ -100,6 +100,14 @@ def test_sections_without_content_are_left_out(tmp_path, parse_page):
     assert "Learning curves" not in parse_page(write(tmp_path / "report.html", history={})).text
 
 
+def test_curves_of_a_training_without_validation_say_so(tmp_path, page, parse_page):
+    history = {name: HISTORY[name] for name in ("loss", "accuracy")}
+    alone = parse_page(write(tmp_path / "report.html", history=history))
+    assert "There was no validation: these are the curves of training" in alone.text
+    assert "no validation" not in page.text
+    assert any(picture["alt"].endswith("accuracy over 2 epochs.") for picture in alone.all("img"))
+
+
 @pytest.mark.parametrize(("wrong", "words"), [(1, "1 track in all"), (50, "first."), (51, "1 more is not shown.")])
 def test_counts_the_wrong_tracks_that_are_left_out(tmp_path, wrong, words, parse_page):
     page = parse_page(write(tmp_path / "report.html", summary=summary(wrong), history=None, samples=[]))

@@ -17,8 +17,8 @@ def predictions_of(data, wrong=()):
     return Predictions(np.eye(3, dtype=np.float32)[guesses], labels, ids, data.manifest.labels)
 
 
-def scores(data, **changes):
-    return scores_of_new_groups(predictions_of(data, **changes), data.manifest, data.path, PARTS)
+def scores(data, *, parts=PARTS, **changes):
+    return scores_of_new_groups(predictions_of(data, **changes), data.manifest, data.path, parts)
 
 
 @pytest.fixture
@@ -51,6 +51,12 @@ def test_tracks_of_artists_in_training_and_in_validation_are_left_out(make):
     assert (in_training["track_accuracy_mean"], in_both["track_accuracy_mean"]) == (0.5, 0.5)
     assert in_training["track_accuracy_mean_interval"] == list(wilson_interval(2, 4))
     assert summarize(predictions_of(data, wrong=(jazz, rock)))["track_accuracy_mean"] == pytest.approx(4 / 6)
+
+
+def test_what_would_validate_is_training_where_it_trains(make):
+    data = make(lambda label, part: "J" if label == "jazz" and part != "train" else None)
+    (found,) = scores(data, parts=PartChoice(("train", "valid"), (), ("test",)))
+    assert (found["new_to"], found["shared_groups"], found["tracks"]) == ("training", ["J"], 4)
 
 
 def test_nothing_is_shared(make):

@@ -183,14 +183,13 @@ RECIPES = {
             optimizer="Adam",
             learning_rate=1e-3,
             batch_size=32,
-            epochs=60,
+            epochs=20,
             kept_by=None,
             warmup=0.1,
-            label_smoothing=0.1,
             weight_average=0.99,
-            augment="mixup_alpha=0.3,frequency_masks=1,time_masks=1,time_mask_frames=50",
+            augment="mixup_alpha=0.3",
             patch_mode=RANDOM,
-            patch_frames=256,
+            patch_frames=128,
         ),
     )
 }

@@ -9,6 +9,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
 
 # make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
 # make cross-validation, with the same and [MODELS=all] [SEEDS=3] [EPOCHS=60]
+# make comparison, with the same and [SEEDS=3] [LEAVE_OUT=list of tracks]
 AUDIO ?=
 LABEL ?=
 GROUP ?=
@@ -17,6 +18,7 @@ MODELS ?= all
 RECIPE ?= modern
 SEEDS ?= 1
 EPOCHS ?=
+LEAVE_OUT ?=
 FOLDS ?= 5
 FRESH ?=
 NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
@@ -24,16 +26,17 @@ DEMO := demo/$(NAME)
 AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
-.PHONY: help demo cross-validation data test test-slow test-engines lint clean
+.PHONY: help demo cross-validation comparison data test test-slow test-engines lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
-	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init   RECIPE=modern|cbmi2016   FOLDS=5"
+	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
 	@echo "make cross-validation      every fold tested on, the same variables and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
+	@echo "make comparison            all models and both newer recipes in one table and a picture, the same variables and LEAVE_OUT=FILE"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"
@@ -71,6 +74,16 @@ demo: data
 cross-validation: data
 	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_$(RECIPE) --model=$(MODELS) \
 		--seeds=$(SEEDS) --recipe=$(RECIPE) $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
+
+# All models as they are usually trained, and the newer ones by the newer recipe.
+comparison: data
+	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_modern --model=all \
+		--seeds=$(SEEDS) --recipe=modern $(if $(FRESH),--overwrite)
+	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_augmented \
+		--model=black_box,cnn,musical_cnn --seeds=$(SEEDS) --recipe=augmented $(if $(FRESH),--overwrite)
+	$(RUN) -m trainer.compare --job_dirs=$(DEMO)/cross_validation_modern,$(DEMO)/cross_validation_augmented \
+		--output_dir=$(DEMO)/comparison $(if $(LEAVE_OUT),--leave_out='$(LEAVE_OUT)') \
+		--against='black_box, modern' --against='cnn, modern' --against='cnn, augmented'
 
 test: $(VENV)/installed-test
 	$(RUN) -m pytest -m 'not slow' --numprocesses=2 --dist=worksteal

@@ -36,6 +36,16 @@ def test_a_cross_validation_reads_the_demos_data():
     assert "--epochs" not in dry_run("cross-validation")
 
 
+def test_a_comparison_leaves_out_the_tracks_that_choices_were_made_on():
+    words = ["AUDIO=../tracks.csv", "GROUP=artist", "SEEDS=3", "LEAVE_OUT=benchmarks/emotify_development.txt"]
+    commands = " ".join(dry_run("comparison", *words).split())
+    job_dirs = [f"demo/tracks_csv/cross_validation_{recipe}" for recipe in ("modern", "augmented")]
+    assert all(f"--job_dir={job_dir} --model=" in commands for job_dir in job_dirs)
+    assert f"-m trainer.compare --job_dirs={','.join(job_dirs)} --output_dir=demo/tracks_csv/comparison" in commands
+    assert "--leave_out='benchmarks/emotify_development.txt'" in commands
+    assert "--leave_out" not in dry_run("comparison")
+
+
 def test_test_installs_the_test_tools_first():
     commands = dry_run("test")
     assert commands.index("-m venv") < commands.index("[test]") < commands.index("-m pytest")

@@ -221,6 +221,10 @@ def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_
 
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
+    with pytest.raises(
+        UserError, match=r"^time_mask_frames must .* 49 frames of a patch, got 50; lower it in --augment$"
+    ):
+        job_of(tiny.path, "--recipe=augmented", "--patch_frames=49")
     with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):
         job_of(tiny.path, "--augment=frequency_masks=1,frequency_mask_bands=41")
 

@@ -420,6 +420,18 @@ def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path
         np.testing.assert_array_equal(variable, expected)
 
 
+def test_the_averages_of_an_end_that_was_killed_are_kept_from_its_state(augmented, tmp_path, monkeypatch, capsys):
+    _, whole, _ = augmented
+    job = TrainingJob.load(whole)
+    # The state of the second epoch's end is there, and its model is not.
+    run_until_save(monkeypatch, 3, job, tmp_path / "job", running=train.Running(save_every_s=1e9))
+    run_on(job, tmp_path / "job")
+    assert "all 2 epochs are done" in capsys.readouterr().out
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
+    for weights, expected in zip(own, others, strict=True):
+        np.testing.assert_array_equal(weights, expected)
+
+
 def test_what_is_kept_are_the_averages_of_the_last_step(augmented):
     _, job_dir, lines = augmented
     model = keras.models.load_model(job_dir / "best.keras")

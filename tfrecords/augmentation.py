@@ -56,7 +56,10 @@ class Augmentation:
             (self.time_masks, "time_mask_frames", patch_frames, "frames"),
         ):
             if masks and getattr(self, name) > size:
-                raise UserError(f"{name} must be at most the {size} {what} of a patch, got {getattr(self, name)}")
+                raise UserError(
+                    f"{name} must be at most the {size} {what} of a patch, got {getattr(self, name)}; "
+                    "lower it in --augment"
+                )
 
     @classmethod
     def parse(cls, settings: str) -> "Augmentation":

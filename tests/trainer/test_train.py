@@ -221,6 +221,10 @@ def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_
 
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
+    with pytest.raises(
+        UserError, match=r"^time_mask_frames must .* 49 frames of a patch, got 50; lower it in --augment$"
+    ):
+        job_of(tiny.path, "--recipe=augmented", "--patch_frames=49")
     with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):
         job_of(tiny.path, "--augment=frequency_masks=1,frequency_mask_bands=41")
 
@@ -414,6 +418,18 @@ def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path
         np.testing.assert_array_equal(weights, expected)
     for variable, expected in zip(own.optimizer.variables, others.optimizer.variables, strict=True):
         np.testing.assert_array_equal(variable, expected)
+
+
+def test_the_averages_of_an_end_that_was_killed_are_kept_from_its_state(augmented, tmp_path, monkeypatch, capsys):
+    _, whole, _ = augmented
+    job = TrainingJob.load(whole)
+    # The state of the second epoch's end is there, and its model is not.
+    run_until_save(monkeypatch, 3, job, tmp_path / "job", running=train.Running(save_every_s=1e9))
+    run_on(job, tmp_path / "job")
+    assert "all 2 epochs are done" in capsys.readouterr().out
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
+    for weights, expected in zip(own, others, strict=True):
+        np.testing.assert_array_equal(weights, expected)
 
 
 def test_what_is_kept_are_the_averages_of_the_last_step(augmented):

@@ -17,7 +17,7 @@ from trainer.training_job import TrainingJob
 
 
 def load_model(job_dir: Path) -> keras.Model:
-    """The model of a job's best epoch.
+    """The model of the epoch that a job keeps.
 
     Raises:
       UserError: there is none yet, or its file is damaged.

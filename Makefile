@@ -33,7 +33,7 @@ help:
 	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
-	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
+	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|band_cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
 	@echo "make cross-validation      every fold tested on, the same variables and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
 	@echo "make comparison            all models and both newer recipes in one table and a picture, the same variables and LEAVE_OUT=FILE"
@@ -80,7 +80,7 @@ comparison: data
 	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_modern --model=all \
 		--seeds=$(SEEDS) --recipe=modern $(if $(FRESH),--overwrite)
 	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_augmented \
-		--model=black_box,cnn,musical_cnn --seeds=$(SEEDS) --recipe=augmented $(if $(FRESH),--overwrite)
+		--model=band_cnn,musical_cnn,cnn,black_box --seeds=$(SEEDS) --recipe=augmented $(if $(FRESH),--overwrite)
 	$(RUN) -m trainer.compare --job_dirs=$(DEMO)/cross_validation_modern,$(DEMO)/cross_validation_augmented \
 		--output_dir=$(DEMO)/comparison $(if $(LEAVE_OUT),--leave_out='$(LEAVE_OUT)') \
 		--against='black_box, modern' --against='cnn, modern' --against='cnn, augmented'

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import keras
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
-MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn", "musical_cnn")
+MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn", "band_cnn", "musical_cnn")
 
 
 # The model whose filters come from trained models of others.

@@ -59,7 +59,8 @@ def test_options_that_are_none(settings, message):
         ("time_frequency", "filters, filter_frames, filter_bands, units"),
         ("time_frequency_init", "filters, filter_frames, filter_bands, units"),
         ("cnn", "filters"),
-        ("musical_cnn", "filters, band_normalization, musical_filters"),
+        ("band_cnn", "filters, band_normalization"),
+        ("musical_cnn", "filters, band_normalization"),
     ],
 )
 def test_an_option_that_a_model_does_not_have(name, options):
@@ -72,7 +73,7 @@ def test_an_option_that_a_model_does_not_have(name, options):
     ("name", "options", "message"),
     [
         ("cnn", {"filters": 0}, "--model_options: filters must be at least 1, got 0"),
-        ("musical_cnn", {"musical_filters": 2}, "--model_options: musical_filters must be 0 or 1, got 2"),
+        ("band_cnn", {"band_normalization": 2}, "--model_options: band_normalization must be 0 or 1, got 2"),
     ],
 )
 def test_values_that_an_option_does_not_take(name, options, message):

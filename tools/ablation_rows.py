@@ -9,7 +9,7 @@ from trainer import train
 from trainer.training import recipes
 from trainer.training_job import TrainingJob
 
-MODEL = "musical_cnn"
+MODEL = "band_cnn"
 _RECIPE = recipes.get("augmented")
 _BASE_FLAGS = (f"--recipe={_RECIPE.name}",)
 
@@ -40,13 +40,13 @@ BASE = Row("base")
 ABLATION = (
     BASE,
     Row("no_band_normalization", ("--model_options=band_normalization=0",)),
-    Row("no_musical_filters", ("--model_options=musical_filters=0",)),
+    Row("musical_filters", model="musical_cnn"),
+    Row("no_gain", (_augment(gain_db=None),)),
     Row("no_mixup", (_augment(mixup_alpha=None),)),
-    Row("masks", (_augment(frequency_masks=1, time_masks=1),)),
-    Row("gain", (_augment(gain_db=6),)),
+    Row("no_masks", (_augment(frequency_masks=None, time_masks=None),)),
     Row("label_smoothing", ("--label_smoothing=0.1",)),
     Row("windows", ("--patch_mode=windows",)),
-    Row("no_warmup", ("--warmup=0",)),
+    Row("warmup", ("--warmup=0.1",)),
     Row("no_weight_average", ("--weight_average=0",)),
     Row("frames_80", ("--patch_frames=80",)),
     Row("frames_256", ("--patch_frames=256",)),
@@ -60,7 +60,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "rate_0.0003": ("--learning_rate=0.0003",),
     "rate_0.003": ("--learning_rate=0.003",),
 }
-TUNED = (MODEL, "cnn", "black_box")
+TUNED = (MODEL, "musical_cnn", "cnn", "black_box")
 _TRAINED = {(row.model, row.flags): row for row in ABLATION}
 TUNING = tuple(
     _TRAINED.get((model, flags), Row(f"{model}.{name}", flags, model))

@@ -11,13 +11,13 @@ from trainer.training import recipes
 # Row -> the one flag by which it differs from the base.
 SWITCHES = {
     "no_band_normalization": "model_options",
-    "no_musical_filters": "model_options",
+    "musical_filters": "model",
+    "no_gain": "augment",
     "no_mixup": "augment",
-    "masks": "augment",
-    "gain": "augment",
+    "no_masks": "augment",
     "label_smoothing": "label_smoothing",
     "windows": "patch_mode",
-    "no_warmup": "warmup",
+    "warmup": "warmup",
     "no_weight_average": "weight_average",
     "frames_80": "patch_frames",
     "frames_256": "patch_frames",
@@ -32,10 +32,11 @@ def flag_names(row):
     return [flag.removeprefix("--").partition("=")[0] for flag in row.flags]
 
 
-def test_each_row_differs_from_the_base_by_one_flag():
+def test_each_row_differs_from_the_base_by_its_model_or_one_flag():
     assert ABLATION[0] == BASE and BASE.flags == () and BASE.model == MODEL
-    assert {row.name: flag_names(row) for row in ABLATION[1:]} == {name: [flag] for name, flag in SWITCHES.items()}
-    assert {row.model for row in ABLATION} == {MODEL}
+    expected = {name: [] if flag == "model" else [flag] for name, flag in SWITCHES.items()}
+    assert {row.name: flag_names(row) for row in ABLATION[1:]} == expected
+    assert {row.name for row in ABLATION if row.model != MODEL} == {"musical_filters"}
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +56,14 @@ def test_each_switch_changes_one_number_of_the_training(job_of):
     assert modern.recipe == "modern" and modern.parts.valid == ("valid",)
 
 
-def test_rows_of_variations_change_those_that_they_name(job_of):
+def test_rows_of_variations_lack_those_that_they_name(job_of):
     varied = {row.name: job_of(row).augmentation for row in ABLATION}
     base = varied["base"]
     assert varied["no_mixup"] == dataclasses.replace(base, mixup_alpha=0.0)
-    assert varied["masks"] == dataclasses.replace(base, frequency_masks=1, time_masks=1)
-    assert varied["gain"] == dataclasses.replace(base, gain_db=6.0)
+    assert varied["no_masks"] == dataclasses.replace(base, frequency_masks=0, time_masks=0)
+    assert varied["no_gain"] == dataclasses.replace(base, gain_db=0.0)
     # Else the rows would be the base once more.
-    assert len({base, varied["no_mixup"], varied["masks"], varied["gain"]}) == 4
+    assert len({base, varied["no_mixup"], varied["no_masks"], varied["no_gain"]}) == 4
 
 
 def test_every_row_can_be_trained(job_of):
@@ -87,7 +88,7 @@ def test_no_training_is_done_twice_and_no_directory_is_shared():
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["windows", "gain"], ["base", "gain", "windows"]),
+        (["windows", "no_gain"], ["base", "no_gain", "windows"]),
         (["base"], ["base"]),
         (["ablation"], [row.name for row in ABLATION]),
     ],

@@ -9,7 +9,12 @@ from trainer.training import recipes
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
 flags.DEFINE_string("job_dir", "", "directory for the model, its history and logs", flag_values=FLAGS)
-flags.DEFINE_string("model", "black_box", " or ".join(models.MODELS), flag_values=FLAGS)
+flags.DEFINE_string(
+    "model",
+    "black_box",
+    f"{' or '.join(models.MODELS)}; band_cnn, with --recipe=augmented, is the one to use",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "model_options",
     "",
@@ -28,7 +33,7 @@ flags.DEFINE_string(
     "modern",
     "how it is trained: modern (Adam along a cosine, lowest validation loss kept), cbmi2016 (the paper's: SGD, "
     "halved and ended by the rises of the training loss, highest validation accuracy kept) or augmented (Adam along a "
-    "cosine with a warm-up, varied patches at random places, smoothed labels, averaged weights, the last epoch kept)",
+    "cosine, varied patches at random places, averaged weights, the last epoch kept)",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("epochs", None, f"at most; by default {recipes.defaults_of('epochs')}", flag_values=FLAGS)

@@ -9,7 +9,7 @@ from tfrecords.manifest import FILE_NAME, Manifest, Part, Shard
 from tfrecords.shard import RecordWriter, shard_file
 from tfrecords.statistics import BandStatistics
 
-FRONT_END = {"sample_rate": 22050, "frame_length": 1024, "hop_length": 512}
+FRONT_END = {"sample_rate": 22050, "frame_length": 1024, "hop_length": 512, "compression": "log10"}
 
 
 @dataclasses.dataclass(frozen=True)

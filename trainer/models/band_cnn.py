@@ -2,8 +2,8 @@
 
 In goes a patch of 128 frames and 40 mel bands, 2.97 s, or of any other length from 16 frames on. Each band is first
 brought to mean 0 and variance 1 over the patch. That takes away the long-term spectrum: the level, the equalisation,
-the microphone, by which a network otherwise knows an artist's recordings rather than a genre. What is left is how the
-bands move, which four ordinary blocks look at.
+the microphone, by which a network may know an artist's recordings rather than a genre. What is left is how the bands
+move, which four ordinary blocks look at.
 """
 
 import keras

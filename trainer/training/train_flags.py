@@ -9,12 +9,7 @@ from trainer.training import recipes
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
 flags.DEFINE_string("job_dir", "", "directory for the model, its history and logs", flag_values=FLAGS)
-flags.DEFINE_string(
-    "model",
-    "black_box",
-    f"{' or '.join(models.MODELS)}; band_cnn, with --recipe=augmented, is the one to use",
-    flag_values=FLAGS,
-)
+flags.DEFINE_string("model", "black_box", " or ".join(models.MODELS), flag_values=FLAGS)
 flags.DEFINE_string(
     "model_options",
     "",

@@ -21,7 +21,7 @@ def test_the_description_holds_what_one_asks_for(own):
     frames = sum(len(record.log_mel) for records in own.records.values() for record in records)
     assert lines[0] == f"tiny: 18 records in 6 shards, {size / 1e6:.1f} MB, {frames * 512 / 22050 / 3600:.2f} hours"
     for line in (
-        "front end: sample_rate 22050, frame_length 1024, hop_length 512, n_mels 4",
+        "front end: sample_rate 22050, frame_length 1024, hop_length 512, compression log10, n_mels 4",
         "records: [frames, 4] float16",
         "split: method given, grouped True, group_safe True",
         "rejects: 2 too_short",

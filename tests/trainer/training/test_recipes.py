@@ -166,9 +166,9 @@ def test_names():
     assert recipes.get("modern") is MODERN
     with pytest.raises(UserError, match=r"^--recipe must be one of modern, cbmi2016, augmented, got 'paper'$"):
         recipes.get("paper")
-    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016), 60 (augmented)"
+    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016), 20 (augmented)"
     assert recipes.defaults_of("patience") == "8 (modern)"
-    assert recipes.defaults_of("warmup") == "0 (modern), 0 (cbmi2016), 0.1 (augmented)"
+    assert recipes.defaults_of("warmup") == "0 (modern), 0 (cbmi2016), 0 (augmented)"
     assert recipes.defaults_of("patch_mode") == "windows (modern), windows (cbmi2016), random (augmented)"
     assert recipes.defaults_of("augment") == f"{AUGMENTED.augment} (augmented)"
     assert recipes.rows_of({}) == []

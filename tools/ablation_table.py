@@ -9,6 +9,7 @@ import numpy as np
 from tools.ablation_rows import BASE, SETTINGS, TABLES, Row
 from trainer.cross_validation import comparison
 from trainer.cross_validation.pooling import PooledPredictions
+from trainer.cross_validation.tables import markdown_table
 
 # The least probability of a float32 softmax that is told from none.
 _LEAST = 1e-7
@@ -102,8 +103,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     for kind, table in TABLES.items():
         own = [by_name[row.name] for row in table if row.name in by_name]
         if left & {row["name"] for row in own}:
-            lines += [f"## {_TITLES[kind]}", "", _line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
-            lines += [*(_line(_cells(row)) for row in own), ""]
+            lines += [f"## {_TITLES[kind]}", "", *markdown_table(_COLUMNS, [_cells(row) for row in own]), ""]
             left -= {row["name"] for row in own}
     scored = f"{found['tracks']} tracks by {found['groups']} artists or other groups"
     seeds = ", ".join(map(str, found["seeds"]))
@@ -135,10 +135,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "" if is_base else f"{above[0]:+.3f} to {above[1]:+.3f}",
         "" if row["seconds"] is None else f"{row['seconds']:.0f}",
     ]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _percent(share: float) -> str:

@@ -5,13 +5,15 @@ from typing import Any
 
 from trainer.cross_validation.tables import (
     DIFFERENCE_COLUMNS,
-    OF_THESE_MODELS,
     difference_cells,
+    groups_in_words,
+    markdown_page,
     markdown_table,
     percent,
     percent_interval,
     shown,
     spread,
+    text_page,
     text_table,
 )
 
@@ -31,35 +33,24 @@ _DASH = "\N{EN DASH}"
 
 def markdown(compared: Mapping[str, Any]) -> str:
     """compare.md: the entries, their differences, what they mean and what they were made with."""
-    several = [
-        "",
-        f"Differences of track accuracy, paired on the same tracks and draws. {OF_THESE_MODELS}",
-        "",
-        *markdown_table(_PAIR_COLUMNS, _pair_rows(compared)),
-    ]
-    lines = [
-        f"# Comparison on {shown(compared['data']['name'])}",
-        "",
-        *markdown_table(_ENTRY_COLUMNS, _entry_rows(compared)),
-        *(several if compared["comparisons"] else []),
-        "",
-        _MEANING,
-        "",
-        *(f"- {name}: {value}" for name, value in _facts(compared).items()),
-        "",
-        "```",
-        shown(compared["command"]),
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    return markdown_page(
+        f"Comparison on {shown(compared['data']['name'])}",
+        markdown_table(_ENTRY_COLUMNS, _entry_rows(compared)),
+        about_differences="Differences of track accuracy, paired on the same tracks and draws.",
+        differences=markdown_table(_PAIR_COLUMNS, _pair_rows(compared)) if compared["comparisons"] else [],
+        meaning=_MEANING,
+        facts=_facts(compared),
+        command=compared["command"],
+    )
 
 
 def text(compared: Mapping[str, Any]) -> str:
     """The same for a terminal, without meaning and command."""
-    lines = text_table(_ENTRY_COLUMNS, _entry_rows(compared))
-    if compared["comparisons"]:
-        lines += ["", *text_table(_PAIR_COLUMNS, _pair_rows(compared))]
-    return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in _facts(compared).items())])
+    return text_page(
+        text_table(_ENTRY_COLUMNS, _entry_rows(compared)),
+        differences=text_table(_PAIR_COLUMNS, _pair_rows(compared)) if compared["comparisons"] else [],
+        facts=_facts(compared),
+    )
 
 
 _MEANING = (
@@ -104,7 +95,7 @@ def _pair_rows(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _facts(compared: Mapping[str, Any]) -> dict[str, str]:
     data = compared["data"]
-    groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
+    groups = groups_in_words(data)
     facts = {
         "scored": f"{data['tracks']} tracks of {shown(data['name'])}, {len(data['label_names'])} labels, {groups}, "
         f"{data['folds']} folds; fingerprint {data['fingerprint'][:12]}",

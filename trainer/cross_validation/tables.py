@@ -6,7 +6,7 @@ from typing import Any
 _MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
 DIFFERENCE_COLUMNS = ("difference in points", "95 % interval", "excludes 0")
 _PAIR_COLUMNS = ("models", *DIFFERENCE_COLUMNS)
-OF_THESE_MODELS = (
+_OF_THESE_MODELS = (
     "The intervals are of these trained models: other trainings (seeds, folds) would vary the differences further. Of "
     "many pairs, some exclude 0 by chance."
 )
@@ -14,35 +14,24 @@ OF_THESE_MODELS = (
 
 def markdown(results: Mapping[str, Any]) -> str:
     """results.md: the models, every pair of them, and what they were made with."""
-    several = [
-        "",
-        f"Differences of pooled track accuracy, paired on the same tracks. {OF_THESE_MODELS}",
-        "",
-        *markdown_table(_PAIR_COLUMNS, _pair_rows(results)),
-    ]
-    lines = [
-        f"# Cross-validation on {shown(results['data']['name'])}",
-        "",
-        *markdown_table(_MODEL_COLUMNS, _model_rows(results)),
-        *(several if results["comparisons"] else []),
-        "",
-        _MEANING,
-        "",
-        *(f"- {name}: {value}" for name, value in _facts(results).items()),
-        "",
-        "```",
-        shown(results["command"]),
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    return markdown_page(
+        f"Cross-validation on {shown(results['data']['name'])}",
+        markdown_table(_MODEL_COLUMNS, _model_rows(results)),
+        about_differences="Differences of pooled track accuracy, paired on the same tracks.",
+        differences=markdown_table(_PAIR_COLUMNS, _pair_rows(results)) if results["comparisons"] else [],
+        meaning=_MEANING,
+        facts=_facts(results),
+        command=results["command"],
+    )
 
 
 def text(results: Mapping[str, Any]) -> str:
     """The same for a terminal, without the command."""
-    lines = text_table(_MODEL_COLUMNS, _model_rows(results))
-    if results["comparisons"]:
-        lines += ["", *text_table(_PAIR_COLUMNS, _pair_rows(results))]
-    return "\n".join([*lines, "", *(f"{name}: {value}" for name, value in _facts(results).items())])
+    return text_page(
+        text_table(_MODEL_COLUMNS, _model_rows(results)),
+        differences=text_table(_PAIR_COLUMNS, _pair_rows(results)) if results["comparisons"] else [],
+        facts=_facts(results),
+    )
 
 
 _MEANING = (
@@ -79,7 +68,7 @@ def difference_cells(pair: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
-    groups = f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
+    groups = groups_in_words(data)
     options = ",".join(f"{name}={size}" for name, size in training["model_options"].items())
     facts = {
         "data": f"{shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
@@ -114,6 +103,34 @@ def percent(share: float) -> str:
 def shown(text: str) -> str:
     """Text that any file takes: names of files need not be Unicode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def groups_in_words(data: Mapping[str, Any]) -> str:
+    """How many groups the tracks of results' data are of."""
+    return f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
+
+
+def markdown_page(
+    title: str,
+    table: Sequence[str],
+    *,
+    about_differences: str,
+    differences: Sequence[str],
+    meaning: str,
+    facts: Mapping[str, str],
+    command: str,
+) -> str:
+    """A page of Markdown: a table, one of differences if there are any, what they mean, facts and the command."""
+    several = ["", f"{about_differences} {_OF_THESE_MODELS}", "", *differences] if differences else []
+    listed = [f"- {name}: {value}" for name, value in facts.items()]
+    lines = [f"# {title}", "", *table, *several, "", meaning, "", *listed, "", "```", shown(command), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def text_page(table: Sequence[str], *, differences: Sequence[str], facts: Mapping[str, str]) -> str:
+    """The tables and the facts for a terminal."""
+    several = ["", *differences] if differences else []
+    return "\n".join([*table, *several, "", *(f"{name}: {value}" for name, value in facts.items())])
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -46,6 +46,15 @@ def test_a_comparison_leaves_out_the_tracks_that_choices_were_made_on():
     assert "--leave_out" not in dry_run("comparison")
 
 
+def test_a_comparison_is_against_the_usual_models_where_they_are_trained():
+    def against(*words):
+        return [words.split("'")[1] for words in dry_run("comparison", *words).split("--against=")[1:]]
+
+    assert against() == ["black_box, modern", "cnn, modern", "cnn, augmented"]
+    assert against("MODELS=time,cnn", "AUGMENTED=band_cnn") == ["cnn, modern"]
+    assert against("MODELS=time", "AUGMENTED=cnn,band_cnn") == ["cnn, augmented"]
+
+
 def test_test_installs_the_test_tools_first():
     commands = dry_run("test")
     assert commands.index("-m venv") < commands.index("[test]") < commands.index("-m pytest")

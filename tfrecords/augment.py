@@ -1,4 +1,4 @@
-"""Augmentation of training batches, after normalisation: level, mixup, masks.
+"""Augmentation of training batches, after normalisation: level, equalisation, mixup, masks.
 
 Everything random is a function of (seed, host, index of the batch), with stateless ops: a training that goes on sees
 what an unbroken one would have seen.
@@ -14,7 +14,9 @@ import tensorflow as tf
 from tfrecords.augmentation import Augmentation
 from tfrecords.statistics import BandStatistics
 
-_GAIN, _PARTNERS, _SHARES, _FREQUENCY_MASKS, _TIME_MASKS = range(5)
+_GAIN, _PARTNERS, _SHARES, _FREQUENCY_MASKS, _TIME_MASKS, _EQUALIZER = range(6)
+# Points of an equalisation, evenly spaced from the lowest band to the highest.
+_EQUALIZER_POINTS = 5
 # Where decibels end in the front end: 10 log10(1e-10).
 _DB_FLOOR = -100.0
 _LOG_10 = math.log(10)
@@ -58,8 +60,8 @@ class Augmenter:
     Args:
       augmentation: what is done; also an attribute.
       num_classes: number of labels; used for soft labels only.
-      front_end: the manifest's configuration of the front end; its compression is used for gain_db only.
-      statistics: by which the patches are normalised, or None; used for gain_db only.
+      front_end: the manifest's configuration of the front end; its compression is used for levels only.
+      statistics: by which the patches are normalised, or None; used for levels only.
     """
 
     def __init__(
@@ -73,7 +75,8 @@ class Augmenter:
         self.augmentation = augmentation
         self._num_classes = num_classes
         self._statistics = statistics
-        self._louder = _LOUDER[front_end["compression"]] if augmentation.gain_db else None
+        leveled = augmentation.gain_db or augmentation.equalizer_db
+        self._louder = _LOUDER[front_end["compression"]] if leveled else None
 
     def __call__(self, patches: tf.Tensor, labels: tf.Tensor, *, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A batch with its variations.
@@ -88,18 +91,22 @@ class Augmenter:
         """
         asked = self.augmentation
         if self._louder is not None:
-            patches = self._gain(patches, self._louder, _fold(seed, _GAIN))
+            patches = self._leveled(patches, self._louder, seed)
         if asked.soft_labels:
             patches, labels = self._mixup(patches, labels, seed)
         # Masks come last: what is mixed in shall not show through them.
         return _masked(patches, asked, seed), labels
 
-    def _gain(
+    def _leveled(
         self, patches: tf.Tensor, louder: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], seed: tf.Tensor
     ) -> tf.Tensor:
-        limit_db = self.augmentation.gain_db
-        shape = [tf.shape(patches)[0], 1, 1, 1]
-        gains_db = tf.random.stateless_uniform(shape, seed, minval=-limit_db, maxval=limit_db)
+        batch, _, bands, _ = tf.unstack(tf.shape(patches))
+        gains_db = tf.zeros([])
+        if limit_db := self.augmentation.gain_db:
+            gains_db += _within(limit_db, [batch, 1, 1, 1], _fold(seed, _GAIN))
+        if limit_db := self.augmentation.equalizer_db:
+            points = _within(limit_db, [batch, _EQUALIZER_POINTS], _fold(seed, _EQUALIZER))
+            gains_db += _curves(points, bands)[:, tf.newaxis, :, tf.newaxis]
         if self._statistics is None:
             return louder(patches, gains_db)
         mean = tf.constant(self._statistics.mean[:, None], tf.float32)
@@ -120,6 +127,17 @@ class Augmenter:
 
 def _fold(seed: tf.Tensor, index: tf.Tensor | int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, tf.cast(index, tf.int64))
+
+
+def _within(limit: float, shape: list[tf.Tensor | int], seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, minval=-limit, maxval=limit)
+
+
+def _curves(points: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:
+    """[batch, bands] lines through [batch, points] values, evenly spaced from the first band to the last."""
+    places = tf.linspace(0.0, points.shape[1] - 1.0, bands)
+    distances = tf.abs(places - tf.range(points.shape[1], dtype=tf.float32)[:, tf.newaxis])
+    return points @ tf.maximum(1 - distances, 0)
 
 
 def _louder_log10(log_mel: tf.Tensor, gains_db: tf.Tensor) -> tf.Tensor:

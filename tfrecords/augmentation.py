@@ -12,6 +12,8 @@ class Augmentation:
 
     Attributes:
       gain_db: each patch gets another level, by up to so many decibels up or down, all equally likely. 0 to 40.
+      equalizer_db: each patch gets another equalisation: lines through gains at the lowest band, at the highest and at
+        three evenly between, each by up to so many decibels up or down, all equally likely. 0 to 40.
       mixup_alpha: each patch, and its label, is mixed with another of its batch, in shares from Beta(alpha, alpha)
         (Zhang et al. 2018): 0.2 mostly keeps nearly all of one, 1 makes all shares equally likely. The greater share
         is the patch's own, so that a batch holds each of its patches once. 0, or 0.01 to 100.
@@ -23,6 +25,7 @@ class Augmentation:
     """
 
     gain_db: float = 0.0
+    equalizer_db: float = 0.0
     mixup_alpha: float = 0.0
     frequency_masks: int = 0
     frequency_mask_bands: int = 8
@@ -33,6 +36,7 @@ class Augmentation:
         alpha = self.mixup_alpha
         rules = (
             ("gain_db", math.isfinite(self.gain_db) and 0 <= self.gain_db <= 40, "from 0 to 40"),
+            ("equalizer_db", math.isfinite(self.equalizer_db) and 0 <= self.equalizer_db <= 40, "from 0 to 40"),
             # With less, a share is 0 or 1 in float32; with more, it is one half.
             ("mixup_alpha", alpha == 0 or 0.01 <= alpha <= 100, "0, or from 0.01 to 100"),
             ("frequency_masks", self.frequency_masks >= 0, "at least 0"),

@@ -20,9 +20,8 @@ what is missing.
 """
 
 import dataclasses
-import json
-from collections.abc import Sequence
-from functools import partial
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -33,19 +32,16 @@ from tfrecords.manifest import Manifest
 from tools import ablation_rows, ablation_table
 from tools.ablation_rows import BASE, Row
 from trainer import training_job
-from trainer.cross_validation import fold_run
-from trainer.cross_validation.fold_run import Done, FoldRun
+from trainer.cross_validation import trainings
+from trainer.cross_validation.fold_run import FoldRun
 from trainer.cross_validation.plan import Run
 from trainer.cross_validation.pooling import pool, read_tracks
-from trainer.cross_validation.progress import Progress
-from trainer.cross_validation.workers import WorkerEndedError, Workers
 from trainer.scoring import metrics
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
 
 TABLE_FILE = "ablation.md"
 RESULTS_FILE = "ablation.json"
-_SECONDS_FILE = "seconds.json"
 _DEVELOPMENT = Path(__file__).parents[1] / "benchmarks" / "emotify_development.txt"
 # One thread each, so that no result depends on how many trainings run at a time.
 _THREADS = 1
@@ -92,7 +88,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         data_dir = ablation_split.make_dataset(flag_values.audio, Path(flag_values.development), output)
         manifest = Manifest.load(data_dir)
         runs = _runs(flag_values, rows, manifest, data_dir)
-        _train(runs, processes=flag_values.processes)
+        trainings.carry_out(runs, processes=flag_values.processes, threads=_THREADS)
         _finish(rows, runs, manifest, output)
 
 
@@ -119,29 +115,6 @@ def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest
     return found
 
 
-def _train(runs: Sequence[FoldRun], *, processes: int) -> None:
-    """Does the trainings that are not done yet, a line for each."""
-    left = [each for each in runs if not each.is_done]
-    if not left:
-        print(f"all {len(runs)} trainings are done", flush=True)
-        return
-    count = min(processes, len(left))
-    progress = Progress((each.run for each in left), total=len(runs), processes=count)
-    print(f"{len(left)} of {len(runs)} trainings to do, {count} at a time", flush=True)
-    whole = {each.run for each in left if not (each.job_dir / training_job.CONFIG_FILE).exists()}
-    with Workers[FoldRun, Done](count, partial(fold_run.prepare, _THREADS), fold_run.carry_out) as workers:
-        try:
-            for each, done in workers.do(left):
-                # Of one that went on from where it was left, the rest alone was timed.
-                if each.run in whole:
-                    training_job.write_text(each.job_dir / _SECONDS_FILE, json.dumps(done.seconds) + "\n")
-                print(progress.line(each.run, done), flush=True)
-        except WorkerEndedError as error:
-            assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
-            log = error.task.job_dir / fold_run.LOG_FILE
-            raise UserError(f"{error.task.run}: its process ended with status {error.status}; see {log}") from None
-
-
 def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, output: Path) -> None:
     """Puts the predictions together, writes the tables and prints them."""
     base = next(each.job for each in runs if each.run.model == BASE.name)
@@ -156,7 +129,7 @@ def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, ou
         rows,
         pooled,
         parameters={run.model: own.parameters for run, own in predictions.items()},
-        seconds={row.name: _seconds([each.job_dir for each in runs if each.run.model == row.name]) for row in rows},
+        seconds={row.name: _mean_seconds(predictions, row) for row in rows},
     )
     text = ablation_table.markdown(found)
     training_job.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
@@ -164,11 +137,11 @@ def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, ou
     print(f"\n{text}")
 
 
-def _seconds(job_dirs: Sequence[Path]) -> float | None:
-    """Of a training, the mean of those that were done in one go; None if none was."""
-    files = [job_dir / _SECONDS_FILE for job_dir in job_dirs]
-    timed = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
-    return sum(timed) / len(timed) if timed else None
+def _mean_seconds(predictions: Mapping[Run, FoldPredictions], row: Row) -> float | None:
+    """Core seconds of a row's training, the mean of those that were done in one go; None if none was."""
+    every = [own.core_seconds for run, own in predictions.items() if run.model == row.name]
+    timed = [seconds for seconds in every if seconds is not None]
+    return statistics.mean(timed) if timed else None
 
 
 if __name__ == "__main__":

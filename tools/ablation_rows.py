@@ -42,6 +42,7 @@ ABLATION = (
     Row("no_band_normalization", ("--model_options=band_normalization=0",)),
     Row("musical_filters", model="musical_cnn"),
     Row("no_gain", (_augment(gain_db=None),)),
+    Row("equalizer", (_augment(equalizer_db=6),)),
     Row("no_mixup", (_augment(mixup_alpha=None),)),
     Row("no_masks", (_augment(frequency_masks=None, time_masks=None),)),
     Row("label_smoothing", ("--label_smoothing=0.1",)),

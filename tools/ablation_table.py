@@ -36,8 +36,8 @@ _MEANING = (
     "Accuracy on the development tracks, of which no training has seen one: mean ± standard deviation over the seeds, "
     "and that of the probabilities averaged over the seeds, whose mean log loss in nats is steadier. Intervals and "
     "differences, paired on the same tracks, are of the averaged, by a bootstrap over groups (artists); other "
-    "trainings would vary them further, and of many rows some differ by chance. Seconds are of one training and its "
-    "scoring, with one thread, beside whatever else ran. What is chosen by these scores is to be reported on other "
+    "trainings would vary them further, and of many rows some differ by chance. Seconds are of one training "
+    "with one thread, beside whatever else ran. What is chosen by these scores is to be reported on other "
     "tracks."
 )
 

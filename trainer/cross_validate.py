@@ -31,7 +31,6 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -40,12 +39,10 @@ from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import models, train, training_job
-from trainer.cross_validation import fold_run, plan, results, tables
+from trainer.cross_validation import plan, results, tables, trainings
 from trainer.cross_validation.fold_run import FoldRun
 from trainer.cross_validation.plan import CrossValidation, Run
 from trainer.cross_validation.pooling import pool, read_tracks
-from trainer.cross_validation.progress import Progress
-from trainer.cross_validation.workers import WorkerEndedError, Workers
 from trainer.parts import count_folds
 from trainer.reports.audio_links import AudioLinks
 from trainer.scoring import metrics
@@ -182,29 +179,10 @@ def _check_models(fold_runs: Sequence[FoldRun], manifest: Manifest) -> None:
 
 
 def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
-    """Does the runs that are not done yet, a line for each."""
-    left = [each for each in fold_runs if not each.is_done]
-    if not left:
-        print(f"all {len(fold_runs)} trainings are done", flush=True)
-        return
+    """Does the runs that are not done yet, on all cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = min(processes or cores, len(fold_runs))
-    # Not by what is left: with other threads, one that goes on would sum in another order than an unbroken one.
-    threads, count = max(1, cores // at_once), min(at_once, len(left))
-    progress = Progress((each.run for each in left), total=len(fold_runs), processes=count)
-    print(
-        f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True
-    )
-    with Workers(count, partial(fold_run.prepare, threads), fold_run.carry_out) as workers:
-        try:
-            for each, done in workers.do(left, ready=lambda each: each.may_begin):
-                print(progress.line(each.run, done), flush=True)
-        except WorkerEndedError as error:
-            assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
-            raise UserError(
-                f"{error.task.run}: its process ended with status {error.status} (-9: killed, perhaps for want of "
-                f"memory; fewer --processes need less); see {error.task.job_dir / fold_run.LOG_FILE}"
-            ) from None
+    trainings.carry_out(fold_runs, processes=at_once, threads=max(1, cores // at_once))
 
 
 def _finish(

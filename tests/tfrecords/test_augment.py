@@ -19,7 +19,13 @@ from tfrecords.statistics import BandStatistics
 ROOT = Path(__file__).parents[2]
 LOG10 = {"compression": "log10"}
 ALL = Augmentation(
-    gain_db=6, mixup_alpha=0.4, frequency_masks=2, frequency_mask_bands=2, time_masks=1, time_mask_frames=3
+    gain_db=6,
+    equalizer_db=6,
+    mixup_alpha=0.4,
+    frequency_masks=2,
+    frequency_mask_bands=2,
+    time_masks=1,
+    time_mask_frames=3,
 )
 SMALL = {"patch_frames": 6, "batch_size": 7}
 # A statistic that a right program exceeds once in 10,000 tests; the seeds are fixed.
@@ -132,6 +138,27 @@ def test_gains_are_evenly_spread_and_silence_stays_silent():
     p_value = scipy.stats.kstest((found.ravel() - 5) * 10, scipy.stats.uniform(-3, 6).cdf).pvalue
     assert p_value > UNLIKELY
     assert not augment(np.zeros((10, 2, 2)), gain_db=20)[0].any()
+
+
+def test_an_equalisation_is_lines_through_five_gains_evenly_spread():
+    found, _ = augment(np.full((4000, 2, 9), 5.0), equalizer_db=3)
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+    gains_db = (found[:, 0] - 5) * 10
+    at, between = gains_db[:, ::2], gains_db[:, 1::2]
+    for point in at.T:
+        assert scipy.stats.kstest(point, scipy.stats.uniform(-3, 6).cdf).pvalue > UNLIKELY
+    # A correlation's deviation is 1 / sqrt(4000) = 0.016 where there is none.
+    assert abs(np.corrcoef(at.T) - np.eye(5)).max() < 0.08
+    np.testing.assert_allclose(between, (at[:, :-1] + at[:, 1:]) / 2, atol=1e-3)
+
+
+def test_gain_and_equalisation_add_up():
+    flat = np.full((8, 1, 9), 5.0)
+    gain, equalisation, both = (
+        augment(flat, **settings)[0] - 5
+        for settings in ({"gain_db": 6}, {"equalizer_db": 3}, {"gain_db": 6, "equalizer_db": 3})
+    )
+    np.testing.assert_allclose(both, gain + equalisation, atol=1e-5)
 
 
 def mixup_shares(alpha, count=2000):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_nothing_is_on_unless_asked_for():
     off = Augmentation()
-    assert (off.gain_db, off.mixup_alpha, off.frequency_masks, off.time_masks) == (0, 0, 0, 0)
+    assert (off.gain_db, off.equalizer_db, off.mixup_alpha, off.frequency_masks, off.time_masks) == (0, 0, 0, 0, 0)
     assert not off.soft_labels
     assert Augmentation(mixup_alpha=0.2).soft_labels
     assert Augmentation.parse("") == off
@@ -27,13 +27,14 @@ def test_settings_are_parsed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("masks=2", "no augmentation is called 'masks'; there are gain_db, mixup_alpha, frequency_masks,"),
+        ("masks=2", "no augmentation is called 'masks'; there are gain_db, equalizer_db, mixup_alpha,"),
         ("=2", "no augmentation is called ''; there are"),
         ("time_masks=1,time_masks=2", "time_masks of an augmentation is given twice"),
         ("time_masks", "time_masks of an augmentation must be a whole number, got ''; write time_masks=2"),
         ("time_masks=1.5", "time_masks of an augmentation must be a whole number, got '1.5'"),
         ("gain_db=loud", "gain_db of an augmentation must be a number, got 'loud'"),
         ("gain_db=-1", "gain_db of an augmentation must be from 0 to 40, got -1.0"),
+        ("equalizer_db=41", "equalizer_db of an augmentation must be from 0 to 40, got 41.0"),
         ("gain_db=nan", "gain_db of an augmentation must be from 0 to 40, got nan"),
         ("mixup_alpha=0.001", "mixup_alpha of an augmentation must be 0, or from 0.01 to 100, got 0.001"),
         ("mixup_alpha=nan", "mixup_alpha of an augmentation must be 0, or"),

@@ -63,7 +63,7 @@ def test_show_draws_what_an_augmentation_makes_of_patches(tiny, tmp_path, capsys
 
 
 def test_an_augmentation_that_is_none(tiny, tmp_path):
-    with pytest.raises(UserError, match="no augmentation is called 'masks'; there are gain_db, mixup_alpha,"):
+    with pytest.raises(UserError, match="no augmentation is called 'masks'; there are gain_db, equalizer_db,"):
         run("show", tiny.path, f"--png={tmp_path}/grid.png", "--augment=masks=1")
     assert not (tmp_path / "grid.png").exists()
 

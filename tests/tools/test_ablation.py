@@ -9,6 +9,7 @@ from beam_preprocess.synthesize import synthesize_dataset
 from tfrecords.command_line import UserError
 from tools import ablation, ablation_rows, ablation_split
 from tools.ablation_rows import BASE, Row
+from trainer.cross_validation import trainings
 from trainer.cross_validation.fold_run import Done
 from trainer.scoring.metrics import Predictions
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
@@ -54,16 +55,18 @@ def trained(tiny, monkeypatch):
         def __exit__(self, *exc):
             pass
 
-        def do(self, tasks):
+        def do(self, tasks, ready):
             for task in tasks:
                 names.append(str(task.run))
+                went_on = (task.job_dir / "config.json").exists()
                 task.job_dir.mkdir(parents=True, exist_ok=True)
                 task.job.save(task.job_dir)
                 (task.job_dir / "best.keras").write_bytes(b"")
-                predictions.save(task.job_dir / PREDICTIONS_FILE)
+                own = dataclasses.replace(predictions, core_seconds=None if went_on else 10.0)
+                own.save(task.job_dir / PREDICTIONS_FILE)
                 yield task, Done(accuracy=1.0, tracks=6, epochs=2, best_epoch=2, seconds=10.0)
 
-    monkeypatch.setattr(ablation, "Workers", Workers)
+    monkeypatch.setattr(trainings, "Workers", Workers)
     monkeypatch.setattr(ablation_split, "make_dataset", lambda audio, development, output: tiny.path)
     return names
 

@@ -13,6 +13,7 @@ SWITCHES = {
     "no_band_normalization": "model_options",
     "musical_filters": "model",
     "no_gain": "augment",
+    "equalizer": "augment",
     "no_mixup": "augment",
     "no_masks": "augment",
     "label_smoothing": "label_smoothing",
@@ -62,8 +63,9 @@ def test_rows_of_variations_lack_those_that_they_name(job_of):
     assert varied["no_mixup"] == dataclasses.replace(base, mixup_alpha=0.0)
     assert varied["no_masks"] == dataclasses.replace(base, frequency_masks=0, time_masks=0)
     assert varied["no_gain"] == dataclasses.replace(base, gain_db=0.0)
+    assert varied["equalizer"] == dataclasses.replace(base, equalizer_db=6.0)
     # Else the rows would be the base once more.
-    assert len({base, varied["no_mixup"], varied["no_masks"], varied["no_gain"]}) == 4
+    assert len({base, varied["no_mixup"], varied["no_masks"], varied["no_gain"], varied["equalizer"]}) == 5
 
 
 def test_every_row_can_be_trained(job_of):

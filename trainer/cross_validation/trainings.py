@@ -1,0 +1,43 @@
+"""All trainings of a cross-validation, several at a time in processes of their own."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from tfrecords.command_line import UserError
+from trainer.cross_validation import fold_run
+from trainer.cross_validation.fold_run import Done, FoldRun
+from trainer.cross_validation.progress import Progress
+from trainer.cross_validation.workers import WorkerEndedError, Workers
+
+
+def carry_out(fold_runs: Sequence[FoldRun], *, processes: int, threads: int) -> None:
+    """Does the runs that are not done yet, and prints a line for each.
+
+    Args:
+      fold_runs: all, each after its parents.
+      processes: at most so many at a time.
+      threads: of each. Not to be chosen by what is left: with others, a run that goes on would sum in another order
+        than an unbroken one.
+
+    Raises:
+      UserError: a run cannot be done, or its process ended, and why.
+    """
+    left = [each for each in fold_runs if not each.is_done]
+    if not left:
+        print(f"all {len(fold_runs)} trainings are done", flush=True)
+        return
+    count = min(processes, len(left))
+    progress = Progress((each.run for each in left), total=len(fold_runs), processes=count)
+    print(
+        f"{len(left)} of {len(fold_runs)} trainings to do, {count} at a time, threads for each: {threads}", flush=True
+    )
+    with Workers[FoldRun, Done](count, partial(fold_run.prepare, threads), fold_run.carry_out) as workers:
+        try:
+            for each, done in workers.do(left, ready=lambda each: each.may_begin):
+                print(progress.line(each.run, done), flush=True)
+        except WorkerEndedError as error:
+            assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
+            raise UserError(
+                f"{error.task.run}: its process ended with status {error.status} (-9: killed, perhaps for want of "
+                f"memory; fewer --processes need less); see {error.task.job_dir / fold_run.LOG_FILE}"
+            ) from None

@@ -31,7 +31,7 @@ from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tools import ablation_rows, ablation_table
 from tools.ablation_rows import BASE, Row
-from trainer import training_job
+from trainer import job_files, training_job
 from trainer.cross_validation import trainings
 from trainer.cross_validation.fold_run import FoldRun
 from trainer.cross_validation.plan import Run
@@ -83,8 +83,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     # Not above: the workers, which import this module, need no Beam.
     from tools import ablation_split
 
-    training_job.make_dir(output, "output")
-    with training_job.claimed(output):
+    job_files.make_dir(output, "output")
+    with job_files.claimed(output):
         data_dir = ablation_split.make_dataset(flag_values.audio, Path(flag_values.development), output)
         manifest = Manifest.load(data_dir)
         runs = _runs(flag_values, rows, manifest, data_dir)
@@ -132,8 +132,8 @@ def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, ou
         seconds={row.name: _mean_seconds(predictions, row) for row in rows},
     )
     text = ablation_table.markdown(found)
-    training_job.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
-    training_job.write_text(output / TABLE_FILE, text)
+    job_files.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
+    job_files.write_text(output / TABLE_FILE, text)
     print(f"\n{text}")
 
 

@@ -9,7 +9,7 @@ from beam_preprocess import splits
 from beam_preprocess.tracks import Track, list_tracks
 from benchmarks import processes
 from tfrecords.command_line import UserError
-from trainer import training_job
+from trainer import job_files
 
 _WEIGHTS = {"train": 0.8, "valid": 0.2}
 
@@ -52,9 +52,9 @@ def make_dataset(audio: str, development: Path, output: Path) -> Path:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--development={development} cannot be read: {error}") from None
     lists, data_dir = output / "lists", output / "data"
-    training_job.make_dir(lists, "output")
+    job_files.make_dir(lists, "output")
     for part, track_ids in split_lists(list_tracks(audio), [line for line in listed if line]).items():
-        training_job.write_text(lists / f"{part}.txt", "".join(f"{track_id}\n" for track_id in track_ids))
+        job_files.write_text(lists / f"{part}.txt", "".join(f"{track_id}\n" for track_id in track_ids))
         print(f"{part}: {len(track_ids)} tracks", flush=True)
     command = ("-m", "beam_preprocess", f"--input={audio}", f"--output={data_dir}", f"--split_lists={lists}")
     try:

@@ -37,10 +37,10 @@ from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
+from trainer.job_files import HISTORY_FILE, read_history
 from trainer.training import recipes
 from trainer.training.stop import BEFORE_A_STEP, STOPPED_STATUS
 from trainer.training.training_state import STATE_FILE
-from trainer.training_job import HISTORY_FILE, read_history
 
 _RUN_LIMIT_S = 1800
 _SAVE_EVERY_S = 0.1

@@ -25,7 +25,7 @@ from absl import flags
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
-from trainer import training_job
+from trainer import job_files
 from trainer.cross_validation import compared_tables
 from trainer.cross_validation.compared import check_against, compared
 from trainer.cross_validation.entries import entries_of, load_all
@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     entries = entries_of(scored(load_all(map(Path, flag_values.job_dirs)), left_out))
     against = check_against(entries, flag_values.against)
     output_dir = Path(flag_values.output_dir)
-    training_job.make_dir(output_dir, "output_dir")
+    job_files.make_dir(output_dir, "output_dir")
     speeds: dict[str, list[float]] = {}
     if flag_values.predictions:
         command_line.import_tensorflow()
@@ -69,10 +69,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
     found = compared(entries, against=against, left_out=left_out, speeds=speeds, command=command)
-    with training_job.whole_file(output_dir / PICTURE_FILE) as temporary:
+    with job_files.whole_file(output_dir / PICTURE_FILE) as temporary:
         temporary.write_bytes(accuracy_against_cost(found))
-    training_job.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
-    training_job.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    job_files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
+    job_files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"{compared_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
 
 

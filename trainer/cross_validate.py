@@ -38,7 +38,7 @@ from absl import flags
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import models, train, training_job
+from trainer import job_files, models, train, training_job
 from trainer.cross_validation import plan, results, tables, trainings
 from trainer.cross_validation.fold_run import FoldRun
 from trainer.cross_validation.plan import CrossValidation, Run
@@ -91,8 +91,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
     fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
-    training_job.make_dir(cv_dir, "job_dir")
-    with training_job.claimed(cv_dir):
+    job_files.make_dir(cv_dir, "job_dir")
+    with job_files.claimed(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         _check_models([each for each in fold_runs if flag_values.overwrite or not each.is_done], manifest)
         if flag_values.overwrite:
@@ -198,8 +198,8 @@ def _finish(
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
     found = results.results(asked, manifest, job, runs, pooled)
     pooled.save(cv_dir / plan.POOLED_FILE)
-    training_job.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
-    training_job.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    job_files.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
+    job_files.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"\n{tables.text(found)}\n\nresults: {cv_dir / plan.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 

@@ -18,7 +18,7 @@ from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import models, training_job
+from trainer import job_files, models, training_job
 from trainer.reports.audio_links import AudioLinks
 from trainer.scoring.score_warnings import TORN, evaluation_warnings, groups_of
 from trainer.training import recipes
@@ -82,7 +82,7 @@ def evaluate(
     _check_fits(job, manifest, data_dir)
     chosen = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
-    training_job.make_dir(output_dir, "output_dir")
+    job_files.make_dir(output_dir, "output_dir")
 
     command_line.import_tensorflow()
     from tfrecords.show import samples
@@ -103,7 +103,7 @@ def evaluate(
         roles = dataclasses.replace(job.parts, test=chosen)
         summary["new_groups"] = scores_of_new_groups(predictions, manifest, data_dir, roles)
     summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
-    history = training_job.read_history(job_dir)
+    history = job_files.read_history(job_dir)
     # Metrics last: where they are, the report is there too.
     write_report(
         output_dir / training_job.REPORT_FILE,
@@ -116,7 +116,7 @@ def evaluate(
         filters=filter_sections(job, model, data_dir, chosen),
         audio_link=audio_link,
     )
-    training_job.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
+    job_files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
     return summary
 
 

@@ -44,7 +44,7 @@ from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import models, training_job
+from trainer import job_files, models, training_job
 from trainer.cross_validation.plan import CROSS_VALIDATION_FILE
 from trainer.distribution.choice import Choice
 from trainer.distribution.cluster import VARIABLE as CLUSTER
@@ -118,8 +118,8 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
         return
     if running.data_service is not None:
         data_service.check_service(running.data_service, hosts=devices.hosts)
-    training_job.make_dir(job_dir, "job_dir")
-    with training_job.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
+    job_files.make_dir(job_dir, "job_dir")
+    with job_files.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
         start = None if flag_values.overwrite else unfinished(job, job_dir)
         train(job, job_dir, start=start, running=running)
 
@@ -202,7 +202,7 @@ def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
     """Trains, or goes on to train, the models that a job takes its filters from."""
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
-        training_job.make_dir(parent_dir, "job_dir")
+        job_files.make_dir(parent_dir, "job_dir")
         if is_finished(parent, parent_dir):
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue

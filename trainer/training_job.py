@@ -1,22 +1,17 @@
 """A job directory: what was asked, and the files that training and evaluation leave in it."""
 
-import contextlib
-import csv
 import dataclasses
-import io
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrecords import claimed_dir
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
-from trainer import models
+from trainer import job_files, models
 from trainer.distribution import precision
 from trainer.parts import PartChoice
 from trainer.training import recipes
@@ -25,7 +20,6 @@ from trainer.training.recipes import History, Recipe
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
-HISTORY_FILE = "history.csv"
 LOGS_DIR = "logs"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
@@ -150,7 +144,7 @@ class TrainingJob:
         nested = ("parts", "augmentation", "init_from")
         data |= {name: dataclasses.asdict(data[name]) for name in nested if data[name] is not None}
         data["statistics"] = self.statistics.to_json()
-        write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
+        job_files.write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
 
     @classmethod
     def load(cls, job_dir: Path) -> "TrainingJob":
@@ -185,94 +179,3 @@ class TrainingJob:
                 brief = isinstance(own, str | int | float) and field.name != "fingerprint"
                 phrases.append(f"{field.name} {own}, not {others}" if brief else f"other {field.name}")
         return phrases
-
-
-def make_dir(path: Path, flag: str) -> None:
-    """Makes a directory, with those above it, unless it is there.
-
-    Raises:
-      UserError: it cannot be made; the flag that named it is told.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--{flag}={path} cannot be made: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary name to write to; afterwards the file is on the disk and has its own name.
-
-    Raises:
-      UserError: it cannot be written; what the name held before is still there.
-    """
-    # The ending stays: it tells Keras the format.
-    temporary = path.with_name(f".tmp-{path.name}")
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-        _flush(path.parent)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def claimed(job_dir: Path) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes from training in a directory. The claim ends with the process, however that ends.
-
-    Raises:
-      UserError: another one is training there.
-    """
-    return claimed_dir.claimed(job_dir, "training")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name, then renames it.
-
-    Raises:
-      UserError: it cannot be written.
-    """
-    with whole_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
-
-
-def write_history(job_dir: Path, history: History) -> None:
-    """Writes history.csv: a row for each finished epoch, whose number counts from 0.
-
-    Raises:
-      UserError: it cannot be written.
-    """
-    text = io.StringIO()
-    if history:
-        writer = csv.DictWriter(text, ["epoch", *sorted(history[0])])
-        writer.writeheader()
-        writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history))
-    write_text(job_dir / HISTORY_FILE, text.getvalue())
-
-
-def read_history(job_dir: Path) -> dict[str, list[float]]:
-    """Metric name -> value per epoch, as training logged them; empty when it has not finished an epoch.
-
-    Raises:
-      UserError: the file is damaged.
-    """
-    path = job_dir / HISTORY_FILE
-    if not path.is_file():
-        return {}
-    try:
-        # A line without an end is one that was still being written when training was stopped.
-        whole = path.read_bytes().decode("utf-8").rpartition("\n")[0]
-        rows = list(csv.DictReader(whole.splitlines(), strict=True))
-        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
-    except (TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not the history of a training ({error}); train again") from None

@@ -11,10 +11,11 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate
+from trainer.job_files import HISTORY_FILE
 from trainer.parts import PartChoice
 from trainer.scoring.metrics import wilson_interval
 from trainer.training.parents import Parents
-from trainer.training_job import CHECKPOINT_FILE, HISTORY_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
+from trainer.training_job import CHECKPOINT_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

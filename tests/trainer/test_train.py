@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import train, training_job
+from trainer import job_files, train
+from trainer.job_files import read_history
 from trainer.training import epochs, recipes
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
+from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob
 
 ROOT = Path(__file__).parents[2]
 
@@ -535,7 +536,7 @@ def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, mo
         "go on with its flags, choose another --job_dir, or --overwrite it\n"
     )
     assert (job_dir / STATE_FILE).read_bytes() == state
-    with training_job.claimed(job_dir):
+    with job_files.claimed(job_dir):
         done = run_program(*arguments, "--learning_rate=0.01")
     assert (done.returncode, done.stderr) == (2, f"error: {job_dir}: another process is training there\n")
     (job_dir / STATE_FILE).write_bytes(state[:-100])

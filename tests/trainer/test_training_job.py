@@ -1,8 +1,5 @@
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,18 +8,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer.train import make_job
 from trainer.training.recipes import RECIPES
-from trainer.training_job import (
-    CONFIG_FILE,
-    HISTORY_FILE,
-    TrainingJob,
-    claimed,
-    read_history,
-    whole_file,
-    write_history,
-    write_text,
-)
-
-ROOT = Path(__file__).parents[2]
+from trainer.training_job import CONFIG_FILE, TrainingJob
 
 
 def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
@@ -156,84 +142,6 @@ def test_a_damaged_configuration(job_of, tiny, tmp_path, change):
         TrainingJob.load(tmp_path)
     assert str(error.value).startswith(f"{path}: not a training job's configuration (")
     assert len(str(error.value).splitlines()) == 1
-
-
-def test_history(tmp_path):
-    assert read_history(tmp_path) == {}
-    path = tmp_path / HISTORY_FILE
-    path.write_text("")
-    assert read_history(tmp_path) == {}
-    path.write_text("epoch,loss,val_loss\n0,1.5,nan\n1,0.25,2.0\n")
-    history = read_history(tmp_path)
-    assert history["loss"] == [1.5, 0.25] and history["epoch"] == [0, 1] and history["val_loss"][1] == 2
-    assert np.isnan(history["val_loss"][0])
-
-
-@pytest.mark.parametrize("torn", ["1,0.25,2", "1,0.", "1", ""])
-def test_an_epoch_that_was_not_written_to_its_end_is_left_out(tmp_path, torn):
-    (tmp_path / HISTORY_FILE).write_text(f"epoch,loss,val_loss\n0,1.5,1.25\n{torn}")
-    assert read_history(tmp_path) == {"epoch": [0], "loss": [1.5], "val_loss": [1.25]}
-
-
-@pytest.mark.parametrize("text", ["epoch,loss\n0,much\n", "epoch,loss\n0\n", "epoch\n0,1\n", b"\xff\n\xff\n"])
-def test_a_damaged_history(tmp_path, text):
-    path = tmp_path / HISTORY_FILE
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UserError, match=f"^{path}: not the history of a training"):
-        read_history(tmp_path)
-
-
-def test_a_text_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    write_text(path, "first")
-    write_text(path, "Björk")
-    assert path.read_bytes() == "Björk".encode()
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(UserError, match=f"{tmp_path}/taken cannot be written: Is a directory"):
-        write_text(tmp_path / "taken", "text")
-    with pytest.raises(UserError, match="cannot be written: No such file or directory"):
-        write_text(tmp_path / "no" / "file", "text")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
-
-
-def test_history_is_written_as_it_is_read(tmp_path):
-    write_history(tmp_path, [])
-    assert read_history(tmp_path) == {}
-    write_history(tmp_path, [{"val_loss": 0.1 + 0.2, "loss": 1.5}, {"val_loss": 2.0, "loss": 0.25}])
-    assert (tmp_path / HISTORY_FILE).read_text().splitlines()[0] == "epoch,loss,val_loss"
-    assert read_history(tmp_path) == {"epoch": [0, 1], "loss": [1.5, 0.25], "val_loss": [0.1 + 0.2, 2]}
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path, error):
-    path = tmp_path / "file"
-    path.write_text("first")
-
-    def fail():
-        with whole_file(path) as temporary:
-            temporary.write_text("sec")
-            assert path.read_text() == "first"
-            raise error
-
-    full = f"{path} cannot be written: No space left on device"
-    with pytest.raises(UserError, match=full) if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
-        fail()
-    assert path.read_text() == "first"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):
-    imports = "import pathlib, time\nfrom trainer.training_job import claimed\n"
-    block = f"with claimed(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", imports + block], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout.readline() == "claimed\n"
-    with pytest.raises(UserError, match=f"^{tmp_path}: another process is training there$"), claimed(tmp_path):
-        pass
-    process.kill()
-    process.communicate()
-    with claimed(tmp_path):
-        pass
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_jobs_differ_in_what_changes_a_training(job_of, tiny):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfrecords import command_line
 from tfrecords.command_line import UserError
-from trainer import train, training_job
+from trainer import job_files, train, training_job
 from trainer.cross_validation.core_seconds import core_seconds
 from trainer.cross_validation.plan import Run
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
@@ -126,7 +126,7 @@ def carry_out(fold_run: FoldRun) -> Done:
             try:
                 fold_run.job_dir.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(_printing_to(log))
-                stack.enter_context(training_job.claimed(fold_run.job_dir))
+                stack.enter_context(job_files.claimed(fold_run.job_dir))
             except OSError as error:
                 raise UserError(f"{fold_run.job_dir} cannot be written: {error.strerror}") from None
             try:
@@ -154,7 +154,7 @@ def _carry_out(fold_run: FoldRun) -> Done:
     keras.utils.clear_session(free_memory=True)
     cost = None if is_finished(job, job_dir) else _train(fold_run, job)
     model = load_model(job_dir)
-    history = recipes.rows_of(training_job.read_history(job_dir))
+    history = recipes.rows_of(job_files.read_history(job_dir))
     done = FoldPredictions(
         predictions=predict(job, model, job.data_dir, job.parts.test),
         parameters=model.count_params(),

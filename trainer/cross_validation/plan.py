@@ -12,9 +12,9 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
+from trainer.job_files import write_text
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
 from trainer.training import recipes
-from trainer.training_job import write_text
 
 CROSS_VALIDATION_FILE = "cross_validation.json"
 POOLED_FILE = PREDICTIONS_FILE

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
+from trainer.job_files import write_text
 from trainer.reports.page_style import CSS
-from trainer.training_job import write_text
 
 _COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
 # The policy makes sure of what the page promises: nothing is fetched, nothing runs.

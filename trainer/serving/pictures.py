@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfrecords.command_line import UserError
-from trainer import training_job
+from trainer import job_files
 
 
 class Pictures:
@@ -25,7 +25,7 @@ class Pictures:
         self._taken: set[str] = set()
         if self._one and count > 1:
             raise UserError(f"--png={name} is one picture, and there are {count} files; name a folder")
-        training_job.make_dir(self._path.parent if self._one else self._path, "png")
+        job_files.make_dir(self._path.parent if self._one else self._path, "png")
 
     def write(self, source: str, data: bytes) -> Path:
         """Writes the picture of a file, and returns where it is.
@@ -34,7 +34,7 @@ class Pictures:
           UserError: it cannot be written.
         """
         path = self._path if self._one else self._path / self._free_name(Path(source).stem)
-        with training_job.whole_file(path) as temporary:
+        with job_files.whole_file(path) as temporary:
             temporary.write_bytes(data)
         return path
 

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 
 from tfrecords.command_line import UserError
-from trainer import training_job
+from trainer import job_files
+from trainer.job_files import whole_file
 from trainer.training.recipes import History, Recipe
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training.weight_average import averaged
-from trainer.training_job import whole_file
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -71,7 +71,7 @@ class SaveProgress(keras.callbacks.Callback):
         self.step = 0
         self._save(values_of(self.model))
         if self._writes:
-            training_job.write_history(self._job_dir, self.history)
+            job_files.write_history(self._job_dir, self.history)
 
     def save_now(self) -> None:
         """Saves between two steps, or within the validation that follows the last step of an epoch."""

@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from trainer.job_files import write_text
 from trainer.training.training_state import TrainingState
-from trainer.training_job import RUN_FILE, TrainingJob, write_text
+from trainer.training_job import RUN_FILE, TrainingJob
 
 _DISTRIBUTION = "music-genre-tfrecords"
 _LIBRARIES = ("tensorflow", "keras", "numpy", "protobuf", "jax")

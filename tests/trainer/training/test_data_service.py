@@ -11,9 +11,9 @@ from tfrecords.command_line import UserError
 from tfrecords.dataset import load
 from tfrecords.options import ReaderOptions
 from trainer import train
+from trainer.job_files import read_history
 from trainer.training.data_service import check_service, distributed
 from trainer.training.training_state import STATE_FILE
-from trainer.training_job import read_history
 
 service = tf.data.experimental.service
 

@@ -7,11 +7,12 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer import models, train
+from trainer.job_files import read_history
 from trainer.scoring.predictions import load_model
 from trainer.training import init_filters
 from trainer.training.resume import start_over
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob, read_history
+from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob
 
 SHAPE = (80, 40, 1)
 INIT = "--model=time_frequency_init"

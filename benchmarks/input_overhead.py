@@ -50,7 +50,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 
 def _tell(name: str, inputs: dict[str, "tf.data.Dataset"], *, steps: int, rounds: int) -> None:
-    model = _model(name)
+    model = new_model(name)
     times: dict[str, list[float]] = {kind: [] for kind in inputs}
     for _ in range(rounds):
         for kind, dataset in inputs.items():
@@ -64,7 +64,8 @@ def _tell(name: str, inputs: dict[str, "tf.data.Dataset"], *, steps: int, rounds
     )
 
 
-def _model(name: str) -> "keras.Model":
+def new_model(name: str) -> "keras.Model":
+    """A model as trainer.train compiles it on a CPU, for batches of labels as numbers."""
     import keras
 
     from trainer import models

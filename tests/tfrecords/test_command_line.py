@@ -159,3 +159,13 @@ def test_what_a_failing_import_wrote_is_shown(tmp_path):
 
 def quiet():
     return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.mark.parametrize(("asked", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_onednn_is_asked_for_unless_a_person_says_otherwise(asked, expected):
+    code = (
+        "import os; from tfrecords import command_line; command_line.import_tensorflow(); "
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    assert run_program(code, env=clean | asked).stdout == f"{expected}\n"

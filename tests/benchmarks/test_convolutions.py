@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks import convolutions
+from tfrecords.command_line import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    values = convolutions.FLAGS
+    values.unparse_flags()
+    values(["", *arguments])
+    convolutions.main(values, [])
+
+
+def test_both_ways_take_turns(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run("--models=frequency", "--steps=2", "--rounds=1")
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.startswith("ms a step of 64 patches on ")
+    name, plain, ours, ratio = (line.split()[at] for at in (0, 4, 8, -1))
+    assert name == "frequency" and float(plain) > 0 and float(ours) > 0
+    assert float(ratio) == pytest.approx(float(plain) / float(ours), abs=0.02 * float(ratio) + 0.01)
+
+
+def test_no_such_model():
+    with pytest.raises(UserError, match="--model must be one of black_box, "):
+        run("--models=loud")

@@ -9,8 +9,8 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
 
 # make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
 # make cross-validation, with the same and [MODELS=all] [SEEDS=3] [EPOCHS=60]
-# make comparison, with the same and [MODELS=all] [AUGMENTED=band_cnn,musical_cnn,cnn,black_box] [SEEDS=3]
-#     [LEAVE_OUT=list of tracks]
+# make comparison, with AUDIO, LABEL, GROUP, FOLDS, FRESH, MODELS, SEEDS, EPOCHS, and
+#     [AUGMENTED=band_cnn,musical_cnn,cnn,black_box] [LEAVE_OUT=list of tracks]
 AUDIO ?=
 LABEL ?=
 GROUP ?=
@@ -38,8 +38,8 @@ help:
 	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|band_cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
 	@echo "make cross-validation      every fold tested on, the same variables and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
-	@echo "make comparison            all models and both newer recipes in one table and a picture, the same variables,"
-	@echo "                           AUGMENTED=band_cnn,musical_cnn,cnn,black_box and LEAVE_OUT=FILE"
+	@echo "make comparison            MODELS by modern and AUGMENTED by the newer recipe in one table and a picture; the same"
+	@echo "                           but RECIPE; AUGMENTED=band_cnn,musical_cnn,cnn,black_box   LEAVE_OUT=FILE"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"
@@ -85,9 +85,9 @@ among = $(if $(filter all,$(2)),$(1),$(filter $(1),$(subst $(comma), ,$(2))))
 # MODELS as they are usually trained, and AUGMENTED by the newer recipe.
 comparison: data
 	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_modern --model=$(MODELS) \
-		--seeds=$(SEEDS) --recipe=modern $(if $(FRESH),--overwrite)
+		--seeds=$(SEEDS) --recipe=modern $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_augmented \
-		--model=$(AUGMENTED) --seeds=$(SEEDS) --recipe=augmented $(if $(FRESH),--overwrite)
+		--model=$(AUGMENTED) --seeds=$(SEEDS) --recipe=augmented $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 	$(RUN) -m trainer.compare --job_dirs=$(DEMO)/cross_validation_modern,$(DEMO)/cross_validation_augmented \
 		--output_dir=$(DEMO)/comparison $(if $(LEAVE_OUT),--leave_out='$(LEAVE_OUT)') \
 		$(foreach name,$(call among,black_box cnn,$(MODELS)),--against='$(name), modern') $(foreach name,$(call among,cnn,$(AUGMENTED)),--against='$(name), augmented')

@@ -2,9 +2,10 @@
 
 python -m benchmarks.convolutions [--models=black_box,cnn,band_cnn] [--steps=50] [--rounds=5]
 
-Where a processor has no AVX-512, TensorFlow by itself leaves convolutions to Eigen instead of oneDNN. Both ways take
-turns in processes of their own, as the choice is made when TensorFlow is imported; each trains on one constant batch,
-and its first epoch, in which all is set up, is not counted. The medians of the rounds count.
+Where a processor has no instructions for neural networks (AVX512_VNNI, AMX), TensorFlow by itself leaves convolutions
+to Eigen instead of oneDNN. Both ways take turns in processes of their own, as the choice is made when TensorFlow is
+imported; each trains on one constant batch, and its first epoch, in which all is set up, is not counted. The medians of
+the rounds count.
 """
 
 import os
@@ -54,6 +55,8 @@ def print_step_ms(name: str, ours: bool, steps: int) -> None:
       ours: whether TensorFlow is imported as by the trainer.
       steps: that count.
     """
+    # Whatever was exported by whoever measures.
+    os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
     if ours:
         command_line.import_tensorflow()
     tf = import_module("tensorflow")

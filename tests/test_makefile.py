@@ -40,7 +40,9 @@ def test_a_comparison_leaves_out_the_tracks_that_choices_were_made_on():
     words = ["AUDIO=../tracks.csv", "GROUP=artist", "SEEDS=3", "LEAVE_OUT=benchmarks/emotify_development.txt"]
     commands = " ".join(dry_run("comparison", *words).split())
     job_dirs = [f"demo/tracks_csv/cross_validation_{recipe}" for recipe in ("modern", "augmented")]
-    assert all(f"--job_dir={job_dir} --model=" in commands for job_dir in job_dirs)
+    for job_dir, names in zip(job_dirs, ("all", "band_cnn,musical_cnn,cnn,black_box"), strict=True):
+        recipe = job_dir.rpartition("_")[2]
+        assert f"--job_dir={job_dir} --model={names} --seeds=3 --recipe={recipe} " in commands
     assert f"-m trainer.compare --job_dirs={','.join(job_dirs)} --output_dir=demo/tracks_csv/comparison" in commands
     assert "--leave_out='benchmarks/emotify_development.txt'" in commands
     assert "--leave_out" not in dry_run("comparison")
@@ -53,6 +55,7 @@ def test_a_comparison_is_against_the_usual_models_where_they_are_trained():
     assert against() == ["black_box, modern", "cnn, modern", "cnn, augmented"]
     assert against("MODELS=time,cnn", "AUGMENTED=band_cnn") == ["cnn, modern"]
     assert against("MODELS=time", "AUGMENTED=cnn,band_cnn") == ["cnn, augmented"]
+    assert dry_run("comparison", "EPOCHS=2").count("--epochs=2") == 2
 
 
 def test_test_installs_the_test_tools_first():

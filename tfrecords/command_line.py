@@ -64,7 +64,8 @@ def run(
 
 def import_tensorflow() -> None:
     """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked."""
-    # By itself it leaves oneDNN's convolutions to processors with AVX-512; with AVX2 they take half the time as well.
+    # By itself it leaves oneDNN's convolutions to processors with instructions for neural networks (AVX512_VNNI, AMX);
+    # where there is AVX2 alone they take half the time as well.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with held_back():
         # The first look for devices has its say too.

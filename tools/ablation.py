@@ -30,12 +30,12 @@ from tfrecords import command_line
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tools import ablation_rows, ablation_table
-from tools.ablation_rows import BASE, Row
+from tools.ablation_rows import Row
 from trainer import job_files, training_job
 from trainer.cross_validation import trainings
 from trainer.cross_validation.fold_run import FoldRun
 from trainer.cross_validation.plan import Run
-from trainer.cross_validation.pooling import pool, read_tracks
+from trainer.cross_validation.pooling import Track, pool, read_tracks
 from trainer.scoring import metrics
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
@@ -88,8 +88,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         data_dir = ablation_split.make_dataset(flag_values.audio, Path(flag_values.development), output)
         manifest = Manifest.load(data_dir)
         runs = _runs(flag_values, rows, manifest, data_dir)
+        tracks = _tracks_to_score(runs, manifest)
         trainings.carry_out(runs, processes=flag_values.processes, threads=_THREADS)
-        _finish(rows, runs, manifest, output)
+        _finish(rows, runs, tracks, output)
 
 
 def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest, data_dir: Path) -> list[FoldRun]:
@@ -115,16 +116,36 @@ def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest
     return found
 
 
-def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], manifest: Manifest, output: Path) -> None:
+def _tracks_to_score(runs: Sequence[FoldRun], manifest: Manifest) -> dict[str, Track]:
+    """The development tracks.
+
+    Raises:
+      UserError: one of them gives some rows no patch.
+    """
+    test = runs[0].run.fold
+    shortest, longest = (choose(each.job.patch_frames for each in runs) for choose in (min, max))
+    found, of_all_rows = (
+        {
+            track_id: track
+            for track_id, track in read_tracks(manifest, runs[0].job.data_dir, patch_frames=patch_frames).items()
+            if track.fold == test
+        }
+        for patch_frames in (shortest, longest)
+    )
+    if short := sorted(set(found) - set(of_all_rows)):
+        raise UserError(
+            f"--development lists {short[0]!r}, which is too short for the patches of {longest} frames of some rows; "
+            "take it off the list and out of --audio, or choose other --rows"
+        )
+    return of_all_rows
+
+
+def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], tracks: Mapping[str, Track], output: Path) -> None:
     """Puts the predictions together, writes the tables and prints them."""
-    base = next(each.job for each in runs if each.run.model == BASE.name)
-    tracks = {
-        track_id: track
-        for track_id, track in read_tracks(manifest, base.data_dir, patch_frames=base.patch_frames).items()
-        if track.fold == runs[0].run.fold
-    }
     predictions = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in runs}
-    pooled = pool(tracks, base.labels, {run: metrics.tracks(own.predictions) for run, own in predictions.items()})
+    pooled = pool(
+        tracks, runs[0].job.labels, {run: metrics.tracks(own.predictions) for run, own in predictions.items()}
+    )
     found = ablation_table.results(
         rows,
         pooled,

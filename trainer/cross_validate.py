@@ -7,7 +7,7 @@ python -m trainer.train --test_fold=K: fold K is the test, the fold before it ch
 --recipe=augmented, which keeps the last epoch, all folds but K train. The trainings run in --processes workers, and CV
 then holds
 
-  plan.json           what was asked for
+  cross_validation.json           what was asked for
   <model>/seed_<s>/fold_<k>/      a job directory for each training, which trainer.evaluate and the other commands take,
                                   with the predictions of its test fold (predictions.npz) and what it printed (log.txt)
   predictions.npz                 the predictions of all tracks, each by models that never saw it

@@ -43,7 +43,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        # Why it could not be written is what is to be told.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _flush(path: Path) -> None:

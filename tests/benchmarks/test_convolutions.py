@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,12 @@ def test_both_ways_take_turns(capsys, monkeypatch):
 def test_no_such_model():
     with pytest.raises(UserError, match="--model must be one of black_box, "):
         run("--models=loud")
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(True, "1"), (False, "None")])
+def test_tensorflow_comes_as_it_is_whatever_was_exported(tmp_path, ours, expected):
+    (tmp_path / "tensorflow.py").write_text("import os; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS')); os._exit(0)")
+    code = f"from benchmarks.convolutions import print_step_ms; print_step_ms('time', {ours}, 1)"
+    env = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{expected}\n"

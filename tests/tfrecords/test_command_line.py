@@ -162,10 +162,9 @@ def quiet():
 
 
 @pytest.mark.parametrize(("asked", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
-def test_onednn_is_asked_for_unless_a_person_says_otherwise(asked, expected):
-    code = (
-        "import os; from tfrecords import command_line; command_line.import_tensorflow(); "
-        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
-    )
+def test_tensorflow_finds_that_onednn_is_asked_for_unless_a_person_says_otherwise(tmp_path, asked, expected):
+    (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS']); os._exit(0)")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfrecords import command_line as c; "
     clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    assert run_program(code, env=clean | asked).stdout == f"{expected}\n"
+    done = run_program(code + "c.import_tensorflow()", env=clean | {"PYTHONUNBUFFERED": "1"} | asked)
+    assert done.stdout == f"{expected}\n"

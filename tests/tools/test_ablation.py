@@ -111,6 +111,15 @@ def test_another_training_in_the_directory_is_left_alone(tmp_path, trained):
     assert trained == ["base, seed 0"]
 
 
+def test_a_development_track_too_short_for_a_row_is_told_before_training(tmp_path, tiny, trained, monkeypatch):
+    shortest = min(len(record.log_mel) for record in tiny.records["test"])
+    row = Row("longer", (f"--patch_frames={shortest + 1}",))
+    monkeypatch.setitem(ablation_rows.TABLES, "ablation", (BASE, row))
+    with pytest.raises(UserError, match=rf"too short for the patches of {shortest + 1} frames of some rows; take it"):
+        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}"), [])
+    assert trained == []
+
+
 @pytest.mark.parametrize("arguments", [["--audio=tracks.csv"], ["--output=out"]])
 def test_both_audio_and_output_are_needed(arguments):
     with pytest.raises(UserError, match=r"--audio=tracks\.csv and --output=DIR are needed"):

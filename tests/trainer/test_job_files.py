@@ -46,6 +46,8 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
         write_text(tmp_path / "taken", "text")
     with pytest.raises(UserError, match="cannot be written: No such file or directory"):
         write_text(tmp_path / "no" / "file", "text")
+    with pytest.raises(UserError, match=f"{path}/below cannot be written: Not a directory"):
+        write_text(path / "below", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 

@@ -57,7 +57,7 @@ _MEANING = (
     "Each track is scored once, by the models that were trained without it, probabilities averaged over its patches "
     "and over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, "
     "each alone. Training: seconds times threads of one training, the mean over folds and seeds of those that were "
-    "never interrupted. Predictions: 30 s clips through the model, from log-mel to probabilities."
+    "never interrupted. Predictions: 30 s clips through the model, from normalised patches to probabilities."
 )
 
 
@@ -108,12 +108,24 @@ def _facts(compared: Mapping[str, Any]) -> dict[str, str]:
     if speeds := [found["rounds"] for entry in compared["entries"].values() if (found := entry["predictions_per_s"])]:
         apart = max(max(rounds) / min(rounds) for rounds in speeds)
         facts["predictions/s"] = f"medians of {len(speeds[0])} rounds, which lie up to {apart:.1f} times apart"
+    facts |= _trainings(compared)
+    if compared["warnings"]:
+        facts["warning"] = "; ".join(compared["warnings"])
+    return facts
+
+
+def _trainings(compared: Mapping[str, Any]) -> dict[str, str]:
+    """How the entries were trained, by recipe and flags; also by models where these were trained in several ways."""
+    ways: dict[str, dict[str, list[str]]] = {}
     for entry in compared["entries"].values():
         training = entry["training"]
         options = f" ({entry['flags']})" if entry["flags"] else ""
         described = training["described"].removeprefix(f"{entry['recipe']}: ")
         patches = f"patches of {training['patch_frames']} frames, {training['augment'] or 'not augmented'}"
-        facts[f"{entry['recipe']}{options}"] = f"{described}; {patches}"
-    if compared["warnings"]:
-        facts["warning"] = "; ".join(compared["warnings"])
-    return facts
+        alike = ways.setdefault(f"{entry['recipe']}{options}", {})
+        alike.setdefault(f"{described}; {patches}", []).append(entry["model"])
+    return {
+        name if len(alike) == 1 else f"{name}, {', '.join(models)}": words
+        for name, alike in ways.items()
+        for words, models in alike.items()
+    }

@@ -155,11 +155,11 @@ def entries_of(finished: Sequence[Finished]) -> list[Entry]:
 
 
 def _differing_flags(own: Finished, alike: Sequence[Finished]) -> str:
-    """The flags of one that others have too, with another meaning."""
+    """The flags whose meaning is another in others, those of one that was saved before there was a choice included."""
     phrases = []
-    for name, value in own.asked.flags.items():
+    for name in dict.fromkeys(name for each in (own, *alike) for name in each.asked.flags):
+        value = own.asked.flags.get(name)
         meaning = plan.parsed_flag(name, value)
-        others = [other.asked.flags[name] for other in alike if name in other.asked.flags]
-        if any(plan.parsed_flag(name, other) != meaning for other in others):
-            phrases.append(f"{name}={value}")
+        if any(plan.parsed_flag(name, other.asked.flags.get(name)) != meaning for other in alike):
+            phrases.append(f"{name}={meaning if value is None else value}")
     return ", ".join(phrases)

@@ -48,7 +48,7 @@ def scored(finished: Sequence[Finished], left_out: LeftOut | None) -> list[Finis
     names = left_out.track_ids if left_out else frozenset()
     if unknown := sorted(names.difference(*(each.pooled.track_ids for each in finished))):
         raise UserError(
-            f"--leave_out must name tracks of the dataset; {len(unknown)} of {len(names)} are not among those "
+            f"--leave_out must name tracks that give a patch; {len(unknown)} of {len(names)} are not among those "
             f"predicted, the first {unknown[0]!r}"
         )
     track_ids = [track_id for track_id in common_tracks(finished) if track_id not in names]

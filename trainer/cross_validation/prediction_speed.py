@@ -15,10 +15,10 @@ _BATCH_SIZE = 256
 
 
 def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
-    """Clips of 30 s a second through the model of each entry's first seed and fold, from log-mel to probabilities.
+    """Clips of 30 s a second through the model of each entry's first seed and fold.
 
-    A clip is all its patches, as evaluation cuts them. Each model is run once to warm up; then come rounds, in each of
-    which every model has its turn.
+    From normalised patches to probabilities. A clip is all its patches, as evaluation cuts them. Each model is run once
+    to warm up; then come rounds, in each of which every model has its turn.
 
     Returns:
       Of each round, by the entries' names.

@@ -1,13 +1,17 @@
 """band_cnn: a small CNN of square filters, deaf to how a recording is mixed.
 
 In goes a patch of 128 frames and 40 mel bands, 2.97 s, or of any other length from 16 frames on. Each band is first
-brought to mean 0 and variance 1 over the patch. That takes away the long-term spectrum: the level, the equalisation,
-the microphone, by which a network may know an artist's recordings rather than a genre. What is left is how the bands
-move, which four ordinary blocks look at.
+brought to mean 0 and variance 1 over the patch. But for what is near silence, that takes away the long-term spectrum:
+the level, the equalisation, the microphone, by which a network may know an artist's recordings rather than a genre.
+What is left is how the bands move, which four ordinary blocks look at.
 """
 
 import keras
 
+from trainer.models.fitting import check_fits
+
+# With fewer, of whose normalised bands less is left, the last block has nothing to look at.
+_LEAST_FRAMES = 16
 # Names of the first filters -> their frames and bands.
 Kinds = dict[str, tuple[int, int]]
 SQUARE: Kinds = {"square": (3, 3)}
@@ -34,6 +38,9 @@ def build(
       input_shape: (patch_frames, mel_bands, 1).
       filters: of the second block; the first has half as many, the other two have twice as many.
       band_normalization: False: bands as they come.
+
+    Raises:
+      UserError: the patch has fewer than 16 frames.
     """
     return with_first_filters(
         SQUARE,
@@ -55,6 +62,7 @@ def with_first_filters(
     band_normalization: bool,
 ) -> keras.Model:
     """`build`, whose first filters are of several kinds, side by side and equally many of each."""
+    check_fits((_LEAST_FRAMES, 1), input_shape)
     bands = log_mel = keras.Input(input_shape, name="log_mel")
     if band_normalization:
         bands = keras.layers.Reshape(input_shape[:2], name="bands")(bands)

@@ -1,7 +1,7 @@
 """musical_cnn: band_cnn with filters of the paper's kinds at its front.
 
-Of the first filters a third are half of all bands high and one frame long (timbre), a third 31 frames, 0.7 s, long and
-one band high (rhythm), and a third small square ones. The rest is band_cnn's.
+Of the first filters a third are 20 bands high, half of 40, and one frame long (timbre), a third 31 frames long, 0.7 s,
+and one band high (rhythm), and a third small square ones. The rest is band_cnn's.
 """
 
 import keras

@@ -13,7 +13,7 @@ flags.DEFINE_string("model", "black_box", " or ".join(models.MODELS), flag_value
 flags.DEFINE_string(
     "model_options",
     "",
-    "sizes of the model, such as filter_bands=30,filters=16; its file names them",
+    "sizes of the model and switches (0, 1), such as filter_bands=30,filters=16; its file names them",
     flag_values=FLAGS,
 )
 flags.DEFINE_string(

@@ -79,7 +79,7 @@ trainings (seeds, folds) would vary the differences further. Of many pairs, some
 Each track is scored once, by the models that were trained without it, probabilities averaged over its patches and \
 over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, each \
 alone. Training: seconds times threads of one training, the mean over folds and seeds of those that were never \
-interrupted. Predictions: 30 s clips through the model, from log-mel to probabilities.
+interrupted. Predictions: 30 s clips through the model, from normalised patches to probabilities.
 
 - scored: 164 tracks of emotify, 4 labels, 54 artists or other groups, 5 folds; fingerprint 0123456789ab
 - chance: 25.0 % (always the most common label)
@@ -108,6 +108,17 @@ def test_what_a_reader_must_know_is_told(compared):
     assert "- modern (epochs=60): Adam; patches of 80 frames, not augmented" in lines
     assert not [line for line in lines if "left out" in line]
     assert "- scored: 164 tracks of \\udcff, 4 labels, artists not given, 5 folds; fingerprint 0123456789ab" in lines
+
+
+def test_each_way_of_training_by_one_recipe_is_told(compared):
+    compared["entries"]["time, modern"]["training"] = {
+        "described": "modern: Adam; 5 epochs",
+        "patch_frames": 80,
+        "augment": "gain_db=6",
+    }
+    lines = markdown(compared).splitlines()
+    assert "- modern, cnn: Adam; patches of 80 frames, not augmented" in lines
+    assert "- modern, time: Adam; 5 epochs; patches of 80 frames, gain_db=6" in lines
 
 
 def test_one_entry_is_compared_with_none(compared):

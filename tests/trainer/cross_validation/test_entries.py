@@ -52,6 +52,14 @@ def test_flags_of_one_meaning_do_not_differ(tmp_path, write_cv):
         entries_of(load_all([one, other]))
 
 
+def test_a_flag_that_one_was_saved_before_differs_from_another_choice(tmp_path, write_cv):
+    old = write_cv(tmp_path / "old", {"time": 0.5})
+    asked = CrossValidation.load(old)
+    change(old, flags={name: value for name, value in asked.flags.items() if name != "label_smoothing"})
+    new = write_cv(tmp_path / "new", {"time": 0.5}, flags={"label_smoothing": 0.1})
+    assert names(load_all([old, new])) == ["time, label_smoothing=0.0", "time, label_smoothing=0.1"]
+
+
 def test_an_entry_knows_its_trainings_and_what_they_took(tmp_path, write_cv):
     cv_dir = write_cv(tmp_path / "one", MODELS, seeds=(0, 3), core_seconds=12.5)
     time, _ = entries_of(load_all([cv_dir]))

@@ -45,7 +45,7 @@ def test_what_is_left_is_the_same_for_all(finished):
 
 def test_a_track_that_is_not_there_is_refused(finished):
     name = finished[0].pooled.track_ids[0]
-    message = r"^--leave_out must name tracks of the dataset; 2 of 3 are not among those predicted, the first 'x/1'$"
+    message = r"^--leave_out must name tracks that give a patch; 2 of 3 are not among those predicted, the first 'x/1'$"
     with pytest.raises(UserError, match=message):
         scored(finished, left_out("x/2", name, "x/1"))
 

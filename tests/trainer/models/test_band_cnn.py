@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from tfrecords.command_line import UserError
 from trainer.models import band_cnn
 
 SHAPE = (128, 40, 1)
@@ -24,6 +25,12 @@ def test_it_hears_neither_level_nor_equalisation():
     mixed = (patches * scale + shift).astype(np.float32)
     np.testing.assert_allclose(model.predict_on_batch(mixed), model.predict_on_batch(patches), atol=1e-3)
     assert np.abs(model.predict_on_batch(patches[:, ::-1]) - model.predict_on_batch(patches)).max() > 1e-3
+
+
+def test_a_patch_of_which_normalising_leaves_little_is_refused():
+    band_cnn.build(num_classes=4, input_shape=(16, 40, 1))
+    with pytest.raises(UserError, match="the model's filters need 16 frames, the patches have 15; take a larger"):
+        band_cnn.build(num_classes=4, input_shape=(15, 40, 1))
 
 
 def test_silence_and_a_constant_band_are_finite():

@@ -68,6 +68,7 @@ demo: data
 	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/$(MODEL)
 	@echo
 	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(AGAIN)"
+	@echo "More accurate on real music, and slower to train:  make demo MODEL=cnn RECIPE=augmented$(AGAIN)"
 	@echo "Play it a song:      $(RUN) -m trainer.listen --job_dir=$(DEMO)/$(MODEL)"
 	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
 	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"

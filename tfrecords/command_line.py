@@ -5,6 +5,7 @@ import importlib
 import io
 import logging
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +67,8 @@ def import_tensorflow() -> None:
     """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked."""
     # By itself it leaves oneDNN's convolutions to processors with instructions for neural networks (AVX512_VNNI, AMX);
     # where there is AVX2 alone they take half the time as well.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if platform.machine() in ("x86_64", "AMD64"):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with held_back():
         # The first look for devices has its say too.
         importlib.import_module("tensorflow").config.list_physical_devices()

@@ -1,4 +1,5 @@
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,7 @@ def quiet():
     return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="asked for on x86 alone")
 @pytest.mark.parametrize(("asked", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
 def test_tensorflow_finds_that_onednn_is_asked_for_unless_a_person_says_otherwise(tmp_path, asked, expected):
     (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS']); os._exit(0)")

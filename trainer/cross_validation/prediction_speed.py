@@ -33,9 +33,11 @@ def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
     level = logger.level
     # It takes the first call of each of many models for one function that is compiled again and again.
     logger.setLevel("ERROR")
-    for run in rounds:
-        run()
-    logger.setLevel(level)
+    try:
+        for run in rounds:
+            run()
+    finally:
+        logger.setLevel(level)
     times = [[_seconds(run) for run in rounds] for _ in range(_ROUNDS)]
     return {
         entry.name: [_CLIPS / seconds for seconds in own]

@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
 	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
 
 # make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
-# make cross-validation, with the same and [MODELS=all] [SEEDS=3] [EPOCHS=60]
+# make cross-validation, with the same but MODEL, and [MODELS=all] [SEEDS=3] [EPOCHS=60]
 # make comparison, with AUDIO, LABEL, GROUP, FOLDS, FRESH, MODELS, SEEDS, EPOCHS, and
 #     [AUGMENTED=band_cnn,musical_cnn,cnn,black_box] [LEAVE_OUT=list of tracks]
 AUDIO ?=
@@ -25,7 +25,8 @@ FOLDS ?= 5
 FRESH ?=
 NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
 DEMO := demo/$(NAME)
-AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')
+AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')$(if \
+	$(filter-out 5,$(FOLDS)), FOLDS=$(FOLDS))
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
 .PHONY: help demo cross-validation comparison data test test-slow test-engines lint clean
@@ -37,9 +38,9 @@ help:
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
 	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|band_cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
-	@echo "make cross-validation      every fold tested on, the same variables and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
+	@echo "make cross-validation      every fold tested on, the same variables but MODEL, and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
 	@echo "make comparison            MODELS by modern and AUGMENTED by the newer recipe in one table and a picture; the same"
-	@echo "                           but RECIPE; AUGMENTED=band_cnn,musical_cnn,cnn,black_box   LEAVE_OUT=FILE"
+	@echo "                           variables but RECIPE, and: AUGMENTED=band_cnn,musical_cnn,cnn,black_box   LEAVE_OUT=FILE"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"

@@ -1,4 +1,4 @@
-"""Packaging: `pip install -c constraints.txt -e .` installs the three packages and the benchmarks."""
+"""Packaging: `pip install -c constraints.txt -e .` installs the packages, the benchmarks and the tools."""
 
 import pathlib
 import re
@@ -38,6 +38,7 @@ setuptools.setup(
             "pytest-xdist",
             "pyyaml",
             "ruff",
+            "scikit-learn",
             "tensorflow-datasets>=4.9.10",
         ],
         "gcp": ["apache-beam[gcp]"],

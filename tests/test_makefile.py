@@ -19,6 +19,12 @@ def test_demo_without_audio_synthesises_it():
     assert "--job_dir=demo/synthetic/black_box" in commands
 
 
+def test_what_to_try_next_is_on_the_same_data():
+    hints = [line for line in dry_run("demo", "AUDIO=music", "FOLDS=10").splitlines() if "make demo MODEL=" in line]
+    assert len(hints) == 2 and all("AUDIO='music' FOLDS=10" in hint for hint in hints)
+    assert "FOLDS" not in dry_run("demo", "AUDIO=music")
+
+
 def test_demo_of_a_list_passes_its_columns_and_keeps_apart_from_other_demos():
     commands = dry_run("demo", "AUDIO=../my music/tracks.csv", "LABEL=style", "GROUP=band")
     assert "synthesize" not in commands

@@ -3,8 +3,8 @@
 python -m tools.ablation --audio=tracks.csv --output=DIR [--seeds=3] [--rows=ablation,tuning] [--processes=2]
     [--development=benchmarks/emotify_development.txt] [--epochs=N]
 
-The tracks that --development lists, one a line, are scored; the others train, but for a fifth of them, by whole
-artists, which chooses the epoch where a recipe has one chosen. All rows (tools/ablation_rows.py) are trained from each
+The tracks that --development lists, one a line, are scored; the others train. Where a recipe has its epoch chosen, a
+fifth of these, by whole artists, does that instead. All rows (tools/ablation_rows.py) are trained from each
 seed and compared with the base: the accuracy of the probabilities averaged over the seeds, and their log loss, both
 with the 95 % interval of the difference, by a bootstrap over artists. --rows takes names of rows or tables; the base is
 always trained.

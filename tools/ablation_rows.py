@@ -1,4 +1,4 @@
-"""What tools.ablation trains: the base, the same with one switch off or changed, and the tuning of every model."""
+"""What tools.ablation trains: the base, the same with one switch off or changed, and the tuning of four models."""
 
 import copy
 import dataclasses
@@ -55,7 +55,7 @@ ABLATION = (
     Row("modern", ("--recipe=modern",)),
 )
 
-# What every model is given to be tuned by: all of it, so that none is chosen from more trials than another.
+# What each of TUNED is given to be tuned by: all of it, so that none is chosen from more trials than another.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "as_is": (),
     "rate_0.0003": ("--learning_rate=0.0003",),

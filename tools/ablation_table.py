@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.ablation_rows import BASE, SETTINGS, TABLES, Row
+from tools.ablation_rows import BASE, SETTINGS, TABLES, TUNED, Row
 from trainer.cross_validation import comparison
 from trainer.cross_validation.pooling import PooledPredictions
 from trainer.cross_validation.tables import markdown_table
@@ -15,7 +15,7 @@ from trainer.cross_validation.tables import markdown_table
 _LEAST = 1e-7
 _TITLES = {
     "ablation": "One switch a row",
-    "tuning": f"The tuning of every model, by the same {len(SETTINGS)} settings",
+    "tuning": f"The tuning of {len(TUNED)} models, each by the same {len(SETTINGS)} settings",
 }
 _COLUMNS = (
     "row",

@@ -6,9 +6,9 @@ Prints the address for --data_service once every worker is there, and runs until
 the workers are processes of their own, told to the trainer as localhost; they end with this one, however it ends. When
 one of them ends by itself, all do, with status 2.
 
-What a training gets through the service is told in trainer/data_service.py: sharding is DYNAMIC, an epoch's batches
-come once each and in no fixed order. TensorFlow's servers listen on all of the machine's addresses and ask nobody for
-a password: for networks that can be trusted.
+What a training gets through the service is told in trainer/training/data_service.py: sharding is DYNAMIC, an epoch's
+batches come once each and in no fixed order. TensorFlow's servers listen on all of the machine's addresses and ask
+nobody for a password: for networks that can be trusted.
 """
 
 import contextlib

@@ -12,7 +12,8 @@ then holds
                                   with the predictions of its test fold (predictions.npz) and what it printed (log.txt)
   predictions.npz                 the predictions of all tracks, each by models that never saw it
   results.json, results.md        accuracies over folds and seeds and of the pooled predictions, the differences between
-                                  models, both with 95 % intervals over groups (artists), the tracks most often wrong
+                                  models, both with 95 % intervals over groups (artists); in results.json also the
+                                  tracks most often wrong
   report.html                     all of it as a page that needs no network, with what the filters have learned
 
 A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is

@@ -9,11 +9,8 @@ import pytest
 import tensorflow as tf
 
 from trainer import models, train
-from trainer.cross_validation.plan import CrossValidation
-from trainer.cross_validation.pooling import PooledPredictions
 from trainer.reports import page
 from trainer.scoring import metrics
-from trainer.scoring.saved_predictions import FoldPredictions
 from trainer.train import make_job
 
 
@@ -193,55 +190,3 @@ def cross_validated(three_folds, tmp_path_factory):
         models.create(name, num_classes=3, input_shape=(80, 40, 1), filters=4).save(job_dir / "best.keras")
     (cv_dir / "results.json").write_text(json.dumps(results_of(three_folds, wrong_every=wrong_every)))
     return cv_dir
-
-
-TRACKS = {f"{label}/{number}": (label, f"artist {number // 2}") for number in range(8) for label in range(2)}
-
-
-def write_cv(path, accuracy_of, *, seeds=(0,), recipe="modern", seed=0, core_seconds=None, tracks=TRACKS, flags=()):
-    """Leaves the files of a finished cross-validation of made-up predictions.
-
-    accuracy_of: model -> the share of tracks that it recognises, about; tracks: track_id -> (label, group);
-    core_seconds: of every run; flags: those that differ from the recipe's.
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.array([label for label, _ in tracks.values()], np.int32)
-    shares = np.array(list(accuracy_of.values()))[:, np.newaxis, np.newaxis]
-    right = rng.random((len(accuracy_of), len(seeds), len(tracks))) < shares
-    of_first = np.where(right == (labels == 0), 0.9, 0.1) + rng.uniform(-0.05, 0.05, right.shape)
-    pooled = PooledPredictions(
-        track_ids=tuple(tracks),
-        labels=labels,
-        groups=tuple(group for _, group in tracks.values()),
-        folds=np.arange(len(tracks), dtype=np.int32) % 2,
-        label_names=("blues", "rock"),
-        models=tuple(accuracy_of),
-        seeds=tuple(seeds),
-        probabilities=np.stack([of_first, 1 - of_first], axis=3).astype(np.float32),
-    )
-    path.mkdir(parents=True)
-    pooled.save(path / "predictions.npz")
-    given = {"recipe": recipe, "epochs": 40, "model_options": ""} | dict(flags)
-    asked = CrossValidation("DATA", "f" * 64, tuple(accuracy_of), tuple(seeds), 2, given, "the command")
-    asked.save(path)
-    training = {"recipe": recipe, "described": f"{recipe}: Adam", "patch_frames": 80, "augment": ""}
-    without = len(TRACKS) - len(tracks)
-    results = {
-        "data": {"name": "tiny", "tracks": len(tracks), "tracks_without_patch": without, "grouped": True},
-        "training": training,
-        "seeds": list(seeds),
-        "warnings": [],
-        "models": {model: {"parameters": 1000 * len(model)} for model in accuracy_of},
-    }
-    (path / "results.json").write_text(json.dumps(results))
-    for run in asked.runs() if core_seconds else ():
-        run.job_dir(path).mkdir(parents=True)
-        own = metrics.Predictions(np.full((1, 2), 0.5, np.float32), np.zeros(1, np.int32), ["a"], ("blues", "rock"))
-        fold = FoldPredictions(own, parameters=1, epochs=1, best_epoch=1, core_seconds=core_seconds)
-        fold.save(run.job_dir(path) / "predictions.npz")
-    return path
-
-
-@pytest.fixture(scope="session", name="write_cv")
-def write_cv_fixture():
-    return write_cv

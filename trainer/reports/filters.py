@@ -55,10 +55,10 @@ class Rhythms:
 
 
 def filter_banks(model: keras.Model) -> list[FilterBank]:
-    """The convolutions that read the model's input, by the shape of their kernels, in the model's order."""
+    """The convolutions that read the model's input itself, by the shape of their kernels, in the model's order."""
     banks = []
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 1:
+        if isinstance(layer, keras.layers.Conv2D) and layer.input is model.inputs[0]:
             weights = keras.ops.convert_to_numpy(layer.kernel)[:, :, 0, :].astype(np.float32)
             long, high = (size > 1 for size in weights.shape[:2])
             kind = (BOTH if high else TIME) if long else (FREQUENCY if high else NEITHER)

@@ -142,7 +142,8 @@ def _curves(points: tf.Tensor, bands: tf.Tensor) -> tf.Tensor:
 
 def _louder_log10(log_mel: tf.Tensor, gains_db: tf.Tensor) -> tf.Tensor:
     """log10(1 + 10000 x) of so much more power: not a shift, as there is no less than silence."""
-    power = tf.math.expm1(log_mel * _LOG_10) * 10.0 ** (gains_db / 10)
+    # Silence that was normalised and back may have been rounded to less than none.
+    power = tf.nn.relu(tf.math.expm1(log_mel * _LOG_10)) * 10.0 ** (gains_db / 10)
     return tf.math.log1p(power) / _LOG_10
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+_NOTHING = 1e-3
+
 
 @dataclasses.dataclass(frozen=True)
 class BandStatistics:
@@ -60,8 +62,13 @@ class BandStatistics:
 
     @property
     def std(self) -> np.ndarray:
-        """Standard deviation per band, [mel_bands] float64; at least 1e-6, so that a silent band can be divided by."""
-        return np.maximum(np.sqrt(self.variance), 1e-6)
+        """Standard deviation per band, [mel_bands] float64, to divide by: 1 of a band in which there is nothing.
+
+        Less than a thousandth of log10 units or decibels is what rounding and resampling leave of silence. Divided by
+        it, the first sound there would be worth more than all other bands together.
+        """
+        std = np.sqrt(self.variance)
+        return np.where(std < _NOTHING, 1.0, std)
 
     def to_json(self) -> dict:
         """As plain lists, exact: Python prints floats so that they read back to the same bits."""

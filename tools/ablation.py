@@ -21,7 +21,7 @@ what is missing.
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -34,10 +34,12 @@ from tools.ablation_rows import Row
 from trainer import job_files, training_job
 from trainer.cross_validation import trainings
 from trainer.cross_validation.fold_run import FoldRun
+from trainer.cross_validation.left_out import LeftOut
 from trainer.cross_validation.plan import Run
 from trainer.cross_validation.pooling import Track, pool, read_tracks
 from trainer.scoring import metrics
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.scoring.score_warnings import KEPT_APART, TORN, groups_of
 from trainer.training_job import TrainingJob
 
 TABLE_FILE = "ablation.md"
@@ -80,17 +82,24 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if not flag_values.audio or not flag_values.output:
         raise UserError("--audio=tracks.csv and --output=DIR are needed (see --help)")
     rows, output = ablation_rows.chosen(flag_values.rows), Path(flag_values.output)
+    development = LeftOut.read(Path(flag_values.development), flag="development").track_ids
     # Not above: the workers, which import this module, need no Beam.
     from tools import ablation_split
 
     job_files.make_dir(output, "output")
     with job_files.claimed(output):
-        data_dir = ablation_split.make_dataset(flag_values.audio, Path(flag_values.development), output)
+        data_dir = ablation_split.make_dataset(flag_values.audio, development, output)
         manifest = Manifest.load(data_dir)
+        if groups_of(manifest) == TORN:
+            raise UserError(
+                f"{data_dir}: artists of the development tracks also train, by what the package knows of this music; "
+                "give --audio a CSV with the column artist, and --development a list that tears none"
+            )
         runs = _runs(flag_values, rows, manifest, data_dir)
-        tracks = _tracks_to_score(runs, manifest)
+        tracks = _tracks_to_score(runs, manifest, development)
+        trainings.check_models([each for each in runs if not each.is_done], mel_bands=manifest.mel_bands)
         trainings.carry_out(runs, processes=flag_values.processes, threads=_THREADS)
-        _finish(rows, runs, tracks, output)
+        _finish(rows, runs, tracks, manifest, output)
 
 
 def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest, data_dir: Path) -> list[FoldRun]:
@@ -116,31 +125,25 @@ def _runs(flag_values: flags.FlagValues, rows: Sequence[Row], manifest: Manifest
     return found
 
 
-def _tracks_to_score(runs: Sequence[FoldRun], manifest: Manifest) -> dict[str, Track]:
-    """The development tracks.
+def _tracks_to_score(runs: Sequence[FoldRun], manifest: Manifest, development: Collection[str]) -> dict[str, Track]:
+    """The development tracks, all of them.
 
     Raises:
       UserError: one of them gives some rows no patch.
     """
-    test = runs[0].run.fold
-    shortest, longest = (choose(each.job.patch_frames for each in runs) for choose in (min, max))
-    found, of_all_rows = (
-        {
-            track_id: track
-            for track_id, track in read_tracks(manifest, runs[0].job.data_dir, patch_frames=patch_frames).items()
-            if track.fold == test
-        }
-        for patch_frames in (shortest, longest)
-    )
-    if short := sorted(set(found) - set(of_all_rows)):
+    longest = max(each.job.patch_frames for each in runs)
+    found = read_tracks(manifest, runs[0].job.data_dir, patch_frames=longest)
+    if missing := sorted(set(development) - set(found)):
         raise UserError(
-            f"--development lists {short[0]!r}, which is too short for the patches of {longest} frames of some rows; "
-            "take it off the list and out of --audio, or choose other --rows"
+            f"--development lists {missing[0]!r}, which was rejected or is too short for the patches of {longest} "
+            "frames of some rows; take it off the list and out of --audio, or choose other --rows"
         )
-    return of_all_rows
+    return {track_id: track for track_id, track in found.items() if track.fold == runs[0].run.fold}
 
 
-def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], tracks: Mapping[str, Track], output: Path) -> None:
+def _finish(
+    rows: Sequence[Row], runs: Sequence[FoldRun], tracks: Mapping[str, Track], manifest: Manifest, output: Path
+) -> None:
     """Puts the predictions together, writes the tables and prints them."""
     predictions = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in runs}
     pooled = pool(
@@ -149,6 +152,7 @@ def _finish(rows: Sequence[Row], runs: Sequence[FoldRun], tracks: Mapping[str, T
     found = ablation_table.results(
         rows,
         pooled,
+        grouped=groups_of(manifest) == KEPT_APART,
         parameters={run.model: own.parameters for run, own in predictions.items()},
         seconds={row.name: _mean_seconds(predictions, row) for row in rows},
     )

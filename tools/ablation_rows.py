@@ -92,7 +92,7 @@ def make_job(row: Row, data_dir: Path, seed: int, epochs: int | None) -> Trainin
       row: of a table.
       data_dir: of the dataset.
       seed: of the training.
-      epochs: at most; None: the recipe's.
+      epochs: at most, where the row does not say; None: the recipe's.
 
     Raises:
       UserError: as trainer.train.make_job.
@@ -101,5 +101,6 @@ def make_job(row: Row, data_dir: Path, seed: int, epochs: int | None) -> Trainin
     if epochs is not None:
         own.append(f"--epochs={epochs}")
     values = copy.deepcopy(train.FLAGS)
-    values(["trainer.train", *_BASE_FLAGS, *row.flags, *own])
+    # A row's own last: what it says of itself holds.
+    values(["trainer.train", *_BASE_FLAGS, *own, *row.flags])
     return train.make_job(values)

@@ -2,7 +2,7 @@
 
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from beam_preprocess import splits
@@ -14,7 +14,7 @@ from trainer import job_files
 _WEIGHTS = {"train": 0.8, "valid": 0.2}
 
 
-def split_lists(tracks: Sequence[Track], development: Sequence[str]) -> dict[str, list[str]]:
+def split_lists(tracks: Sequence[Track], development: Collection[str]) -> dict[str, list[str]]:
     """Part -> track_ids, sorted: test are those of the development list, valid a fifth of the others, train the rest.
 
     Args:
@@ -36,24 +36,20 @@ def split_lists(tracks: Sequence[Track], development: Sequence[str]) -> dict[str
     return {part: sorted(name for name in part_of if part_of[name] == part) for part in (*_WEIGHTS, "test")}
 
 
-def make_dataset(audio: str, development: Path, output: Path) -> Path:
+def make_dataset(audio: str, development: Collection[str], output: Path) -> Path:
     """Writes output/lists and the dataset output/data, which is kept if it is there; returns its directory.
 
     Args:
       audio: CSV of the tracks.
-      development: list of track_ids, one a line.
+      development: track_ids.
       output: of the ablation.
 
     Raises:
       UserError: as `split_lists`; a file cannot be read or written, the output holds another dataset.
     """
-    try:
-        listed = development.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--development={development} cannot be read: {error}") from None
     lists, data_dir = output / "lists", output / "data"
     job_files.make_dir(lists, "output")
-    for part, track_ids in split_lists(list_tracks(audio), [line for line in listed if line]).items():
+    for part, track_ids in split_lists(list_tracks(audio), development).items():
         job_files.write_text(lists / f"{part}.txt", "".join(f"{track_id}\n" for track_id in track_ids))
         print(f"{part}: {len(track_ids)} tracks", flush=True)
     command = ("-m", "beam_preprocess", f"--input={audio}", f"--output={data_dir}", f"--split_lists={lists}")

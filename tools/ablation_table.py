@@ -9,7 +9,7 @@ import numpy as np
 from tools.ablation_rows import BASE, SETTINGS, TABLES, TUNED, Row
 from trainer.cross_validation import comparison
 from trainer.cross_validation.pooling import PooledPredictions
-from trainer.cross_validation.tables import markdown_table
+from trainer.cross_validation.tables import groups_in_words, markdown_table
 
 # The least probability of a float32 softmax that is told from none.
 _LEAST = 1e-7
@@ -46,6 +46,7 @@ def results(
     rows: Sequence[Row],
     pooled: PooledPredictions,
     *,
+    grouped: bool,
     parameters: Mapping[str, int],
     seconds: Mapping[str, float | None],
 ) -> dict[str, Any]:
@@ -54,11 +55,13 @@ def results(
     Args:
       rows: the base among them.
       pooled: the predictions of the development tracks; its models are the rows' names, in the rows' order.
+      grouped: whether the groups are what the dataset was given as such, so that none of them trained.
       parameters: row's name -> of its model.
       seconds: row's name -> of a training; None where none of the row's was timed.
 
     Returns:
-      tracks, groups, chance, seeds: what was scored; chance is the accuracy of always answering the most common label.
+      tracks, groups, grouped, chance, seeds: what was scored; chance is the accuracy of always answering the most
+        common label.
       rows: [{name, model, flags, parameters, seconds, per_seed, accuracy, interval, log_loss, difference,
         difference_interval, log_loss_difference, log_loss_difference_interval}]; per_seed are accuracies, all that
         follows is of the probabilities averaged over the seeds; the differences are to the base.
@@ -90,6 +93,7 @@ def results(
     return {
         "tracks": len(pooled.labels),
         "groups": len(set(pooled.groups)),
+        "grouped": grouped,
         "chance": float(np.bincount(pooled.labels).max() / len(pooled.labels)),
         "seeds": list(pooled.seeds),
         "rows": found,
@@ -105,7 +109,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         if left & {row["name"] for row in own}:
             lines += [f"## {_TITLES[kind]}", "", *markdown_table(_COLUMNS, [_cells(row) for row in own]), ""]
             left -= {row["name"] for row in own}
-    scored = f"{found['tracks']} tracks by {found['groups']} artists or other groups"
+    scored = f"{found['tracks']} tracks, {groups_in_words(found)}"
     seeds = ", ".join(map(str, found["seeds"]))
     return "\n".join([*lines, _MEANING, "", f"{scored}; seeds {seeds}; chance {_percent(found['chance'])} %.", ""])
 

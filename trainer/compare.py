@@ -11,7 +11,8 @@ named by the model, and by the recipe and the flags where these differ ("black_b
   compare.png      accuracy against cost: the core seconds of a training, or the parameters where one was not measured
 
 --leave_out names tracks, one track_id a line, that are not scored: those on which recipes or models were chosen.
-Nothing that was predicted of them enters any figure. Tracks that some entry has no patch of are not scored either.
+Nothing that was predicted of them enters any figure; where it names some of an artist's tracks and not all, the tables
+warn. Tracks that some entry has no patch of are not scored either.
 
 Unless --predictions=false is given, the model of each entry's first seed and fold is timed on this machine, which needs
 its job directory to be there and takes some seconds; the machine should have nothing else to do.
@@ -29,7 +30,7 @@ from trainer import job_files
 from trainer.cross_validation import compared_tables
 from trainer.cross_validation.compared import check_against, compared
 from trainer.cross_validation.entries import entries_of, load_all
-from trainer.cross_validation.left_out import LeftOut, scored
+from trainer.cross_validation.left_out import LeftOut, scored, torn_groups
 
 TABLE_FILE = "compare.md"
 RESULTS_FILE = "compare.json"
@@ -56,7 +57,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if not flag_values.job_dirs or not flag_values.output_dir:
         raise UserError("--job_dirs=CV1,CV2,... and --output_dir=DIR are needed (see --help)")
     left_out = LeftOut.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
-    entries = entries_of(scored(load_all(map(Path, flag_values.job_dirs)), left_out))
+    finished = load_all(map(Path, flag_values.job_dirs))
+    entries = entries_of(scored(finished, left_out))
     against = check_against(entries, flag_values.against)
     output_dir = Path(flag_values.output_dir)
     job_files.make_dir(output_dir, "output_dir")
@@ -68,7 +70,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         speeds = predictions_per_s(entries)
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
-    found = compared(entries, against=against, left_out=left_out, speeds=speeds, command=command)
+    torn = torn_groups(finished, left_out) if left_out else []
+    found = compared(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
     with job_files.whole_file(output_dir / PICTURE_FILE) as temporary:
         temporary.write_bytes(accuracy_against_cost(found))
     job_files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))

@@ -25,7 +25,6 @@ among the models; else each of its trainings makes its own first. What has begun
 to add the last of the two later, CV/time_frequency_init is to be deleted, and its trainings are done again.
 """
 
-import contextlib
 import copy
 import dataclasses
 import json
@@ -95,7 +94,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     job_files.make_dir(cv_dir, "job_dir")
     with job_files.claimed(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
-        _check_models([each for each in fold_runs if flag_values.overwrite or not each.is_done], manifest)
+        left = [each for each in fold_runs if flag_values.overwrite or not each.is_done]
+        trainings.check_models(left, mel_bands=manifest.mel_bands)
         if flag_values.overwrite:
             plan.clear(cv_dir)
         asked.save(cv_dir)
@@ -163,22 +163,6 @@ def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[F
     plan.check_own_files(cv_dir)
 
 
-def _check_models(fold_runs: Sequence[FoldRun], manifest: Manifest) -> None:
-    """Raises UserError when a model has no such options, or its filters do not fit: now, not when its turn comes."""
-    jobs = {each.run.model: each.job for each in fold_runs}
-    if not jobs:
-        return
-    command_line.import_tensorflow()
-    import tensorflow as tf
-
-    # The memory of a GPU is for the workers; a process that has begun to use one keeps it.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_visible_devices([], "GPU")
-    for model, job in jobs.items():
-        shape = (job.patch_frames, manifest.mel_bands, 1)
-        models.create(model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
-
-
 def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
     """Does the runs that are not done yet, on all cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -192,8 +176,9 @@ def _finish(
     """Pools the predictions, writes the results and prints them."""
     from trainer.cross_validation.report import write_report
 
-    # As it was trained, whichever versions of the libraries are here now.
-    job = TrainingJob.load(fold_runs[0].job_dir)
+    # As they were trained, whichever versions of the libraries are here now.
+    jobs = [TrainingJob.load(each.job_dir) for each in fold_runs]
+    job = dataclasses.replace(jobs[0], versions=_versions(jobs))
     tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
@@ -203,6 +188,12 @@ def _finish(
     job_files.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"\n{tables.text(found)}\n\nresults: {cv_dir / plan.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
+
+
+def _versions(jobs: Sequence[TrainingJob]) -> dict[str, str]:
+    """Of the libraries, by their names: several where not all trainings had the same."""
+    names = dict.fromkeys(name for job in jobs for name in job.versions)
+    return {name: " and ".join(dict.fromkeys(filter(None, (job.versions.get(name) for job in jobs)))) for name in names}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import job_files, models, training_job
+from trainer.distribution.precision import FLOAT32
 from trainer.reports.audio_links import AudioLinks
 from trainer.scoring.score_warnings import TORN, evaluation_warnings, groups_of
 from trainer.training import recipes
@@ -171,6 +172,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
         "Front end": ", ".join(f"{name} {value}" for name, value in job.front_end.items()),
         "Training": job.described,
         **_augmentation(job),
+        **({"Precision": job.precision} if job.precision != FLOAT32 else {}),
         "Seed": str(job.seed),
         "Versions": ", ".join(f"{name} {version}" for name, version in job.versions.items()),
     }

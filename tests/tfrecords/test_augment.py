@@ -140,6 +140,16 @@ def test_gains_are_evenly_spread_and_silence_stays_silent():
     assert not augment(np.zeros((10, 2, 2)), gain_db=20)[0].any()
 
 
+def test_silence_that_was_normalised_stays_silent_at_any_gain():
+    # Normalised and back, silence is rounded to a little less or more than 0.
+    statistics = BandStatistics.of(np.random.default_rng(0).uniform(0, 3, (100, 40)))
+    silent = np.tile(-statistics.mean / statistics.std, (50, 4, 1))
+    found, _ = augment(silent, gain_db=40, equalizer_db=40, statistics=statistics)
+    assert np.isfinite(found).all()
+    quiet, _ = augment(silent, gain_db=6, statistics=statistics)
+    np.testing.assert_allclose(quiet, silent, atol=1e-5)
+
+
 def test_an_equalisation_is_lines_through_five_gains_evenly_spread():
     found, _ = augment(np.full((4000, 2, 9), 5.0), equalizer_db=3)
     np.testing.assert_array_equal(found[:, 0], found[:, 1])

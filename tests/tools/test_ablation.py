@@ -17,6 +17,14 @@ from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 NO_GAIN = Row("no_gain", ("--augment=",))
 
 
+@pytest.fixture
+def development(tiny, tmp_path):
+    """The flag that lists the tracks that are scored."""
+    path = tmp_path / "development.txt"
+    path.write_text("".join(f"{record.track_id}\n" for record in tiny.records["test"]), "utf-8")
+    return f"--development={path}"
+
+
 def values_of(*arguments):
     ablation.FLAGS.unparse_flags()
     for name in ablation.FLAGS:
@@ -71,8 +79,8 @@ def trained(tiny, monkeypatch):
     return names
 
 
-def test_what_is_done_is_kept_and_seeds_are_added(tmp_path, capsys, trained):
-    arguments = ("--audio=tracks.csv", f"--output={tmp_path}/out")
+def test_what_is_done_is_kept_and_seeds_are_added(tmp_path, capsys, trained, development):
+    arguments = ("--audio=tracks.csv", f"--output={tmp_path}/out", development)
     ablation.main(values_of(*arguments, "--seeds=1"), [])
     assert trained == ["base, seed 0", "no_gain, seed 0"]
     said = capsys.readouterr().out
@@ -94,30 +102,55 @@ def test_what_is_done_is_kept_and_seeds_are_added(tmp_path, capsys, trained):
     ]
 
 
-def test_a_training_that_goes_on_is_not_timed(tmp_path, tiny, trained):
+def test_a_training_that_goes_on_is_not_timed(tmp_path, tiny, trained, development):
     begun = tmp_path / "base" / "seed_0"
     begun.mkdir(parents=True)
     ablation_rows.make_job(BASE, tiny.path, 0, None).save(begun)
-    ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", "--seeds=1"), [])
+    ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", "--seeds=1", development), [])
     found = json.loads((tmp_path / "ablation.json").read_text("utf-8"))
     assert [row["seconds"] for row in found["rows"]] == [None, 10.0]
 
 
-def test_another_training_in_the_directory_is_left_alone(tmp_path, trained):
-    arguments = ("--audio=tracks.csv", f"--output={tmp_path}", "--seeds=1", "--rows=base")
+def test_another_training_in_the_directory_is_left_alone(tmp_path, trained, development):
+    arguments = ("--audio=tracks.csv", f"--output={tmp_path}", "--seeds=1", "--rows=base", development)
     ablation.main(values_of(*arguments, "--epochs=3"), [])
     with pytest.raises(UserError, match="seed_0 holds a training that differs: epochs 3, not 4; delete it, or choose"):
         ablation.main(values_of(*arguments, "--epochs=4"), [])
     assert trained == ["base, seed 0"]
 
 
-def test_a_development_track_too_short_for_a_row_is_told_before_training(tmp_path, tiny, trained, monkeypatch):
+def test_a_development_track_too_short_for_a_row_is_told_before_training(
+    tmp_path, tiny, trained, monkeypatch, development
+):
     shortest = min(len(record.log_mel) for record in tiny.records["test"])
     row = Row("longer", (f"--patch_frames={shortest + 1}",))
     monkeypatch.setitem(ablation_rows.TABLES, "ablation", (BASE, row))
     with pytest.raises(UserError, match=rf"too short for the patches of {shortest + 1} frames of some rows; take it"):
-        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}"), [])
+        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", development), [])
     assert trained == []
+
+
+def test_a_development_track_without_a_record_is_told_before_training(tmp_path, trained, development):
+    with (tmp_path / "development.txt").open("a", encoding="utf-8") as file:
+        file.write("rejected.wav\n")
+    with pytest.raises(UserError, match=r"^--development lists 'rejected.wav', which was rejected or is too short"):
+        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", development), [])
+    assert trained == []
+
+
+def test_artists_that_would_train_and_be_scored_are_told_before_training(
+    tmp_path, tiny, trained, monkeypatch, write_dataset, development
+):
+    torn = write_dataset(tmp_path / "torn", split={"group_safe": False})
+    monkeypatch.setattr(ablation_split, "make_dataset", lambda audio, development, output: torn.path)
+    with pytest.raises(UserError, match=r"^.*/torn: artists of the development tracks also train"):
+        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", development), [])
+    assert trained == []
+
+
+def test_a_list_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"^--development=none\.txt cannot be read: No such file"):
+        ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", "--development=none.txt"), [])
 
 
 @pytest.mark.parametrize("arguments", [["--audio=tracks.csv"], ["--output=out"]])

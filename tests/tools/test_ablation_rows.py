@@ -29,6 +29,10 @@ SWITCHES = {
 CALLED = {"augment": "other augmentation", "model_options": "other model_options"}
 
 
+def chosen_row(name):
+    return [row for row in ABLATION if row.name == name]
+
+
 def flag_names(row):
     return [flag.removeprefix("--").partition("=")[0] for flag in row.flags]
 
@@ -70,7 +74,9 @@ def test_rows_of_variations_lack_those_that_they_name(job_of):
 
 def test_every_row_can_be_trained(job_of):
     for row in chosen(list(TABLES)):
-        assert job_of(row).model == row.model
+        job = job_of(row)
+        model = models.create(job.model, num_classes=4, input_shape=(job.patch_frames, 40, 1), **job.model_options)
+        assert model.name == row.model
 
 
 def test_every_model_is_tuned_by_the_same_settings():
@@ -108,3 +114,6 @@ def test_seed_and_epochs_are_the_jobs_own(job_of):
     job = job_of(BASE, seed=7, epochs=3)
     assert (job.seed, job.epochs) == (7, 3)
     assert job_of(BASE).epochs == recipes.get("augmented").epochs
+    # What a row says of itself holds.
+    (longer,) = chosen_row("epochs_40")
+    assert job_of(longer, epochs=3).epochs == 40

@@ -4,7 +4,7 @@ import pytest
 
 from beam_preprocess.tracks import Track
 from tfrecords.command_line import UserError
-from tools.ablation_split import make_dataset, split_lists
+from tools.ablation_split import split_lists
 
 TRACKS = [
     Track(f"{genre}/{artist}.{number}.wav", "", genre, f"{genre} {artist}", None)
@@ -46,8 +46,3 @@ def test_a_development_track_that_is_not_there_is_named():
 def test_a_development_list_that_tears_an_artist_is_refused():
     with pytest.raises(UserError, match="--development must list all tracks of 'pop 5' or none"):
         split_lists(TRACKS, [*DEVELOPMENT, "pop/5.0.wav"])
-
-
-def test_a_development_list_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(UserError, match=r"--development=.*none\.txt cannot be read"):
-        make_dataset("tracks.csv", tmp_path / "none.txt", tmp_path)

@@ -39,6 +39,7 @@ def found():
     return results(
         ROWS,
         pooled(TRUE),
+        grouped=True,
         parameters={"base": 1234, "windows": 1234},
         seconds={"base": 61.4, "windows": None},
     )
@@ -69,7 +70,7 @@ def test_differences_are_to_the_base_and_drawn_by_artist(found):
 
 def test_a_probability_of_zero_has_a_finite_loss():
     of_zero = pooled({"base": [[0.0, 1.0, 1.0, 1.0]]})
-    (base,) = results([BASE], of_zero, parameters={"base": 1}, seconds={"base": 1.0})["rows"]
+    (base,) = results([BASE], of_zero, grouped=True, parameters={"base": 1}, seconds={"base": 1.0})["rows"]
     assert base["log_loss"] == pytest.approx(-math.log(1e-7) / 4)
 
 
@@ -80,7 +81,7 @@ def test_markdown_shows_each_row_against_the_base(found):
     assert base.endswith("|  |  | 61 |")
     assert "| `--patch_mode=windows` | 1,234 | 37.5 ± 17.7 | 25.0 | 0.0 to 50.0 | -50.0 | -50.0 to -50.0 |" in windows
     assert windows.endswith(" |  |")
-    assert "4 tracks by 2 artists or other groups; seeds 0, 1; chance 50.0 %." in text
+    assert "4 tracks, 2 artists or other groups; seeds 0, 1; chance 50.0 %." in text
     assert text.count("\n## ") == 1
     columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert len(columns) == 1
@@ -91,13 +92,13 @@ def test_a_table_is_shown_for_the_rows_that_are_there(found):
     rows = [row for row in TUNING if row not in ABLATION]
     named = pooled({"base": TRUE["base"], rows[0].name: TRUE["windows"]})
     parameters, seconds = dict.fromkeys(named.models, 1), dict.fromkeys(named.models, 1.0)
-    text = markdown(results([BASE, rows[0]], named, parameters=parameters, seconds=seconds))
+    text = markdown(results([BASE, rows[0]], named, grouped=False, parameters=parameters, seconds=seconds))
     tuning = text.partition("## The tuning of 4 models, ")[2]
     assert f"\n| {rows[0].name} | {rows[0].model} |" in tuning
 
 
 def test_one_seed_has_no_spread():
     single = pooled({"base": TRUE["base"][:1]})
-    found = results([BASE], single, parameters={"base": 1}, seconds={"base": 1.0})
+    found = results([BASE], single, grouped=True, parameters={"base": 1}, seconds={"base": 1.0})
     assert "| 75.0 | 75.0 | 50.0 to 100.0 |" in markdown(found)
     assert json.loads(as_json(found)) == found

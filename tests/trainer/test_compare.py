@@ -82,6 +82,18 @@ def test_nothing_that_was_predicted_of_tracks_left_out_is_in_any_figure(cv_dirs,
     assert contents(output_dir)["compare.json"] != before["compare.json"]
 
 
+def test_artists_of_whom_only_some_tracks_are_left_out_are_told(cv_dirs, output_dir, tmp_path):
+    flags = [f"--job_dirs={cv_dirs[0]}", f"--output_dir={output_dir}", "--nopredictions"]
+    lists = {"whole": "0/2\n0/3\n1/2\n1/3\n", "torn": "0/2\n"}
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        main(*flags, f"--leave_out={tmp_path / name}")
+        told = (
+            "- warning: of 1 artists or other groups some tracks are left out and others are scored, as of 'artist 1'"
+        )
+        assert (told in (output_dir / "compare.md").read_text("utf-8").splitlines()) == (name == "torn")
+
+
 def test_speeds_are_measured_unless_told_otherwise(cv_dirs, output_dir, monkeypatch):
     monkeypatch.setattr(
         "trainer.cross_validation.prediction_speed.predictions_per_s",

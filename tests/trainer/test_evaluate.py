@@ -135,6 +135,7 @@ def test_the_report_says_what_the_epoch_was_chosen_on(scored, job_of, tiny):
     assert (own["Trained on"], said()["Epoch chosen on"]) == ("train, valid", "valid")
     assert own["Epoch chosen on"] == "none: the last epoch is kept, there was no validation"
     assert own["Augmentation"] == "gain_db 6, mixup_alpha 0.3, frequency_masks 1, time_masks 1"
+    assert "Precision" not in own and said("--precision=bfloat16")["Precision"] == "bfloat16"
     assert own["Training"].endswith("; weights averaged with momentum 0.99; the last epoch kept")
     watched = said("--recipe=augmented", "--patch_frames=80", parts=PartChoice(("train",), ("valid",), ("test",)))
     assert watched["Epoch chosen on"] == "none: the last epoch is kept, valid was only watched"

@@ -10,6 +10,8 @@ from tfrecords.command_line import UserError
 from trainer.cross_validation import comparison
 from trainer.cross_validation.entries import Entry
 from trainer.cross_validation.left_out import LeftOut
+from trainer.distribution.precision import FLOAT32
+from trainer.scoring.score_warnings import WITHOUT_PATCH
 
 
 def check_against(entries: Sequence[Entry], against: Sequence[str]) -> list[str]:
@@ -30,6 +32,7 @@ def compared(
     *,
     against: Sequence[str],
     left_out: LeftOut | None,
+    torn: Sequence[str] = (),
     speeds: Mapping[str, Sequence[float]],
     command: str,
 ) -> dict[str, Any]:
@@ -39,13 +42,14 @@ def compared(
       entries: with the predictions of the tracks to score (see trainer.cross_validation.left_out.scored).
       against: of `check_against`.
       left_out: the tracks that were left out.
+      torn: groups of which some tracks were left out and others are scored.
       speeds: predictions a second of each round by the entries' names; empty where they were not measured.
       command: that asked for it.
 
     Returns:
       command.
       data: what is scored: see `_data`.
-      warnings: of the cross-validations.
+      warnings: of the cross-validations' data, and of `torn`.
       entries: {name: see `_entry`}.
       comparisons: [{one, other, difference, interval}], other each of `against`; difference is one's track accuracy
         less the other's, interval its 95 % interval over groups.
@@ -58,7 +62,7 @@ def compared(
     return {
         "command": command,
         "data": _data(entries, left_out),
-        "warnings": list(dict.fromkeys(words for entry in entries for words in entry.finished.results["warnings"])),
+        "warnings": _warnings(entries, torn),
         "entries": {
             entry.name: _entry(entry, speeds)
             | {
@@ -80,6 +84,17 @@ def compared(
             if name != other
         ],
     }
+
+
+def _warnings(entries: Sequence[Entry], torn: Sequence[str]) -> list[str]:
+    """What makes the scores too good; how many tracks are not scored is a fact of the comparison's own."""
+    every = dict.fromkeys(words for entry in entries for words in entry.finished.results["warnings"])
+    found = [words for words in every if not words.startswith(WITHOUT_PATCH)]
+    if torn:
+        found.append(
+            f"of {len(torn)} artists or other groups some tracks are left out and others are scored, as of {torn[0]!r}"
+        )
+    return found
 
 
 def _probabilities(entry: Entry) -> np.ndarray:
@@ -122,7 +137,7 @@ def _entry(entry: Entry, speeds: Mapping[str, Sequence[float]]) -> dict[str, Any
 
     Returns:
       model, recipe, flags: that its name is made of.
-      training: the recipe in words, and patch_frames and augment.
+      training: the recipe in words, patch_frames, augment, model_options and precision.
       seeds: of its trainings.
       parameters: of the model.
       core_seconds: {mean, measured, trainings}: of one training, the mean of those that were measured, None where
@@ -135,7 +150,9 @@ def _entry(entry: Entry, speeds: Mapping[str, Sequence[float]]) -> dict[str, Any
         "model": entry.model,
         "recipe": entry.finished.recipe,
         "flags": entry.flags,
-        "training": {name: training[name] for name in ("described", "patch_frames", "augment")},
+        "training": {name: training[name] for name in ("described", "patch_frames", "augment")}
+        # Not in results that were saved before there was a choice.
+        | {"model_options": training.get("model_options", {}), "precision": training.get("precision", FLOAT32)},
         "seeds": list(entry.seeds),
         "parameters": entry.parameters,
         "core_seconds": {

@@ -15,6 +15,7 @@ from trainer.cross_validation.tables import (
     spread,
     text_page,
     text_table,
+    unusual,
 )
 
 _ENTRY_COLUMNS = (
@@ -123,7 +124,8 @@ def _trainings(compared: Mapping[str, Any]) -> dict[str, str]:
         described = training["described"].removeprefix(f"{entry['recipe']}: ")
         patches = f"patches of {training['patch_frames']} frames, {training['augment'] or 'not augmented'}"
         alike = ways.setdefault(f"{entry['recipe']}{options}", {})
-        alike.setdefault(f"{described}; {patches}", []).append(entry["model"])
+        words = [described, patches, *(f"{name} {value}" for name, value in unusual(training).items())]
+        alike.setdefault("; ".join(words), []).append(entry["model"])
     return {
         name if len(alike) == 1 else f"{name}, {', '.join(models)}": words
         for name, alike in ways.items()

@@ -1,5 +1,6 @@
 """Tracks that a comparison does not score, such as those on which choices were made."""
 
+import codecs
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -23,8 +24,12 @@ class LeftOut:
     sha256: str
 
     @classmethod
-    def read(cls, path: Path) -> "LeftOut":
-        """Reads a file of track_ids, one a line.
+    def read(cls, path: Path, *, flag: str = "leave_out") -> "LeftOut":
+        """Reads a file of track_ids, one a line, with or without a byte order mark.
+
+        Args:
+          path: of the file.
+          flag: that names it.
 
         Raises:
           UserError: it cannot be read, or names no track.
@@ -32,11 +37,22 @@ class LeftOut:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise UserError(f"--leave_out={path} cannot be read: {error.strerror}") from None
-        track_ids = frozenset(example.to_text(line) for line in data.splitlines() if line)
+            raise UserError(f"--{flag}={path} cannot be read: {error.strerror}") from None
+        lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
+        track_ids = frozenset(example.to_text(line) for line in lines if line)
         if not track_ids:
-            raise UserError(f"--leave_out={path} must name tracks by their track_id, one a line; it is empty")
+            raise UserError(f"--{flag}={path} must name tracks by their track_id, one a line; it is empty")
         return cls(track_ids, hashlib.sha256(data).hexdigest())
+
+
+def torn_groups(finished: Sequence[Finished], left_out: LeftOut) -> list[str]:
+    """The groups of which some tracks are left out and others are scored, sorted."""
+    listed: set[str] = set()
+    others: set[str] = set()
+    for each in finished:
+        for track_id, group in zip(each.pooled.track_ids, each.pooled.groups, strict=True):
+            (listed if track_id in left_out.track_ids else others).add(group)
+    return sorted(listed & others)
 
 
 def scored(finished: Sequence[Finished], left_out: LeftOut | None) -> list[Finished]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tfrecords.command_line import UserError
 from tfrecords.manifest import count_patches
 from trainer.cross_validation.entries import Entry
 from trainer.training_job import TrainingJob
@@ -49,7 +50,10 @@ def _round_of(entry: Entry) -> Callable[[], object]:
     from trainer.scoring.predictions import load_model
 
     job_dir = entry.runs()[0].job_dir(entry.finished.cv_dir)
-    job, model = TrainingJob.load(job_dir), load_model(job_dir)
+    try:
+        job, model = TrainingJob.load(job_dir), load_model(job_dir)
+    except UserError as error:
+        raise UserError(f"{entry.name} cannot be timed, which --nopredictions leaves out: {error}") from None
     shape = (_CLIPS * patches_of_clip(job), *model.input_shape[1:])
     # As normalised patches: zeros might be an easier case.
     patches = np.random.default_rng(0).standard_normal(shape, np.float32)

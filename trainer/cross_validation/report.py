@@ -13,6 +13,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.show import spectrograms_of
 from trainer.cross_validation import sections
 from trainer.cross_validation.plan import REPORT_FILE, Run, load_results
+from trainer.cross_validation.tables import unusual
 from trainer.reports import page, report_sections
 from trainer.reports.audio_links import AudioLinks
 from trainer.training_job import TrainingJob
@@ -95,6 +96,7 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "Front end": ", ".join(f"{name} {value}" for name, value in manifest.front_end.items()),
         "Training": training["described"],
         **({"Augmentation": training["augment"]} if training["augment"] else {}),
+        **{name.capitalize(): value for name, value in unusual(training).items()},
         "Versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
 

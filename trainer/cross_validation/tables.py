@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.distribution.precision import FLOAT32
+
 _MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
 DIFFERENCE_COLUMNS = ("difference in points", "95 % interval", "excludes 0")
 _PAIR_COLUMNS = ("models", *DIFFERENCE_COLUMNS)
@@ -69,7 +71,6 @@ def difference_cells(pair: Mapping[str, Any]) -> tuple[str, str, str]:
 def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
     groups = groups_in_words(data)
-    options = ",".join(f"{name}={size}" for name, size in training["model_options"].items())
     facts = {
         "data": f"{shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
         f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
@@ -77,12 +78,21 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
         "training": training["described"],
         **({} if training.get("validates", True) else {"validation": "none, all folds but the tested one trained"}),
         "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
-        **({"model options": options} if options else {}),
+        **unusual(training),
         "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
     if results["warnings"]:
         facts["warning"] = "; ".join(results["warnings"])
     return facts
+
+
+def unusual(training: Mapping[str, Any]) -> dict[str, str]:
+    """The options of the model and the precision of a training, where these are not the usual ones."""
+    options = ",".join(f"{name}={size}" for name, size in training.get("model_options", {}).items())
+    # Neither is in what was saved before there was a choice.
+    precision = training.get("precision", FLOAT32)
+    found = {"model options": options, "precision": "" if precision == FLOAT32 else precision}
+    return {name: value for name, value in found.items() if value}
 
 
 def spread(score: Mapping[str, float]) -> str:

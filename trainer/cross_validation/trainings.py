@@ -1,13 +1,33 @@
 """All trainings of a cross-validation, several at a time in processes of their own."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from functools import partial
 
+from tfrecords import command_line
 from tfrecords.command_line import UserError
+from trainer import models
 from trainer.cross_validation import fold_run
 from trainer.cross_validation.fold_run import Done, FoldRun
 from trainer.cross_validation.progress import Progress
 from trainer.cross_validation.workers import WorkerEndedError, Workers
+
+
+def check_models(fold_runs: Iterable[FoldRun], *, mel_bands: int) -> None:
+    """Raises UserError when a model has no such options, or its filters do not fit: now, not when its turn comes."""
+    # All seeds and folds of one have the same.
+    jobs = {each.run.model: each.job for each in fold_runs}
+    if not jobs:
+        return
+    command_line.import_tensorflow()
+    import tensorflow as tf
+
+    # The memory of a GPU is for the workers; a process that has begun to use one keeps it.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")
+    for job in jobs.values():
+        shape = (job.patch_frames, mel_bands, 1)
+        models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
 
 
 def carry_out(fold_runs: Sequence[FoldRun], *, processes: int, threads: int) -> None:

@@ -39,7 +39,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
     """Probabilities for every patch of the parts, in the dataset's order.
 
     Raises:
-      UserError: the dataset cannot be read, or holds no patch.
+      UserError: the dataset cannot be read, or holds no patch; the model's answer to a track is no number.
     """
     batches = load(
         data_dir,
@@ -52,9 +52,16 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
     track_ids: list[str] = []
     with reading(data_dir, parts):
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
-            probabilities.append(keras.ops.convert_to_numpy(model.predict_on_batch(patches)))
+            own = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
+            names = [example.to_text(track_id) for track_id in batch_track_ids]
+            if not (finite := np.isfinite(own).all(axis=1)).all():
+                raise UserError(
+                    f"the model's answer to {names[int(finite.argmin())]!r} is no number; train again, with a lower "
+                    "--learning_rate or --precision=float32"
+                )
+            probabilities.append(own)
             labels.append(batch_labels)
-            track_ids.extend(map(example.to_text, batch_track_ids))
+            track_ids.extend(names)
     return Predictions(
         probabilities=np.concatenate(probabilities).astype(np.float32),
         labels=np.concatenate(labels),

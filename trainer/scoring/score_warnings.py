@@ -6,6 +6,7 @@ from typing import Any
 from tfrecords.manifest import Manifest
 
 KEPT_APART, TORN, NOT_GIVEN = "kept_apart", "torn", "not_given"
+WITHOUT_PATCH = "tracks shorter than a patch, not in the score"
 _SHOWN_GROUPS = 10
 
 
@@ -31,7 +32,7 @@ def data_warnings(groups: str, tracks_without_patch: int) -> dict[str, str]:
     if groups == TORN:
         warnings["Artists"] = "some artists are in both training and test: the score is too good"
     if tracks_without_patch:
-        warnings["Tracks without a patch"] = f"tracks shorter than a patch, not in the score: {tracks_without_patch}"
+        warnings["Tracks without a patch"] = f"{WITHOUT_PATCH}: {tracks_without_patch}"
     return warnings
 
 

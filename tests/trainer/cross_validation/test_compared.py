@@ -10,6 +10,7 @@ from trainer.cross_validation.compared import check_against, compared
 from trainer.cross_validation.entries import entries_of, load_all
 from trainer.cross_validation.left_out import LeftOut, scored
 from trainer.cross_validation.pooling import PooledPredictions
+from trainer.scoring import score_warnings
 
 
 @pytest.fixture
@@ -61,6 +62,24 @@ def test_scores_are_of_the_mean_over_each_ones_own_seeds(cv_dirs):
 
 def each_of(pooled, number):
     return (pooled.probabilities[number].argmax(axis=2) == pooled.labels).mean(axis=1)
+
+
+def test_how_many_tracks_are_not_scored_is_told_once(cv_dirs):
+    path = cv_dirs[0] / "results.json"
+    results = json.loads(path.read_text())
+    results["warnings"] = ["no artists were given", f"{score_warnings.WITHOUT_PATCH}: 1"]
+    path.write_text(json.dumps(results))
+    assert compare(cv_dirs)["warnings"] == ["no artists were given"]
+
+
+def test_training_is_told_also_of_results_that_are_older_than_its_choices(cv_dirs):
+    path = cv_dirs[0] / "results.json"
+    results = json.loads(path.read_text())
+    results["training"] |= {"model_options": {"filters": 4}, "precision": "bfloat16"}
+    path.write_text(json.dumps(results))
+    first, *_, last = (entry["training"] for entry in compare(cv_dirs)["entries"].values())
+    assert (first["model_options"], first["precision"]) == ({"filters": 4}, "bfloat16")
+    assert (last["model_options"], last["precision"]) == ({}, "float32")
 
 
 def test_a_difference_by_hand(tmp_path, write_cv):

@@ -115,10 +115,13 @@ def test_each_way_of_training_by_one_recipe_is_told(compared):
         "described": "modern: Adam; 5 epochs",
         "patch_frames": 80,
         "augment": "gain_db=6",
+        "model_options": {"filters": 64},
+        "precision": "bfloat16",
     }
     lines = markdown(compared).splitlines()
     assert "- modern, cnn: Adam; patches of 80 frames, not augmented" in lines
-    assert "- modern, time: Adam; 5 epochs; patches of 80 frames, gain_db=6" in lines
+    words = "Adam; 5 epochs; patches of 80 frames, gain_db=6; model options filters=64; precision bfloat16"
+    assert f"- modern, time: {words}" in lines
 
 
 def test_one_entry_is_compared_with_none(compared):

@@ -4,7 +4,7 @@ import pytest
 
 from tfrecords.command_line import UserError
 from trainer.cross_validation.entries import load_all
-from trainer.cross_validation.left_out import LeftOut, scored
+from trainer.cross_validation.left_out import LeftOut, scored, torn_groups
 
 
 @pytest.fixture
@@ -17,7 +17,8 @@ def left_out(*track_ids):
 
 
 def test_a_list_is_a_track_id_a_line(tmp_path):
-    data = "b é/1\n\na 2\r\na 2\n".encode() + b"\xff"
+    # As some editors begin a file.
+    data = b"\xef\xbb\xbf" + "b é/1\n\na 2\r\na 2\n".encode() + b"\xff"
     (tmp_path / "list.txt").write_bytes(data)
     found = LeftOut.read(tmp_path / "list.txt")
     assert found.track_ids == {"b é/1", "a 2", "\udcff"}
@@ -48,6 +49,12 @@ def test_a_track_that_is_not_there_is_refused(finished):
     message = r"^--leave_out must name tracks that give a patch; 2 of 3 are not among those predicted, the first 'x/1'$"
     with pytest.raises(UserError, match=message):
         scored(finished, left_out("x/2", name, "x/1"))
+
+
+def test_groups_that_are_torn_are_found(finished):
+    # Two labels' tracks 0 and 1 are by artist 0, and so on.
+    assert torn_groups(finished, left_out("0/0", "1/0", "0/1", "1/1")) == []
+    assert torn_groups(finished, left_out("0/0", "1/5", "0/5", "1/4", "0/4")) == ["artist 0"]
 
 
 def test_one_must_be_left(finished):

@@ -2,6 +2,9 @@ import dataclasses
 import math
 from types import SimpleNamespace
 
+import pytest
+
+from tfrecords.command_line import UserError
 from trainer import models
 from trainer.cross_validation import prediction_speed
 from trainer.cross_validation.entries import entries_of, load_all
@@ -28,6 +31,13 @@ def test_every_model_is_timed(tiny, job_of, tmp_path, write_cv, monkeypatch):
     found = predictions_per_s(entries_of(load_all([cv_dir])))
     assert list(found) == ["time", "frequency"]
     assert all(len(rounds) == 5 and min(rounds) > 0 and math.isfinite(max(rounds)) for rounds in found.values())
+
+
+def test_without_its_model_an_entry_cannot_be_timed(tmp_path, write_cv):
+    cv_dir = write_cv(tmp_path / "cv", {"time": 0.5})
+    message = r"^time cannot be timed, which --nopredictions leaves out: .*fold_0: no config.json"
+    with pytest.raises(UserError, match=message):
+        predictions_per_s(entries_of(load_all([cv_dir])))
 
 
 def test_every_model_has_its_turn_in_every_round(monkeypatch):

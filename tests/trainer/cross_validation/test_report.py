@@ -72,6 +72,14 @@ def test_whether_a_fold_chose_the_epoch_is_told(text, changed):
     assert "3; each tests models trained on all others, without validation" in other and "chooses" not in other
 
 
+def test_options_and_precision_are_told_where_they_are_not_the_usual(text, changed):
+    assert "Precision" not in text and "Model options" not in text
+    unusual = {"model_options": {"filters": 4}, "precision": "bfloat16"}
+    other = changed(lambda results: results["training"].update(unusual))
+    assert 'Model options</th><td class="text">filters=4</td>' in other
+    assert 'Precision</th><td class="text">bfloat16</td>' in other
+
+
 def test_the_best_model_makes_the_headline(text):
     (found,) = re.findall(r'<section class="headline">.*?</section>', text, re.S)
     assert '<div class="figure">72.2 %</div>' in found and "<p>of 18 tracks recognised by time</p>" in found

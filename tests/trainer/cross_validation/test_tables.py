@@ -90,7 +90,10 @@ def test_what_a_reader_must_know_is_told(results):
 
 def test_what_is_not_the_default_is_told(results):
     results["training"] |= {"augment": "time_masks=2", "model_options": {"filter_bands": 30, "filters": 16}}
-    assert "- patches: 80 frames, time_masks=2\n- model options: filter_bands=30,filters=16\n" in markdown(results)
+    said = "- patches: 80 frames, time_masks=2\n- model options: filter_bands=30,filters=16\n"
+    assert said in markdown(results) and "precision" not in markdown(results)
+    results["training"]["precision"] = "float16"
+    assert f"{said}- precision: float16\n" in markdown(results)
 
 
 def test_that_there_was_no_validation_is_told(results):

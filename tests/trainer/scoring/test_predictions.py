@@ -41,6 +41,15 @@ def test_file_names_that_are_no_utf8_come_through(trained, tmp_path, write_datas
     assert found.track_ids[0] == "\udcff/test 0 é.wav"
 
 
+def test_an_answer_that_is_no_number_is_one_line(trained, tiny):
+    model = load_model(trained)
+    kernel = model.get_layer("convolution").kernel
+    kernel.assign(np.full(kernel.shape, np.inf))
+    first = tiny.records["test"][0].track_id
+    with pytest.raises(UserError, match=rf"^the model's answer to '{first}' is no number; train again, with a lower"):
+        predict(TrainingJob.load(trained), model, str(tiny.path), ("test",))
+
+
 def test_a_corrupt_shard_is_one_line(trained, tmp_path, write_dataset):
     data = write_dataset(tmp_path / "data")
     path = data.shards("test")[1]

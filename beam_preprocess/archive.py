@@ -12,7 +12,7 @@ import hashlib
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO, Self, cast
 
@@ -51,7 +51,7 @@ def list_archive(config: JobConfig) -> list[Track]:
     found: dict[str, tuple[str, int]] = {}
     left_out = 0
     for number, (path, member, _) in enumerate(members(source, config.max_archive_bytes)):
-        if member.isreg() and is_audio(path) and "/." not in f"/{path}":
+        if _is_track(path, member):
             # The later of two members with one path wins, as when they are unpacked by hand.
             found[path] = (_uri(folder, number, path), member.size)
         left_out += not (member.isreg() or member.isdir())
@@ -69,6 +69,23 @@ def list_archive(config: JobConfig) -> list[Track]:
         track = track_in_folder(f"{stem}/{path}", size, root=root, label_folder=config.label_folder)
         tracks.append(dataclasses.replace(track, uri=uri, origin=f"{absolute(source)}/{path}"))
     return sorted(tracks, key=lambda track: track.track_id)
+
+
+def first_bytes(config: JobConfig, count: int) -> bytes:
+    """The first bytes of the track that comes first in an archive, unpacked or not; little more is read than these.
+
+    Raises:
+      UserError: the archive cannot be read.
+    """
+    with contextlib.closing(members(config.source, config.max_archive_bytes)) as found:
+        for path, member, archive in found:
+            if _is_track(path, member):
+                return next(blocks(config.source, archive, member), b"")[:count]
+    return b""
+
+
+def _is_track(path: str, member: tarfile.TarInfo) -> bool:
+    return member.isreg() and is_audio(path) and "/." not in f"/{path}"
 
 
 def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
@@ -119,7 +136,7 @@ def _uri(folder: str, number: int, path: str) -> str:
     return FileSystems.join(folder, f"{number:06d}{PurePosixPath(path).suffix.lower()}")
 
 
-def members(source: str, max_bytes: int) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+def members(source: str, max_bytes: int) -> Generator[tuple[str, tarfile.TarInfo, tarfile.TarFile], None, None]:
     """All members from front to back: path, header, and the archive for as long as it stands at their data.
 
     Raises:

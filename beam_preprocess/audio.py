@@ -69,7 +69,7 @@ def stream(
     """Reads an audio file of any format, rate and channel count that libsndfile knows, in blocks.
 
     Args:
-      file: open for reading, seekable.
+      file: open for reading, seekable; it is read from its start.
       sample_rate: Hz, of the waveform returned.
       min_samples: fewer than these, at that rate, are too short.
       max_duration_s: more audio than this is too long; it bounds the work whatever a header says.
@@ -84,6 +84,9 @@ def stream(
     source = _Source(file)
     samples = 0
     try:
+        if not file.seek(0, io.SEEK_END):
+            raise Reject("empty", "0 bytes")
+        file.seek(0)
         with _open(file, source) as sound:
             if not _MIN_RATE_HZ <= sound.samplerate <= _MAX_RATE_HZ:
                 raise Reject("unsupported_rate", f"{sound.samplerate} Hz")
@@ -93,8 +96,15 @@ def stream(
             container = sound.format
         if container == "OGG":
             _check_last_page(file)
+    except Reject:
+        # To libsndfile, what cannot be read is where the file ends.
+        source.raise_error()
+        raise
+    except OSError as error:
+        raise _unreadable(error) from error
     except soundfile.SoundFileError as error:
         source.raise_error()
+        _check_readable(file)
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise Reject("undecodable", detail.rstrip(".")) from error
@@ -103,6 +113,20 @@ def stream(
         raise Reject("empty", "no samples")
     if samples < min_samples:
         raise Reject("too_short", f"{samples / sample_rate:.2f} s, at least {min_samples / sample_rate:.2f} s")
+
+
+def _unreadable(error: OSError) -> Reject:
+    return Reject("unreadable", error.strerror or str(error))
+
+
+def _check_readable(file: BinaryIO) -> None:
+    """Raises Reject if a disk gives an error: where libsndfile reads by itself, it may take that for any damage."""
+    try:
+        file.seek(0)
+        while file.read(_BLOCK_VALUES):
+            pass
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def _open(file: BinaryIO, source: "_Source") -> soundfile.SoundFile:
@@ -139,7 +163,7 @@ class _Source:
     def raise_error(self) -> None:
         """Raises what went wrong in reading: Reject for the file itself, else as it was, for the engine to retry."""
         if isinstance(self._error, OSError):
-            raise Reject("unreadable", self._error.strerror or str(self._error)) from self._error
+            raise _unreadable(self._error) from self._error
         if self._error is not None:
             raise self._error
 

@@ -1,20 +1,40 @@
 """The output directory: whose dataset it holds, and making it ours to write."""
 
+import contextlib
 import json
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.plan import Plan
-from tfrecords import manifest, tfds
+from tfrecords import claimed_dir, manifest, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 JOB_FILE = "job.json"
-_SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[a-z0-9_]+\.tfrecord-\d{5}-of-\d{5}")
+_SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[A-Za-z0-9_]+\.tfrecord-\d{5}-of-\d{5}")
+
+
+@contextlib.contextmanager
+def sole_writer(output: str) -> Iterator[None]:
+    """Makes an output on this machine and has it for this process alone; on other file systems it does nothing.
+
+    Two jobs, or a job and an audit, would delete each other's files.
+
+    Raises:
+      UserError: another process is writing to it, or it cannot be used.
+    """
+    path = storage.local_path(output)
+    if path is None:
+        yield
+        return
+    with storage.reporting(f"--output={output} cannot be used"):
+        storage.make_directories(output)
+    with claimed_dir.claimed(path, "writing"):
+        yield
 
 
 def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None:
@@ -31,7 +51,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         existing = _existing(output, overwrite)
         unfinished = _unfinished(job_uri, overwrite)
         if overwrite:
-            _clear(output, existing, unfinished)
+            _clear(output, existing, unfinished, plan)
         elif existing is not None and existing.fingerprint == plan.fingerprint:
             storage.delete([storage.partial_dir(output)])
             return existing
@@ -39,15 +59,20 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
             state = "another dataset" if existing else "another, unfinished dataset"
             raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
         files = [shard.file for shard in plan.shards]
-        storage.make_directories(storage.partial_dir(output))
         stale = {*unfinished["files"], *tfds.FILES} - set(files) if unfinished and not overwrite else set()
         _delete_files(output, stale | {finish.REJECTS_FILE})
-        job = {"configuration": plan.configuration, "files": files}
-        storage.write_text(output, f"{manifest.PARTIAL_DIR}/{JOB_FILE}", json.dumps(job))
+        _write_job(output, plan, files)
         with storage.replacing(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}") as file:
             for shard in plan.shards:
                 file.write(f"{shard.to_json()}\n".encode("ascii"))
     return None
+
+
+def _write_job(output: str, plan: Plan, files: Iterable[str]) -> None:
+    """Says what is being written, and which shards may be there already."""
+    storage.make_directories(storage.partial_dir(output))
+    job = {"configuration": plan.configuration, "files": list(files)}
+    storage.write_text(output, f"{manifest.PARTIAL_DIR}/{JOB_FILE}", json.dumps(job))
 
 
 def _existing(output: str, overwrite: bool) -> Manifest | None:
@@ -69,7 +94,7 @@ def _unfinished(job_uri: str, overwrite: bool) -> dict[str, Any] | None:
         raise UserError(f"{job_uri} is damaged; --overwrite starts over") from None
 
 
-def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None) -> None:
+def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None, plan: Plan) -> None:
     """Removes a dataset, manifest first; nothing but files that a job wrote."""
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
     if existing is None and FileSystems.exists(FileSystems.join(output, manifest.FILE_NAME)):
@@ -77,9 +102,12 @@ def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | 
         (match,) = FileSystems.match([FileSystems.join(output, "*.tfrecord-*-of-*")])
         names_found = [FileSystems.split(metadata.path)[1] for metadata in match.metadata_list]
         shards = [name for name in names_found if _SHARD_NAME.fullmatch(name)]
+    written = {*shards, *(unfinished or {}).get("files", ())}
+    if shards:
+        # Once the manifest is gone, only this names them: whoever goes on after an interruption deletes the rest.
+        _write_job(output, plan, sorted(written))
     storage.delete([FileSystems.join(output, manifest.FILE_NAME)])
-    others = {finish.REJECTS_FILE, finish.METRICS_FILE, *tfds.FILES}
-    _delete_files(output, {*shards, *(unfinished or {}).get("files", ()), *others})
+    _delete_files(output, {*written, finish.REJECTS_FILE, finish.METRICS_FILE, *tfds.FILES})
     storage.delete([storage.partial_dir(output)])
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from beam_preprocess import storage
+from beam_preprocess import archive, storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.gtzan import artists
 from beam_preprocess.gtzan.clips import clip_of, genre_of
@@ -42,7 +42,7 @@ def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
     Raises:
       UserError: GTZAN's are wanted for files that are not called as its clips are.
     """
-    folds = GTZAN_FOLDS if config.groups == "gtzan" or is_gtzan(tracks) else FOLDS
+    folds = GTZAN_FOLDS if config.groups == "gtzan" or is_gtzan(config, tracks) else FOLDS
     if config.groups == "none":
         return Grouping([dataclasses.replace(track, group=track.track_id) for track in tracks], folds, None)
     given = any(track.group != track.track_id for track in tracks)
@@ -56,13 +56,16 @@ def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
     return Grouping(grouped, folds, "gtzan")
 
 
-def is_gtzan(tracks: Sequence[Track]) -> bool:
-    """Whether these are clips of GTZAN, all or some.
+def is_gtzan(config: JobConfig, tracks: Sequence[Track]) -> bool:
+    """Whether these tracks of a job's input are clips of GTZAN, all or some.
 
     Every one must be <genre>/<genre>.<number>.wav (or .au), labelled with that genre, as long as GTZAN's clips are
     (but for one that is known to be damaged), and not one that beam_preprocess.synthesize made.
+
+    Raises:
+      UserError: they are in an archive that cannot be read.
     """
-    return bool(tracks) and all(map(_is_clip, tracks)) and not _is_synthetic(tracks[0])
+    return bool(tracks) and all(map(_is_clip, tracks)) and not _is_synthetic(config, tracks[0])
 
 
 def _is_clip(track: Track) -> bool:
@@ -72,12 +75,14 @@ def _is_clip(track: Track) -> bool:
     return clip in faults() or _MIN_CLIP_BYTES <= (track.size or 0) <= _MAX_CLIP_BYTES
 
 
-def _is_synthetic(track: Track) -> bool:
+def _is_synthetic(config: JobConfig, track: Track) -> bool:
+    if track.origin:
+        # What is unpacked already must not decide, or a job that goes on would deal its tracks in another way.
+        return _SYNTHETIC in archive.first_bytes(config, _HEADER_BYTES)
     try:
         with storage.open_file(track.uri) as file:
             return _SYNTHETIC in file.read(_HEADER_BYTES)
     except OSError:
-        # Those of an archive are not unpacked yet.
         return False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import archive, engine
-from beam_preprocess.claim import claim_output, load_manifest
+from beam_preprocess.claim import claim_output, load_manifest, sole_writer
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.messages import say
@@ -31,7 +31,7 @@ def run(
       overwrite: start over where the output holds another dataset, or this one.
 
     Raises:
-      UserError: bad input or output, too many rejects.
+      UserError: bad input or output, another job writes to the output, too many rejects.
     """
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)
@@ -39,15 +39,18 @@ def run(
     tracks = list_input(config)
     engine.check_reach(options, config.output, tracks)
     plan = plan_job(config, tracks)
-    if done := claim_output(config.output, plan, overwrite=overwrite):
-        if engine.is_template(options):
-            raise UserError(f"{config.output} holds this dataset already: no job to describe (--overwrite starts over)")
-        say(f"{config.output} holds this dataset already: nothing to do (--overwrite starts over)")
-        return done
-    if archive.is_archive(config.source):
-        archive.unpack(config, tracks)
-    _tell_kept(config, plan)
-    engine.execute(config, plan, front_end, options)
+    with sole_writer(config.output):
+        if done := claim_output(config.output, plan, overwrite=overwrite):
+            if engine.is_template(options):
+                raise UserError(
+                    f"{config.output} holds this dataset already: no job to describe (--overwrite starts over)"
+                )
+            say(f"{config.output} holds this dataset already: nothing to do (--overwrite starts over)")
+            return done
+        if archive.is_archive(config.source):
+            archive.unpack(config, tracks)
+        _tell_kept(config, plan)
+        engine.execute(config, plan, front_end, options)
     if engine.is_template(options):
         say(f"the job is handed over; {config.output} is complete once it holds manifest.json")
         return None

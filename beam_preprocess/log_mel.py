@@ -117,10 +117,6 @@ class FrontEnd:
         )
         self.filters = np.ascontiguousarray(filters.T, np.float32)
 
-    def num_frames(self, samples: int) -> int:
-        """Frames of a waveform of so many samples: 1 + samples // hop_length."""
-        return 1 + samples // self.config.hop_length
-
     def min_samples(self, frames: int) -> int:
         """Samples of the shortest waveform that gives so many frames."""
         return (frames - 1) * self.config.hop_length

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from beam_preprocess import storage
 from beam_preprocess.gtzan import facts
 from beam_preprocess.messages import say
-from beam_preprocess.tracks import Track
+from beam_preprocess.tracks import MAGIC, Track, match_files
 from tfrecords.command_line import UserError
 
 
@@ -208,6 +209,8 @@ def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]])
 def read_lists(location: str) -> dict[str, list[str]]:
     """The lists of a folder or glob: train.txt, valid_filtered.txt, ... -> part ("train", "valid") -> paths.
 
+    They may lie on any file system that Beam knows.
+
     The name of one of facts.SPLITS means the published lists that come with this package, whatever lies in the
     directory that the program runs in; a folder of that name is ./gtzan_filtered.
 
@@ -218,29 +221,34 @@ def read_lists(location: str) -> dict[str, list[str]]:
         if Path(location).exists():
             say(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
         return facts.split_lists(location)
-    pattern = f"{glob.escape(location.rstrip('/'))}/*.txt" if Path(location).is_dir() else location
     lists: dict[str, list[str]] = {}
-    for name in sorted(glob.glob(pattern), key=_list_order):  # noqa: PTH207
-        path = Path(name)
-        part = path.stem.partition("_")[0]
+    for name in sorted((name for name, _ in match_files(_list_pattern(location))), key=_list_order):
+        part = Path(name).stem.partition("_")[0]
         if not (part.isascii() and part.isalnum()):
-            raise UserError(f"--split_lists: {path} names no part; expected train.txt, valid.txt, test.txt")
+            raise UserError(f"--split_lists: {name} names no part; expected train.txt, valid.txt, test.txt")
         if part in lists:
             raise UserError(
                 f"--split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
             )
-        try:
-            lists[part] = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--split_lists: {path} cannot be read: {error}") from None
+        with storage.reporting(f"--split_lists: {name} cannot be read"), storage.open_file(name) as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
+        lists[part] = [line.strip() for line in lines if line.strip()]
         if not lists[part]:
-            raise UserError(f"--split_lists: {path} is empty")
+            raise UserError(f"--split_lists: {name} is empty")
     if not lists:
         raise UserError(
             f"--split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt (or, for GTZAN, "
             f"{' or '.join(facts.SPLITS)})"
         )
     return lists
+
+
+def _list_pattern(location: str) -> str:
+    if Path(location).is_dir():
+        return f"{glob.escape(location.rstrip('/'))}/*.txt"
+    if storage.local_path(location) or any(character in location for character in MAGIC):
+        return location
+    return f"{location.rstrip('/')}/*.txt"
 
 
 def _list_order(name: str) -> tuple[int, str]:

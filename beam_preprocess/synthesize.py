@@ -11,7 +11,6 @@ are already there, whole and with the same seed and length, are kept; other file
 
 import io
 import os
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from beam_preprocess import synthetic_contrasts
 from beam_preprocess.synthetic_audio import SAMPLE_RATE_HZ, synthesize_track
 from beam_preprocess.synthetic_genres import GENRES
 from tfrecords import command_line
+from tfrecords.terminal_line import TerminalLine
 
 __all__ = ["GENRES", "GENRE_SETS", "synthesize_dataset", "synthesize_track"]
 
@@ -150,22 +150,25 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.output:
         raise command_line.UserError("--output is missing; name the directory to write to: --output=DIR")
-    begin_s, written = perf_counter(), 0
+    begin_s, written, line = perf_counter(), 0, TerminalLine()
 
     def progress(done: int, total: int) -> None:
         nonlocal written
         written = done
-        if total and sys.stderr.isatty():
-            print(f"\r{done} of {total} tracks", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        if total:
+            line.show(f"{done} of {total} tracks")
 
-    paths = synthesize_dataset(
-        flag_values.output,
-        genres=flag_values.genres,
-        tracks_per_genre=flag_values.tracks_per_genre,
-        seconds=flag_values.seconds,
-        seed=flag_values.seed,
-        progress=progress,
-    )
+    try:
+        paths = synthesize_dataset(
+            flag_values.output,
+            genres=flag_values.genres,
+            tracks_per_genre=flag_values.tracks_per_genre,
+            seconds=flag_values.seconds,
+            seed=flag_values.seed,
+            progress=progress,
+        )
+    finally:
+        line.clear()
     kept = f"; {len(paths) - written} tracks already there" if written < len(paths) else ""
     print(
         f"wrote {written} tracks of {flag_values.seconds:g} s, {len(GENRE_SETS[flag_values.genres])} genres, "

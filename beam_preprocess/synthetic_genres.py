@@ -12,7 +12,6 @@ Range = tuple[float, float]
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 MINOR = (0, 2, 3, 5, 7, 8, 10)
-HARMONIC_MINOR = (0, 2, 3, 5, 7, 8, 11)
 DORIAN = (0, 2, 3, 5, 7, 9, 10)
 MIXOLYDIAN = (0, 2, 4, 5, 7, 9, 10)
 PHRYGIAN = (0, 1, 3, 5, 7, 8, 10)

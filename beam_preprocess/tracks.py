@@ -18,7 +18,8 @@ from beam_preprocess.audio import EXTENSIONS
 from beam_preprocess.messages import say
 from tfrecords.command_line import UserError
 
-_MAGIC = "*?["
+# Of a glob.
+MAGIC = "*?["
 _PATH_COLUMN = "path"
 _GROUP_COLUMNS = ("group", "artist")
 
@@ -59,17 +60,17 @@ def list_tracks(
         the source (below the first part of a glob with a wildcard).
 
     Raises:
-      UserError: nothing there, no audio in it, a column is missing, a row is incomplete, a path is listed twice, a file
-        lies in no folder that could name its label.
+      UserError: nothing there, a folder that cannot be listed, no audio in it, a column is missing, a row is
+        incomplete, a path is listed twice, a file lies in no folder that could name its label.
     """
     if source.lower().endswith(".csv"):
         try:
             tracks = _from_csv(source, label_column or "genre", group_column)
         except csv.Error as error:
             raise UserError(f"{source}: not a CSV: {error}") from None
-    elif any(character in source for character in _MAGIC) and not os.path.isdir(source):  # noqa: PTH112
+    elif any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
         root = _fixed_part(source).rstrip("/")
-        tracks = _labelled_by_folder(_match(source), root, label_folder)
+        tracks = _labelled_by_folder(match_files(source), root, label_folder)
         _require(tracks, f"{source}: matches no audio file")
     else:
         tracks = _labelled_by_folder(_walk(source), source.rstrip("/"), label_folder)
@@ -121,14 +122,20 @@ def _one_name(text: str) -> str:
 def _walk(folder: str) -> Iterator[tuple[str, int]]:
     folder = folder.rstrip("/") or "/"
     if FileSystems.get_scheme(folder) is not None:
-        yield from _match(f"{folder}/**")
+        yield from match_files(f"{folder}/**")
         return
     if not os.path.isdir(folder):  # noqa: PTH112
         what = "is a file; give the folder it lies in, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
         raise UserError(f"{folder}: {what}")
+
+    def fail(error: OSError) -> None:
+        raise UserError(
+            f"{error.filename}: cannot be listed: {error.strerror}; make it readable, or leave it out by a glob"
+        )
+
     seen = set()
     # os.walk rather than a glob: a folder's name may hold glob characters, and linked folders count (once).
-    for directory, folders, files in os.walk(folder, followlinks=True):
+    for directory, folders, files in os.walk(folder, followlinks=True, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(directory)
         if real in seen:
@@ -140,7 +147,12 @@ def _walk(folder: str) -> Iterator[tuple[str, int]]:
             yield path, _size(path) or 0
 
 
-def _match(pattern: str) -> Iterator[tuple[str, int]]:
+def match_files(pattern: str) -> Iterator[tuple[str, int]]:
+    """The files that a glob matches, on any file system that Beam knows, and their sizes in bytes; hidden ones are not.
+
+    Raises:
+      UserError: its folder cannot be listed.
+    """
     if FileSystems.get_scheme(pattern) is None:
         # A set: a pattern with ** twice finds a file more than once.
         for path in sorted(set(glob.glob(pattern, recursive=True))):  # noqa: PTH207
@@ -160,7 +172,7 @@ def _match(pattern: str) -> Iterator[tuple[str, int]]:
 
 def _fixed_part(pattern: str) -> str:
     """The folder that a pattern names before its first wildcard, without a slash at the end."""
-    first = min(pattern.index(character) for character in _MAGIC if character in pattern)
+    first = min(pattern.index(character) for character in MAGIC if character in pattern)
     return pattern[:first].rpartition("/")[0]
 
 
@@ -209,7 +221,7 @@ def _sizes(source: str) -> Callable[[str], int | None]:
         return _size
     try:
         # One listing is cheaper than a question for each file.
-        sizes = dict(_match(f"{FileSystems.split(source)[0]}/**"))
+        sizes = dict(match_files(f"{FileSystems.split(source)[0]}/**"))
     except UserError:
         # What may be read may not always be listed; the files will say for themselves whether they are there.
         sizes = {}

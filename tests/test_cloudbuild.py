@@ -1,5 +1,6 @@
 """cloudbuild.yaml cannot be run here; so every name in it is held against what there is."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -113,7 +114,7 @@ def commands_of(script):
     """The words of each call of a program in a script, those in $( ) too."""
     for line in script.replace("\\\n", " ").splitlines():
         if not SHELL.match(line):
-            yield shlex.split(re.sub(r"^\s*\w+=\$\((.*)\)$", r"\1", line))
+            yield shlex.split(re.sub(r"^\s*\w+=\$\((.*)\)( \|\| \w+=\w+)?$", r"\1", line))
 
 
 def command_problems(words):
@@ -159,6 +160,22 @@ def test_training_waits_for_the_dataset():
     steps = {step["id"]: step for step in yaml.safe_load(TEXT)["steps"]}
     assert "preprocess" in steps["train"]["waitFor"]
     assert "while true" in steps["preprocess"]["args"][1]
+
+
+@pytest.mark.parametrize(("last", "status"), [("JOB_STATE_DONE", 0), ("JOB_STATE_FAILED", 1)])
+def test_the_job_is_asked_for_its_state_until_it_has_ended(tmp_path, last, status):
+    # What each call of gcloud says; where that is nothing, it fails.
+    answers = tmp_path / "answers"
+    answers.write_text(f"the job\nJOB_STATE_RUNNING\n\nJOB_STATE_RUNNING\n{last}\n")
+    gcloud = 'answer=$(head -n 1 "$ANSWERS")\nsed -i 1d "$ANSWERS"\necho "$answer"\n[ -n "$answer" ]'
+    for name, script in (("gcloud", gcloud), ("sleep", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    step = next(step for step in yaml.safe_load(TEXT)["steps"] if step["id"] == "preprocess")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ANSWERS": str(answers)}
+    script = ["bash", *map(for_shell, step["args"])]
+    done = subprocess.run(script, env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, answers.read_text()) == (status, "")
 
 
 @pytest.mark.parametrize(

@@ -128,12 +128,9 @@ def _in_turn(shards: Sequence[tuple[str, int]], passed: Sequence[int]) -> Iterat
 
 def _whole(file: BinaryIO, path: str, number: int, *, skip: int) -> Iterator[bytes]:
     found = skip
-    try:
-        for record in read_records(file, path, skip=skip):
-            found += 1
-            yield record
-    except OSError as error:
-        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
+    for record in read_records(file, path, skip=skip):
+        found += 1
+        yield record
     if found != number:
         raise ShardError(f"{path}: has {found} records; the manifest says {number}")
 

@@ -22,10 +22,18 @@ def iterate_shard(manifest: Manifest, data_dir: str | Path, shard: Shard) -> Ite
     """Yields the records of one shard, in order.
 
     Raises:
-      ShardError: the shard is missing, torn or corrupt, or a record does not parse; the message names file and offset
-        or record.
+      ShardError: as `iterate_file`.
     """
-    path = Path(data_dir) / shard.file
+    return iterate_file(manifest, Path(data_dir) / shard.file)
+
+
+def iterate_file(manifest: Manifest, path: str | Path) -> Iterator[Record]:
+    """Yields the records of one shard's file, in order.
+
+    Raises:
+      ShardError: it is missing, cannot be read, is torn or corrupt, or a record does not parse; the message names file
+        and offset or record.
+    """
     with open_shard(path) as file:
         for index, serialized in enumerate(read_records(file, str(path))):
             try:

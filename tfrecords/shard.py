@@ -91,26 +91,29 @@ def read_records(file: BinaryIO, name: str, *, skip: int = 0) -> Iterator[bytes]
       skip: records at the start that are passed by their lengths, unread.
 
     Raises:
-      ShardError: the file ends inside a record, or a checksum does not match.
+      ShardError: the file cannot be read, it ends inside a record, or a checksum does not match.
     """
     offset = 0
-    while header := file.read(_HEADER_BYTES):
-        if len(header) < _HEADER_BYTES:
-            raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record's header")
-        (length,) = _LENGTH.unpack_from(header)
-        (crc,) = _CRC.unpack_from(header, _LENGTH.size)
-        if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
-            raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
-        if skip:
-            skip -= 1
+    try:
+        while header := file.read(_HEADER_BYTES):
+            if len(header) < _HEADER_BYTES:
+                raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record's header")
+            (length,) = _LENGTH.unpack_from(header)
+            (crc,) = _CRC.unpack_from(header, _LENGTH.size)
+            if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
+                raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
+            if skip:
+                skip -= 1
+                offset += _HEADER_BYTES + length + _CRC.size
+                file.seek(offset)
+                continue
+            data = file.read(length)
+            footer = file.read(_CRC.size)
+            if len(data) < length or len(footer) < _CRC.size:
+                raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record of {length} bytes")
+            if _CRC.unpack(footer)[0] != masked_crc32c(data):
+                raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's data does not match")
+            yield data
             offset += _HEADER_BYTES + length + _CRC.size
-            file.seek(offset)
-            continue
-        data = file.read(length)
-        footer = file.read(_CRC.size)
-        if len(data) < length or len(footer) < _CRC.size:
-            raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record of {length} bytes")
-        if _CRC.unpack(footer)[0] != masked_crc32c(data):
-            raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's data does not match")
-        yield data
-        offset += _HEADER_BYTES + length + _CRC.size
+    except OSError as error:
+        raise ShardError(f"{name} cannot be read: {error.strerror}") from None

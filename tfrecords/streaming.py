@@ -8,6 +8,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,8 @@ from tfrecords import example
 from tfrecords.epochs import Reader
 from tfrecords.manifest import Manifest
 from tfrecords.patches import Cutter
+from tfrecords.records import iterate_file
+from tfrecords.shard import ShardError
 
 # TensorFlow copies an array that does not begin at a multiple of this.
 _ALIGNMENT = 64
@@ -76,15 +79,28 @@ class ChunkReader:
         left = sum(self.reader.records) - first * self.chunk_records
         rows, filled, told = pool.free(), 0, list[tuple[int, int, bytes]]()
         for serialized in self.reader.iterate(epoch, first * self.chunk_records):
-            record = example.decode(serialized, mel_bands=self.manifest.mel_bands, dtype=self.manifest.dtype)
-            used = record.log_mel[: self.cutter.used(len(record.log_mel))]
-            rows[filled : filled + len(used)] = used
+            try:
+                record = example.decode(serialized, mel_bands=self.manifest.mel_bands, dtype=self.manifest.dtype)
+                used = record.log_mel[: self.cutter.used(len(record.log_mel))]
+                rows[filled : filled + len(used)] = used
+            except ValueError:
+                raise self._fault() from None
             filled += len(used)
             told.append((len(record.log_mel), record.label, example.to_bytes(record.track_id)))
             left -= 1
             if not left or len(told) == self.chunk_records:
                 yield rows[:filled], _columns(told)
                 rows, filled, told = pool.free(), 0, []
+
+    def _fault(self) -> ShardError:
+        """What is wrong with the records, after one that could not be taken: they are read again, up to where it is."""
+        try:
+            for path in self.reader.files:
+                for _ in iterate_file(self.manifest, path):
+                    pass
+        except ShardError as error:
+            return error
+        return ShardError(f"{Path(self.reader.files[0]).parent}: records have more frames than the manifest says")
 
 
 def _columns(told: Sequence[tuple[int, int, bytes]]) -> dict[str, np.ndarray]:

@@ -25,21 +25,22 @@ class TerminalLine:
 
     def show(self, text: str) -> None:
         """Puts a text in the place of the one before, cut where the terminal ends: a wrapped line stays for ever."""
-        self._write(text[: self._columns() - 1])
+        self._write(text[: self.columns() - 1])
 
     def clear(self) -> None:
         """Makes room for a line that is to stay."""
         self._write("")
 
-    def _write(self, text: str) -> None:
-        if self.drawn:
-            self.stream.write(f"{_CLEAR}{text}")
-            self.stream.flush()
-
-    def _columns(self) -> int:
+    def columns(self) -> int:
+        """How wide the terminal is at the moment."""
         try:
             columns = os.get_terminal_size(self.stream.fileno()).columns
         except OSError:
             columns = 0
         # Not known: as the environment has it, or as the standard output does.
         return columns or shutil.get_terminal_size().columns
+
+    def _write(self, text: str) -> None:
+        if self.drawn:
+            self.stream.write(f"{_CLEAR}{text}")
+            self.stream.flush()

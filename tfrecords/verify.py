@@ -31,12 +31,15 @@ def problems(manifest: Manifest, data_dir: str | Path) -> Iterator[str]:
 def _damaged_files(part: Part, data_dir: Path) -> Iterator[str]:
     for shard in part.shards:
         path = data_dir / shard.file
-        if not path.is_file():
-            yield f"{path}: missing"
-        elif path.stat().st_size != shard.bytes:
-            yield f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}; {_first_error(path)}"
-        elif _sha256(path) != shard.sha256:
-            yield f"{path}: its SHA-256 is not the manifest's; {_first_error(path)}"
+        try:
+            if not path.is_file():
+                yield f"{path}: missing"
+            elif path.stat().st_size != shard.bytes:
+                yield f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}; {_first_error(path)}"
+            elif _sha256(path) != shard.sha256:
+                yield f"{path}: its SHA-256 is not the manifest's; {_first_error(path)}"
+        except OSError as error:
+            yield f"{path}: cannot be read: {error.strerror}"
 
 
 def _first_error(path: Path) -> str:

@@ -42,7 +42,7 @@ def run(
       max_pictures: pairs to draw.
 
     Raises:
-      UserError: bad input or output.
+      UserError: bad input or output, or another one writes to the output.
     """
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)
@@ -53,10 +53,25 @@ def run(
     plan = plan_job(config, tracks)
     # Workers may run in another directory than the launcher.
     config = dataclasses.replace(config, output=absolute(config.output))
-    _claim(config.output, plan)
-    if archive.is_archive(config.source):
-        archive.unpack(config, tracks)
-    listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
+    with claim.sole_writer(config.output):
+        _claim(config.output, plan)
+        if archive.is_archive(config.source):
+            archive.unpack(config, tracks)
+        listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
+        audit = _write_audit(config, plan, listed, heard, matches, max_pictures)
+    say(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
+    return audit
+
+
+def _write_audit(
+    config: JobConfig,
+    plan: Plan,
+    listed: list[tuple[Track, str]],
+    heard: list[Sound | Rejected],
+    matches: list[Match],
+    max_pictures: int,
+) -> dict[str, Any]:
+    """Writes audit.json, after its pictures, and gives what it holds."""
     contents = {number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)}
     found = recordings(contents, matches)
     audit = findings.make_audit(plan, listed, heard, found)
@@ -66,7 +81,6 @@ def run(
             audit["pictures"] = pictures.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
         storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
         storage.delete([storage.partial_dir(config.output)])
-    say(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
     return audit
 
 

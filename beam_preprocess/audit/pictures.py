@@ -69,7 +69,9 @@ def _log_mel(track: Track, start_s: float, shown_s: float, front_end: FrontEnd) 
     blocks = read_track(track, sample_rate=rate, min_samples=0, max_duration_s=float("inf"))
     kept, samples = [], 0
     for block in blocks:
-        kept.append(block[max(0, first - samples) : max(0, last - samples)])
+        if samples + len(block) > first:
+            # A copy: a view would keep all of its block.
+            kept.append(block[max(0, first - samples) : last - samples].copy())
         samples += len(block)
         if samples >= last:
             break

@@ -1,3 +1,4 @@
+import errno
 import io
 import struct
 
@@ -90,9 +91,8 @@ def test_the_same_as_librosa(name, rate, channels):
     np.testing.assert_allclose(read(data), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("data", [b"", b"this is text, whatever its name says\n" * 50], ids=["empty", "text"])
-def test_what_is_no_audio(data):
-    assert reason_of(data) == "undecodable"
+def test_what_is_no_audio():
+    assert reason_of(b"this is text, whatever its name says\n" * 50) == "undecodable"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -150,6 +150,62 @@ def test_float_audio_beyond_full_scale_is_kept():
 @pytest.mark.parametrize("name", ["wav16", "au", "aiff"])
 def test_a_header_without_samples(name):
     assert reason_of(encoded(name, np.zeros((0, 1), np.float32))) == "empty"
+
+
+def test_a_file_without_one_byte(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with (tmp_path / "file").open("rb") as on_disk:
+        for file in (on_disk, io.BytesIO()):
+            with pytest.raises(Reject) as caught:
+                decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
+            assert (caught.value.reason, caught.value.detail) == ("empty", "0 bytes")
+
+
+def test_a_file_is_read_from_its_start_wherever_it_stands(tmp_path):
+    (tmp_path / "file").write_bytes(encoded("wav16"))
+    with (tmp_path / "file").open("rb") as file:
+        file.read(1)
+        found = decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
+    np.testing.assert_array_equal(found, read(encoded("wav16")))
+
+
+class Failing(io.BytesIO):
+    """A file of a disk or a store that fails at and after a byte."""
+
+    def __init__(self, data, fails_at, error):
+        super().__init__(data)
+        self.fails_at = fails_at
+        self.error = error
+
+    def read(self, size=-1):
+        if size < 0 or self.tell() + size > self.fails_at:
+            raise self.error
+        return super().read(size)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.5, 0.99])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_cannot_be_read_to_its_end_is_not_taken_for_a_truncated_one(name, fraction):
+    data = encoded(name)
+    file = Failing(data, fraction * len(data), OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(Reject) as caught:
+        decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
+    assert (caught.value.reason, caught.value.detail) == ("unreadable", "Input/output error")
+
+
+def test_a_disk_that_fails_where_libsndfile_reads_by_itself(tmp_path):
+    (tmp_path / "file").write_bytes(b"what libsndfile cannot make out")
+    with (tmp_path / "file").open("rb") as on_disk:
+        file = Failing(b"x", 0, OSError(errno.EIO, "Input/output error"))
+        file.fileno = on_disk.fileno
+        with pytest.raises(Reject, match=r"unreadable.*Input/output error"):
+            decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
+
+
+def test_an_error_of_a_stores_own_library_goes_to_the_engine():
+    data = encoded("wav16")
+    with pytest.raises(RuntimeError, match="503"):
+        decode(Failing(data, len(data) // 2, RuntimeError("503")), sample_rate=RATE, min_samples=1, max_duration_s=60.0)
 
 
 @pytest.mark.parametrize(("samples", "accepted"), [(1000, True), (999, False)])

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
+from beam_preprocess import claim
 from beam_preprocess.claim import claim_output
 from beam_preprocess.plan import ShardPlan, make_plan
 
@@ -48,6 +49,33 @@ def test_overwriting_leaves_no_file_of_the_earlier_dataset(plan_of, tmp_path):
         (output / name).write_text("x")
     claim_output(str(output), plan, overwrite=True)
     assert names(output) == {"label.txt"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_overwriting_that_was_interrupted_leaves_no_shard_behind(
+    plan_of, tmp_path, write_dataset, monkeypatch, overwrite
+):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "out"
+    shards = {path.name for path in write_dataset(output).shards("train", "valid", "test")}
+    plan = plan_of(output, 4)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(claim, "_delete_files", interrupted)
+        claim_output(str(output), plan, overwrite=True)
+    assert names(output) == shards
+    claim_output(str(output), plan, overwrite=overwrite)
+    assert names(output) == set()
+
+
+def test_shards_that_a_damaged_manifest_does_not_name_are_known_by_their_names(plan_of, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in ("manifest.json", "other-Train.tfrecord-00000-of-00001", "My Train.tfrecord-00000-of-00001"):
+        (output / name).write_text("{")
+    claim_output(str(output), plan_of(output, 4), overwrite=True)
+    assert names(output) == {"My Train.tfrecord-00000-of-00001"}
 
 
 def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory, monkeypatch):

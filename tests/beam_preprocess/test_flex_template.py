@@ -8,6 +8,7 @@ import pytest
 
 from beam_preprocess import __main__ as main_module
 from beam_preprocess.config import LABEL_FOLDERS
+from beam_preprocess.gtzan.facts import SPLITS
 from beam_preprocess.log_mel import PRESETS
 from tfrecords.example import DTYPES
 
@@ -29,7 +30,7 @@ EXAMPLES = {
     "folds": (["5", "10"], ["-1", "5.0", "five"]),
     "train_size": (["0.8", ".75"], ["8", "1.5", "-0.5"]),
     "valid_size": (["0.1"], ["1", "x"]),
-    "split_lists": (["gs://bucket/lists"], ["lists"]),
+    "split_lists": (["gs://bucket/lists", "gs://bucket/*_filtered.txt", *SPLITS], ["lists", "gtzan"]),
     "seed": (["0", "17"], ["", "a"]),
     "label_folder": (list(LABEL_FOLDERS), ["up"]),
     "num_shards": (["1", "64"], ["0", "-3"]),

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 import tensorflow_datasets
 
-from beam_preprocess import job, segments, write_shard
+from beam_preprocess import engine, job, segments, write_shard
 from beam_preprocess.config import SplitConfig
 from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
+from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate
@@ -172,7 +173,7 @@ def test_an_unfinished_dataset_of_another_job_is_not_overwritten_unless_told(dam
 @pytest.mark.parametrize("beam_args", [ONE_WORKER, ("--direct_num_workers=2",)], ids=["one", "two"])
 def test_too_many_rejects(damaged, job_config, tmp_path, beam_args, read_rejects):
     config = job_config(damaged, tmp_path / "out")
-    with pytest.raises(UserError, match=r"^3 of 12 tracks cannot be used \(1 truncated, 2 undecodable\) and --max"):
+    with pytest.raises(UserError, match=r"^3 of 12 tracks cannot be used \(1 empty, 1 truncated, 1 undecodable\) and"):
         job.run(config, beam_args=beam_args)
     with pytest.raises(UserError, match="an unfinished dataset"):
         Manifest.load(tmp_path / "out")
@@ -183,7 +184,7 @@ def test_too_many_rejects(damaged, job_config, tmp_path, beam_args, read_rejects
     assert len(kept) == 4
     manifest = job.run(dataclasses.replace(config, max_reject_fraction=0.25), beam_args=beam_args)
     assert shards(tmp_path / "out") == kept
-    assert manifest.rejects == {"truncated": 1, "undecodable": 2}
+    assert manifest.rejects == {"empty": 1, "truncated": 1, "undecodable": 1}
     assert sum(manifest.tracks(["all"]).values()) == 9
     assert list(problems(manifest, tmp_path / "out")) == []
 
@@ -223,6 +224,27 @@ def test_one_label_only(tmp_path, make_clips, job_config):
     with pytest.raises(UserError, match="only one label, 'jazz': nothing to tell apart"):
         job.run(job_config(tmp_path / "music", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_one_job_at_a_time_writes_to_an_output(copy, clips, job_config, contents, overwrite):
+    before = contents(copy)
+    with claimed(copy, "writing"), pytest.raises(UserError, match=f"^{copy}: another process is writing there$"):
+        job.run(job_config(clips, copy, num_shards=2), overwrite=overwrite)
+    assert contents(copy) == before
+
+
+def test_the_output_is_claimed_until_all_is_written(clips, job_config, tmp_path, monkeypatch):
+    def execute(*arguments):
+        with pytest.raises(UserError, match="another process is writing"), claimed(tmp_path / "out", "writing"):
+            pass
+        real(*arguments)
+
+    real = engine.execute
+    monkeypatch.setattr(engine, "execute", execute)
+    job.run(job_config(clips, tmp_path / "out"), beam_args=ONE_WORKER)
+    with claimed(tmp_path / "out", "writing"):
+        pass
 
 
 @pytest.mark.parametrize("output", ["file", "file/out"])

@@ -230,6 +230,20 @@ def test_two_lists_for_a_part_are_chosen_by_glob(list_folder):
     assert splits.read_lists(f"{renamed}/*_stratified.txt") == {"train": ["rock/2.wav"]}
 
 
+def test_lists_of_a_store(memory):
+    folder = "mem://bucket/lists"
+    memory.write(f"{folder}/train_filtered.txt", "\ufeffblues/0.wav\r\nrock/0.wav".encode())
+    memory.write(f"{folder}/test_filtered.txt", b"blues/2.wav\n")
+    memory.write(f"{folder}/notes.md", b"not a list")
+    expected = {"train": ["blues/0.wav", "rock/0.wav"], "test": ["blues/2.wav"]}
+    for location in (folder, f"{folder}/", f"{folder}/*_filtered.txt"):
+        assert splits.read_lists(location) == expected
+    with pytest.raises(UserError, match=r"no \.txt file there"):
+        splits.read_lists("mem://bucket/none")
+    with pytest.raises(UserError, match=r"mem://nowhere/.* cannot be listed: 404 the bucket nowhere"):
+        splits.read_lists("mem://nowhere/lists")
+
+
 @pytest.mark.parametrize("location", ["missing", "missing/*.txt", ""])
 def test_no_lists(tmp_path, location):
     with pytest.raises(UserError, match=r"no \.txt file there"):

@@ -1,6 +1,9 @@
+import contextlib
+import io
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +160,27 @@ def test_values_out_of_range(tmp_path, values, message):
 def test_patterns_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="same number of steps"):
         Rhythm(tempo_bpm=(60, 90), kick="9...", snare="9..", hat="....", bass="....", chords="....", lead="....")
+
+
+def test_progress_on_a_terminal_is_drawn_over_and_makes_room_for_what_is_said_last(tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def fail(self, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    def drawn_by_command():
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        asked = {"output": str(tmp_path), "genres": "tempo", "tracks_per_genre": 1, "seconds": 3, "seed": 0}
+        with contextlib.suppress(UserError):
+            synthesize.main(types.SimpleNamespace(**asked), [])
+        return terminal.getvalue().split("\r\x1b[K")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        assert drawn_by_command() == ["", "0 of 4 tracks", ""]
+    assert drawn_by_command() == ["", *(f"{done} of 4 tracks" for done in range(5)), ""]
 
 
 def test_command_line(tmp_path):

@@ -1,3 +1,5 @@
+import errno
+import os
 import re
 import unicodedata
 
@@ -106,6 +108,19 @@ def test_linked_folders_count_once_and_loops_end(music, tmp_path):
 def test_a_broken_link_is_listed_for_the_job_to_reject(music):
     (music / "rock" / "gone.wav").symlink_to(music / "nowhere.wav")
     assert "rock/gone.wav" in ids(music)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(music, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=f"^{music}/jazz/deep: cannot be listed: Permission denied; make it readable"):
+        list_tracks(str(music))
 
 
 def test_names_that_are_not_utf8(music):

@@ -1,13 +1,11 @@
-import errno
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import epochs
 from tfrecords.epochs import _GROUP, Reader, seek
-from tfrecords.shard import RecordWriter, ShardError
+from tfrecords.shard import RecordWriter
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +49,6 @@ def test_python_reads_the_same_records(shards, seed):
     whole = list(reader.epoch(tf.constant(2, tf.int64)).as_numpy_iterator())
     for position in [*range(0, len(whole), 7), len(whole), len(whole) + 5]:
         assert list(reader.iterate(2, position)) == whole[position:], position
-
-
-def test_a_disk_that_fails_is_named(shards, monkeypatch):
-    def broken(file, name, *, skip):
-        yield b"first"
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(epochs, "read_records", broken)
-    files, records = shards
-    with pytest.raises(ShardError, match=r"cannot be read: Input/output error"):
-        list(Reader(files, [max(1, number) for number in records], 0).iterate(0, 0))
 
 
 @pytest.mark.parametrize(

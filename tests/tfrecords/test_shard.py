@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 from pathlib import Path
@@ -89,6 +90,17 @@ def test_the_records_before_a_torn_one_are_still_given():
     assert [next(reader), next(reader)] == read(data)[:2]
     with pytest.raises(ShardError):
         next(reader)
+
+
+def test_a_disk_that_fails_is_named():
+    class Broken(io.BytesIO):
+        def read(self, size):
+            if self.tell():
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(ShardError, match=r"^a shard cannot be read: Input/output error$"):
+        list(read_records(Broken(GOLDEN.read_bytes()), "a shard"))
 
 
 @pytest.mark.parametrize("data", [b"garbage", b"\0" * 64, b"RIFF" + bytes(range(200))])

@@ -7,8 +7,10 @@ import pytest
 
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
+from tfrecords.example import Record, encode
 from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
+from tfrecords.shard import RecordWriter
 from tfrecords.streaming import _Pool
 
 
@@ -87,5 +89,29 @@ def test_a_shard_that_goes_away_is_named(own):
     batches = load(own.path, patch_frames=2)
     path.unlink()
     message = f"^{re.escape(str(path))} cannot be read: No such file or directory; write the dataset again"
+    with pytest.raises(UserError, match=message), reading(own.path):
+        list(batches)
+
+
+def replace_records(path, *records):
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in records:
+            writer.write(record)
+
+
+def test_a_record_that_does_not_parse_is_named(own):
+    path = own.shards("fold_1")[1]
+    batches = load(own.path, patch_frames=2)
+    replace_records(path, encode(own.records["fold_1"][3]), b"\xff garbage")
+    message = f"^{re.escape(str(path))}: record 1: not a tf.train.Example.*; write the dataset again"
+    with pytest.raises(UserError, match=message), reading(own.path):
+        list(batches)
+
+
+def test_records_that_are_longer_than_the_manifest_says(own):
+    batches = load(own.path, patch_frames=2)
+    replace_records(own.shards("fold_1")[1], encode(Record("a.wav", "a", 0, 0, np.zeros((500, 4), np.float16))))
+    message = f"^{re.escape(str(own.path))}: records have more frames than the manifest says"
     with pytest.raises(UserError, match=message), reading(own.path):
         list(batches)

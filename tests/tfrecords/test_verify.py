@@ -1,10 +1,12 @@
 import dataclasses
+import errno
 import hashlib
+import io
 
 import numpy as np
 import pytest
 
-from tfrecords import verify
+from tfrecords import records, verify
 from tfrecords.example import encode
 from tfrecords.manifest import Manifest
 from tfrecords.shard import RecordWriter
@@ -52,6 +54,29 @@ def test_a_missing_shard(own):
     path = own.shards("fold_1")[0]
     path.unlink()
     assert problems(own) == [f"{path}: missing"]
+
+
+def test_a_shard_that_cannot_be_read(own, monkeypatch):
+    path, digest = own.shards("fold_1")[1], hashlib.file_digest
+
+    def fail(file, name):
+        if file.name == str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    assert problems(own) == [f"{path}: cannot be read: Input/output error"]
+
+
+def test_a_shard_that_cannot_be_read_to_its_end(own, monkeypatch):
+    path = own.shards("fold_1")[1]
+
+    class Broken(io.BytesIO):
+        def read(self, size):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(records, "open_shard", lambda opened: Broken() if opened == path else opened.open("rb"))
+    assert problems(own) == [f"{path} cannot be read: Input/output error"]
 
 
 def test_a_truncated_shard(own):

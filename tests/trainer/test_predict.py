@@ -43,11 +43,11 @@ def bad(tmp_path):
     one_hz(folder / "one hz.wav")
     soundfile.write(folder / "long.wav", np.zeros(8000 * 11), 8000)
     reasons = {
-        "empty.wav": "undecodable",
+        "empty.wav": "empty: 0 bytes",
         "text.mp3": "undecodable",
         "cut.flac": "undecodable",
         "nan.wav": "not_finite",
-        "no samples.wav": "empty",
+        "no samples.wav": "empty: no samples",
         "short.wav": "too_short: 0.91 s, at least 1.83 s",
         "one hz.wav": "unsupported_rate: 1 Hz",
         "long.wav": "too_long: more than 10 s",

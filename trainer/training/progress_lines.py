@@ -1,6 +1,5 @@
 """What a training says while it runs: a line for each epoch, and between them a bar on a terminal, lines in a log."""
 
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import TextIO
 import keras
 import numpy as np
 
+from tfrecords.terminal_line import TerminalLine
 from trainer.training.callbacks import SaveProgress
 from trainer.training.pace import PaceMeter
 
@@ -16,7 +16,6 @@ from trainer.training.pace import PaceMeter
 _DRAW_EVERY_S = 0.2
 _LINE_EVERY_S = 60.0
 _SHORTEST_BAR, _LONGEST_BAR = 5, 20
-_TO_LINE_END = "\x1b[K"
 
 
 class ProgressLines(keras.callbacks.Callback):
@@ -48,9 +47,8 @@ class ProgressLines(keras.callbacks.Callback):
         self._epochs = epochs
         self._steps = steps
         self._validates = validates
-        self._to = to or sys.stdout
-        self._bar = self._to.isatty()
-        self._every_s = _DRAW_EVERY_S if self._bar else _LINE_EVERY_S
+        self._line = TerminalLine(to or sys.stdout)
+        self._every_s = _DRAW_EVERY_S if self._line.drawn else _LINE_EVERY_S
         self._said = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -61,7 +59,7 @@ class ProgressLines(keras.callbacks.Callback):
         """Tells of the epoch under way, if it is time."""
         now = time.monotonic()
         # The last step of an epoch is followed by its validation, in which the bar stands still.
-        if now - self._said >= self._every_s or (self._bar and self._progress.step == self._steps):
+        if now - self._said >= self._every_s or (self._line.drawn and self._progress.step == self._steps):
             self._said = now
             self._tell(_means(logs or {}))
 
@@ -74,28 +72,25 @@ class ProgressLines(keras.callbacks.Callback):
         speed = f"; {pace}" if pace else ""
         self.clear()
         line = f"epoch {epoch + 1} of {self._epochs}: {_means(logs)}{validation}{speed}"
-        print(line, file=self._to, flush=True)
+        print(line, file=self._line.stream, flush=True)
 
     def clear(self) -> None:
         """Takes the bar away, so that something else may be printed."""
-        if self._bar:
-            self._to.write(f"\r{_TO_LINE_END}")
-            self._to.flush()
+        self._line.clear()
 
     def _tell(self, means: str) -> None:
         epoch, step, pace = len(self._progress.history) + 1, self._progress.step, self._meter.pace()
-        if not self._bar:
+        if not self._line.drawn:
             what = f"{means}; {pace}" if pace else means
-            print(f"epoch {epoch} of {self._epochs}, step {step} of {self._steps}: {what}", file=self._to, flush=True)
+            line = f"epoch {epoch} of {self._epochs}, step {step} of {self._steps}: {what}"
+            print(line, file=self._line.stream, flush=True)
             return
         doing = "validating" if self._validates and step == self._steps else f"{step}/{self._steps}"
         before, after = f"epoch {epoch}/{self._epochs} ", f"{doing}: {means}{f'; {pace.brief}' if pace else ''}"
-        # A line that is wrapped could not be drawn over.
-        width = shutil.get_terminal_size().columns - 1
-        length = min(_LONGEST_BAR, width - len(before) - len(after) - 3)
+        # The last column stays free, and three are around the bar.
+        length = min(_LONGEST_BAR, self._line.columns() - 1 - len(before) - len(after) - 3)
         bar = f"[{'=' * (length * step // self._steps):{length}}] " if length >= _SHORTEST_BAR else ""
-        self._to.write(f"\r{f'{before}{bar}{after}'[:width]}{_TO_LINE_END}")
-        self._to.flush()
+        self._line.show(f"{before}{bar}{after}")
 
 
 def _means(logs: Mapping[str, float]) -> str:

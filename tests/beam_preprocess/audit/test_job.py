@@ -4,6 +4,7 @@ import pytest
 
 from beam_preprocess.audit import job
 from beam_preprocess.config import JobConfig, SplitConfig
+from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
 
 
@@ -91,3 +92,10 @@ def test_a_dataset_is_left_alone(clips, tmp_path, name):
     with pytest.raises(UserError, match="holds a dataset, or one that is not finished; choose another --output"):
         audit(clips, tmp_path)
     assert path.read_text() == "{}"
+
+
+def test_one_at_a_time_writes_to_an_output(clips, tmp_path):
+    (tmp_path / "audit.json").write_text("of another one")
+    with claimed(tmp_path, "writing"), pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there"):
+        audit(clips, tmp_path)
+    assert (tmp_path / "audit.json").read_text() == "of another one"

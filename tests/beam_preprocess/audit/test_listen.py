@@ -46,7 +46,7 @@ def test_hashes_carry_the_number_of_their_track(hear, tmp_path, music, monkeypat
     [
         ("gone.wav", None, "unreadable"),
         ("text.mp3", b"no audio\n", "undecodable"),
-        ("empty.ogg", b"", "undecodable"),
+        ("empty.ogg", b"", "empty"),
         ("cut.wav", b"RIFF\xff\xff\x00\x00WAVEfmt ", "undecodable"),
     ],
 )

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import soundfile
@@ -34,3 +36,26 @@ def test_panels_show_the_same_moments(tracks, tmp_path, monkeypatch, first, offs
     assert (one.title, other.title) == ("whole.wav (train), from 2.00 s", "late.wav (train), from 0.00 s")
     assert one.log_mel.shape == other.log_mel.shape == (1 + 10 * 22050 // 512, 40)
     assert np.corrcoef(one.log_mel.ravel(), other.log_mel.ravel())[0, 1] > 0.99
+
+
+def test_what_comes_before_the_stretch_is_not_kept_in_memory(monkeypatch):
+    blocks = []
+
+    def read_track(track, **how):
+        for second in range(60):
+            block = np.full(22050, second, np.float32)
+            blocks.append(weakref.ref(block))
+            yield block
+
+    class Counting:
+        config = FrontEndConfig()
+
+        def __call__(self, waveform):
+            # The last one is in the hands of whoever reads.
+            assert sum(block() is not None for block in blocks) <= 1
+            return waveform
+
+    monkeypatch.setattr(pictures, "read_track", read_track)
+    shown = pictures._log_mel(None, 40.5, 2, Counting())
+    np.testing.assert_array_equal(shown, np.repeat(np.float32([40, 41, 42]), (11025, 22050, 11025)))
+    assert len(blocks) == 43

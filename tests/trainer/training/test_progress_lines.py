@@ -1,4 +1,7 @@
 import io
+import os
+import pty
+import termios
 import types
 
 import pytest
@@ -84,12 +87,12 @@ def test_a_terminal_has_a_bar_that_is_drawn_over(clock, monkeypatch):
     # Too soon after the first, the second step is not drawn. There is no pace of one step.
     assert drawn == [
         "",
-        f"epoch 3/7 [==                  ] 1/10: {means}\x1b[K",
-        f"epoch 3/7 [======              ] 3/10: {means}; 8,123 patches/s, 3 % waiting\x1b[K",
+        f"\x1b[Kepoch 3/7 [==                  ] 1/10: {means}",
+        f"\x1b[Kepoch 3/7 [======              ] 3/10: {means}; 8,123 patches/s, 3 % waiting",
     ]
     for _ in range(7):
         end_step()
-    assert to.getvalue().split("\r")[-1].startswith("epoch 3/7 [====================] validating: loss")
+    assert to.getvalue().split("\r")[-1].startswith("\x1b[Kepoch 3/7 [====================] validating: loss")
     progress.step = 0
     callback.on_epoch_end(2, ENDED)
     *_, cleared = to.getvalue().split("\r")
@@ -120,4 +123,16 @@ def test_a_bar_is_no_longer_than_the_terminal_is_wide(clock, monkeypatch, column
     end_step()
     clock.seconds = 1
     end_step()
-    assert to.getvalue() == f"\r{drawn}\x1b[K"
+    assert to.getvalue() == f"\r\x1b[K{drawn}"
+
+
+def test_the_width_is_that_of_the_terminal_whatever_the_environment_says(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    with os.fdopen(theirs, "w") as stream:
+        _, _, end_step = lines_of(stream)
+        clock.seconds = 1
+        end_step()
+        assert os.read(ours, 200).decode() == "\r\x1b[Kepoch 3/7 [=             ] 1/10: loss 1.235, accuracy 0.500"
+    os.close(ours)

@@ -9,7 +9,6 @@ from email.message import Message
 from http import HTTPStatus
 from typing import BinaryIO
 
-from beam_preprocess.audio import Reject
 from trainer.serving.web.refusal import Refusal
 
 _BLOCK_BYTES = 1 << 18
@@ -50,11 +49,8 @@ def received(source: io.BufferedIOBase, length: int) -> Iterator[BinaryIO]:
     """Reads a body into a file that is open for reading, at its start, and has no name in any directory.
 
     Raises:
-      Reject: there is nothing in it.
       Refusal: the body ends early or too slowly, or there is no room for it.
     """
-    if not length:
-        raise Reject("empty", "0 bytes")
     with _nameless(length) as file:
         _copy(source, file, length)
         file.seek(0)

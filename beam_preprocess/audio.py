@@ -104,7 +104,8 @@ def stream(
         raise _unreadable(error) from error
     except soundfile.SoundFileError as error:
         source.raise_error()
-        _check_readable(file)
+        if _descriptor(file) is not None:
+            _check_readable(file)
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise Reject("undecodable", detail.rstrip(".")) from error
@@ -131,11 +132,15 @@ def _check_readable(file: BinaryIO) -> None:
 
 def _open(file: BinaryIO, source: "_Source") -> soundfile.SoundFile:
     """Opens a file of this machine by its descriptor: libsndfile then reads it itself, without a call for each 8 KB."""
+    descriptor = _descriptor(file)
+    return soundfile.SoundFile(source) if descriptor is None else soundfile.SoundFile(descriptor, closefd=False)
+
+
+def _descriptor(file: BinaryIO) -> int | None:
     try:
-        descriptor = file.fileno()
+        return file.fileno()
     except (AttributeError, OSError):
-        return soundfile.SoundFile(source)
-    return soundfile.SoundFile(descriptor, closefd=False)
+        return None
 
 
 class _Source:

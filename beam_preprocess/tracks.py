@@ -136,7 +136,8 @@ def _walk(folder: str) -> Iterator[tuple[str, int]]:
     seen = set()
     # os.walk rather than a glob: a folder's name may hold glob characters, and linked folders count (once).
     for directory, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # A disk's own lost+found is nobody's music, and nobody's to read.
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "lost+found")
         real = os.path.realpath(directory)
         if real in seen:
             folders.clear()

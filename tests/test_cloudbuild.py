@@ -39,7 +39,7 @@ FILE_FLAGS = {"file", "metadata-file"}
 # $$ is a dollar for the shell; ${NAME} and $NAME are Cloud Build's.
 SUBSTITUTION = re.compile(r"\$\$|\$\{(\w+)\}|\$(\w+)")
 # How a line of a script begins that calls no program to look at: a word of the shell, or a pattern of case.
-SHELL = re.compile(r"\s*((if|fi|while|done|case|esac|echo|exit|sleep)\b|[A-Z_ |]+\))")
+SHELL = re.compile(r"\s*((if|fi|while|done|case|esac|echo|exit|sleep)\b|[A-Z_ |]+\)|\w+=\d+$)")
 
 
 def used_names(text):
@@ -164,9 +164,24 @@ def test_training_waits_for_the_dataset():
 
 @pytest.mark.parametrize(("last", "status"), [("JOB_STATE_DONE", 0), ("JOB_STATE_FAILED", 1)])
 def test_the_job_is_asked_for_its_state_until_it_has_ended(tmp_path, last, status):
-    # What each call of gcloud says; where that is nothing, it fails.
+    # Nine times without an answer, twice.
+    silence = "\n" * 9
+    done, left = asked_for_its_state(
+        tmp_path, f"the job\nJOB_STATE_RUNNING\n{silence}JOB_STATE_RUNNING\n{silence}{last}\n"
+    )
+    assert (done.returncode, left) == (status, "")
+
+
+def test_without_an_answer_the_build_ends(tmp_path):
+    done, left = asked_for_its_state(tmp_path, "the job\nJOB_STATE_RUNNING\n" + "\n" * 12)
+    assert (done.returncode, left) == (1, "\n" * 2)
+    assert b"error: Dataflow gave no answer ten times" in done.stderr
+
+
+def asked_for_its_state(tmp_path, said):
+    """What the step did, and what gcloud had yet to say; a call that says nothing fails."""
     answers = tmp_path / "answers"
-    answers.write_text(f"the job\nJOB_STATE_RUNNING\n\nJOB_STATE_RUNNING\n{last}\n")
+    answers.write_text(said)
     gcloud = 'answer=$(head -n 1 "$ANSWERS")\nsed -i 1d "$ANSWERS"\necho "$answer"\n[ -n "$answer" ]'
     for name, script in (("gcloud", gcloud), ("sleep", "exit 0")):
         (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
@@ -175,7 +190,7 @@ def test_the_job_is_asked_for_its_state_until_it_has_ended(tmp_path, last, statu
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ANSWERS": str(answers)}
     script = ["bash", *map(for_shell, step["args"])]
     done = subprocess.run(script, env=environment, capture_output=True, timeout=60)
-    assert (done.returncode, answers.read_text()) == (status, "")
+    return done, answers.read_text()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ flags.DEFINE_list(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("processes", 2, "trainings at a time", lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_integer("epochs", None, "of each training, at most; by default the recipe's", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "epochs", None, "of each training, at most, where its row does not say; by default the recipe's", flag_values=FLAGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         manifest = Manifest.load(data_dir)
         if groups_of(manifest) == TORN:
             raise UserError(
-                f"{data_dir}: artists of the development tracks also train, by what the package knows of this music; "
-                "give --audio a CSV with the column artist, and --development a list that tears none"
+                f"{data_dir}: artists are in more than one part, by what the package knows of this music; give --audio "
+                "a CSV with the column artist, --development a list that tears none, and another --output"
             )
         runs = _runs(flag_values, rows, manifest, data_dir)
         tracks = _tracks_to_score(runs, manifest, development)
@@ -136,7 +138,8 @@ def _tracks_to_score(runs: Sequence[FoldRun], manifest: Manifest, development: C
     if missing := sorted(set(development) - set(found)):
         raise UserError(
             f"--development lists {missing[0]!r}, which was rejected or is too short for the patches of {longest} "
-            "frames of some rows; take it off the list and out of --audio, or choose other --rows"
+            "frames of some rows; take it off the list and out of --audio, with another --output, or choose other "
+            "--rows"
         )
     return {track_id: track for track_id, track in found.items() if track.fold == runs[0].run.fold}
 

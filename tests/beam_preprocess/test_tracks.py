@@ -123,6 +123,19 @@ def test_a_folder_that_cannot_be_listed_is_not_left_out(music, monkeypatch):
         list_tracks(str(music))
 
 
+def test_what_a_disk_keeps_of_its_own_is_no_folder_of_music(music, monkeypatch):
+    expected = ids(music)
+    (music / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        assert not os.fspath(path).endswith("lost+found")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert ids(music) == expected
+
+
 def test_names_that_are_not_utf8(music):
     (music / "rock/b.wav").rename(music / "rock/caf\udce9.wav")
     assert "rock/caf\udce9.wav" in ids(music)

@@ -143,7 +143,7 @@ def test_artists_that_would_train_and_be_scored_are_told_before_training(
 ):
     torn = write_dataset(tmp_path / "torn", split={"group_safe": False})
     monkeypatch.setattr(ablation_split, "make_dataset", lambda audio, development, output: torn.path)
-    with pytest.raises(UserError, match=r"^.*/torn: artists of the development tracks also train"):
+    with pytest.raises(UserError, match=r"^.*/torn: artists are in more than one part"):
         ablation.main(values_of("--audio=tracks.csv", f"--output={tmp_path}", development), [])
     assert trained == []
 

@@ -222,7 +222,7 @@ def read_lists(location: str) -> dict[str, list[str]]:
             say(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
         return facts.split_lists(location)
     lists: dict[str, list[str]] = {}
-    for name in sorted((name for name, _ in match_files(_list_pattern(location))), key=_list_order):
+    for name in sorted(_list_files(location), key=_list_order):
         part = Path(name).stem.partition("_")[0]
         if not (part.isascii() and part.isalnum()):
             raise UserError(f"--split_lists: {name} names no part; expected train.txt, valid.txt, test.txt")
@@ -243,12 +243,13 @@ def read_lists(location: str) -> dict[str, list[str]]:
     return lists
 
 
-def _list_pattern(location: str) -> str:
-    if Path(location).is_dir():
-        return f"{glob.escape(location.rstrip('/'))}/*.txt"
-    if storage.local_path(location) or any(character in location for character in MAGIC):
-        return location
-    return f"{location.rstrip('/')}/*.txt"
+def _list_files(location: str) -> list[str]:
+    if storage.local_path(location):
+        # Whatever is there, a broken link too: a list that cannot be read is not to be left out.
+        folder = Path(location).is_dir()
+        return glob.glob(f"{glob.escape(location.rstrip('/'))}/*.txt" if folder else location)  # noqa: PTH207
+    is_glob = any(character in location for character in MAGIC)
+    return [name for name, _ in match_files(location if is_glob else f"{location.rstrip('/')}/*.txt")]
 
 
 def _list_order(name: str) -> tuple[int, str]:

@@ -148,8 +148,9 @@ def _louder_log10(log_mel: tf.Tensor, gains_db: tf.Tensor) -> tf.Tensor:
 
 
 def _louder_db(log_mel: tf.Tensor, gains_db: tf.Tensor) -> tf.Tensor:
-    """Decibels shifted; what lies at their floor may have been any less, and is shifted as if it were the floor."""
-    return tf.maximum(log_mel + gains_db, _DB_FLOOR)
+    """Decibels shifted; what lies at their floor may have been any less, and stays there, as silence does."""
+    # Normalised and back, the floor is rounded.
+    return tf.where(log_mel <= _DB_FLOOR + 1e-3, _DB_FLOOR, tf.maximum(log_mel + gains_db, _DB_FLOOR))
 
 
 # By the front end's compression.

@@ -230,6 +230,13 @@ def test_two_lists_for_a_part_are_chosen_by_glob(list_folder):
     assert splits.read_lists(f"{renamed}/*_stratified.txt") == {"train": ["rock/2.wav"]}
 
 
+def test_a_list_that_is_a_broken_link_is_not_left_out(list_folder):
+    (list_folder / "valid_filtered.txt").unlink()
+    (list_folder / "valid_filtered.txt").symlink_to(list_folder / "not fetched")
+    with pytest.raises(UserError, match=r"valid_filtered\.txt cannot be read: No such file"):
+        splits.read_lists(str(list_folder))
+
+
 def test_lists_of_a_store(memory):
     folder = "mem://bucket/lists"
     memory.write(f"{folder}/train_filtered.txt", "\ufeffblues/0.wav\r\nrock/0.wav".encode())

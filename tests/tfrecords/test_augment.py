@@ -150,6 +150,16 @@ def test_silence_that_was_normalised_stays_silent_at_any_gain():
     np.testing.assert_allclose(quiet, silent, atol=1e-5)
 
 
+def test_silence_in_decibels_stays_silent_and_is_told_from_the_quiet():
+    statistics = BandStatistics.of(np.random.default_rng(0).uniform(-100, 0, (100, 40)))
+    values = np.tile(np.where(np.arange(40) % 2, -100.0, -60.0), (50, 4, 1))
+    normalised = (values - statistics.mean) / statistics.std
+    found, _ = augment(normalised, gain_db=20, front_end={"compression": "db"}, statistics=statistics)
+    found = found * statistics.std + statistics.mean
+    np.testing.assert_allclose(found[..., 1::2], -100, atol=1e-4)
+    assert found[..., ::2].min() < -70 and found[..., ::2].max() > -50
+
+
 def test_an_equalisation_is_lines_through_five_gains_evenly_spread():
     found, _ = augment(np.full((4000, 2, 9), 5.0), equalizer_db=3)
     np.testing.assert_array_equal(found[:, 0], found[:, 1])

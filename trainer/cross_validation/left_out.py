@@ -48,11 +48,10 @@ class LeftOut:
 def torn_groups(finished: Sequence[Finished], left_out: LeftOut) -> list[str]:
     """The groups of which some tracks are left out and others are scored, sorted."""
     listed: set[str] = set()
-    others: set[str] = set()
     for each in finished:
-        for track_id, group in zip(each.pooled.track_ids, each.pooled.groups, strict=True):
-            (listed if track_id in left_out.track_ids else others).add(group)
-    return sorted(listed & others)
+        groups = zip(each.pooled.track_ids, each.pooled.groups, strict=True)
+        listed.update(group for track_id, group in groups if track_id in left_out.track_ids)
+    return sorted(listed.intersection(scored(finished, left_out)[0].pooled.groups))
 
 
 def scored(finished: Sequence[Finished], left_out: LeftOut | None) -> list[Finished]:

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import pytest
@@ -55,6 +56,10 @@ def test_groups_that_are_torn_are_found(finished):
     # Two labels' tracks 0 and 1 are by artist 0, and so on.
     assert torn_groups(finished, left_out("0/0", "1/0", "0/1", "1/1")) == []
     assert torn_groups(finished, left_out("0/0", "1/5", "0/5", "1/4", "0/4")) == ["artist 0"]
+    # A track that one of them has no patch of is not scored.
+    one, other = finished
+    shorter = other.pooled.only([name for name in other.pooled.track_ids if name not in ("1/0", "0/1", "1/1")])
+    assert torn_groups([one, dataclasses.replace(other, pooled=shorter)], left_out("0/0")) == []
 
 
 def test_one_must_be_left(finished):

@@ -74,6 +74,15 @@ def test_counting_before_reading_says_where_too(own):
         load(own.path, patch_frames=2, num_hosts=2)
 
 
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_a_shard_that_goes_away_is_named(own, in_graph):
+    batches = load(own.path, patch_frames=2, options=ReaderOptions(in_graph=in_graph))
+    path = own.shards("fold_1")[0]
+    path.unlink()
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}.*; write the dataset again"), reading(own.path):
+        list(batches)
+
+
 def test_other_errors_of_tensorflow_pass(tiny):
     with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading(tiny.path):
         raise tf.errors.InvalidArgumentError(None, None, "bad shape")

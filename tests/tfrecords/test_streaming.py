@@ -100,9 +100,10 @@ def replace_records(path, *records):
             writer.write(record)
 
 
-def test_a_record_that_does_not_parse_is_named(own):
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_a_record_that_does_not_parse_is_named(own, in_graph):
     path = own.shards("fold_1")[1]
-    batches = load(own.path, patch_frames=2)
+    batches = load(own.path, patch_frames=2, options=ReaderOptions(in_graph=in_graph))
     replace_records(path, encode(own.records["fold_1"][3]), b"\xff garbage")
     message = f"^{re.escape(str(path))}: record 1: not a tf.train.Example.*; write the dataset again"
     with pytest.raises(UserError, match=message), reading(own.path):

@@ -21,6 +21,8 @@ _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 384_000
 _BLOCK_VALUES = 1 << 20
 # From one value of 16 bits to the next.
 _STEP_16_BITS = np.float32(1 / (1 << 15))
+# libsndfile's code where a call of the system failed: a read, or a seek that a damaged header asked for.
+_SYSTEM_ERROR = 2
 # libsndfile's note on a chunk that should be longer or shorter than the header says.
 _SHOULD_BE = re.compile(r"(?:data|data size|ssnd)\s*:\s*(\d+) \(should be (\d+)\)", re.IGNORECASE)
 # What a program that streams WAV or AU writes for "length not known".
@@ -106,6 +108,8 @@ def stream(
         source.raise_error()
         if _descriptor(file) is not None:
             _check_readable(file)
+            if getattr(error, "code", None) == _SYSTEM_ERROR and _is_decodable(file, source):
+                raise Reject("unreadable", "the system gave an error, which has passed") from error
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise Reject("undecodable", detail.rstrip(".")) from error
@@ -128,6 +132,18 @@ def _check_readable(file: BinaryIO) -> None:
             pass
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def _is_decodable(file: BinaryIO, source: "_Source") -> bool:
+    """Whether the error of a moment ago does not come again: it was then none of the file's own damage."""
+    file.seek(0)
+    try:
+        with _open(file, source) as sound:
+            while len(_read(sound, _BLOCK_VALUES // sound.channels)):
+                pass
+    except soundfile.SoundFileError:
+        return False
+    return True
 
 
 def _open(file: BinaryIO, source: "_Source") -> soundfile.SoundFile:

@@ -202,6 +202,23 @@ def test_a_disk_that_fails_where_libsndfile_reads_by_itself(tmp_path):
             decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
 
 
+@pytest.mark.parametrize(("times", "reason"), [(1, "unreadable"), (2, "undecodable")])
+def test_an_error_of_the_system_that_passes_is_none_of_the_files_damage(tmp_path, monkeypatch, times, reason):
+    (tmp_path / "file").write_bytes(encoded("wav16"))
+    errors = [soundfile.LibsndfileError(2)] * times
+    reads = soundfile.SoundFile.read
+
+    def failing_read(self, *args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return reads(self, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", failing_read)
+    with (tmp_path / "file").open("rb") as file, pytest.raises(Reject) as caught:
+        decode(file, sample_rate=RATE, min_samples=1, max_duration_s=60.0)
+    assert caught.value.reason == reason
+
+
 def test_an_error_of_a_stores_own_library_goes_to_the_engine():
     data = encoded("wav16")
     with pytest.raises(RuntimeError, match="503"):

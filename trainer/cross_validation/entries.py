@@ -61,7 +61,8 @@ class Entry:
       name: tells it from the other entries.
       finished: its cross-validation.
       model: one of that one's.
-      flags: "name=value, ..." of those in which it differs from entries with its model and recipe.
+      flags: "name=value, ..." of those in which it differs from entries with its recipe; model_options, from those
+        with its model too.
     """
 
     name: str
@@ -142,8 +143,7 @@ def entries_of(finished: Sequence[Finished]) -> list[Entry]:
     for each in finished:
         for model in each.pooled.models:
             name = model if len(recipes) == 1 else f"{model}, {each.recipe}"
-            alike = [other for other in finished if other.recipe == each.recipe and model in other.pooled.models]
-            flags = _differing_flags(each, alike)
+            flags = _differing_flags(each, model, [other for other in finished if other.recipe == each.recipe])
             entries.append(Entry(f"{name}, {flags}" if flags else name, each, model, flags))
     for one, other in itertools.combinations(entries, 2):
         if one.name == other.name:
@@ -154,12 +154,14 @@ def entries_of(finished: Sequence[Finished]) -> list[Entry]:
     return entries
 
 
-def _differing_flags(own: Finished, alike: Sequence[Finished]) -> str:
+def _differing_flags(own: Finished, model: str, alike: Sequence[Finished]) -> str:
     """The flags whose meaning is another in others, those of one that was saved before there was a choice included."""
     phrases = []
     for name in dict.fromkeys(name for each in (own, *alike) for name in each.asked.flags):
         value = own.asked.flags.get(name)
         meaning = plan.parsed_flag(name, value)
-        if any(plan.parsed_flag(name, other.asked.flags.get(name)) != meaning for other in alike):
+        # A model's own options say nothing beside those of another model.
+        others = [each for each in alike if name != "model_options" or model in each.pooled.models]
+        if any(plan.parsed_flag(name, other.asked.flags.get(name)) != meaning for other in others):
             phrases.append(f"{name}={meaning if value is None else value}")
     return ", ".join(phrases)

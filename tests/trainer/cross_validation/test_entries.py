@@ -37,8 +37,14 @@ def test_a_name_says_what_differs_and_no_more(tmp_path, write_cv):
         "black_box, cbmi2016",
     ]
     longer = write_cv(tmp_path / "longer", {"time": 0.5}, flags={"epochs": 60})
-    assert names(load_all([one, longer])) == ["time, epochs=40", "black_box", "time, epochs=60"]
+    assert names(load_all([one, longer])) == ["time, epochs=40", "black_box, epochs=40", "time, epochs=60"]
     assert names(load_all([longer, other])) == ["time, modern", "time, cbmi2016", "black_box, cbmi2016"]
+
+
+def test_options_of_another_model_are_not_said(tmp_path, write_cv):
+    one = write_cv(tmp_path / "one", {"black_box": 0.5})
+    other = write_cv(tmp_path / "other", {"time": 0.5}, flags={"model_options": "filters=4", "epochs": 60})
+    assert names(load_all([one, other])) == ["black_box, epochs=40", "time, epochs=60"]
 
 
 def test_flags_of_one_meaning_do_not_differ(tmp_path, write_cv):

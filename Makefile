@@ -98,7 +98,7 @@ test: $(VENV)/installed-test
 	$(RUN) -m pytest -m 'not slow' --numprocesses=2 --dist=worksteal
 
 test-slow: $(VENV)/installed-test
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --numprocesses=2 --dist=worksteal
 
 test-engines: $(VENV)/installed-test
 	$(RUN) -m tools.engines --clips=200 --seconds=20 --num_shards=20

@@ -106,12 +106,13 @@ def stream(
         raise _unreadable(error) from error
     except soundfile.SoundFileError as error:
         source.raise_error()
+        code = getattr(error, "code", "")
         if _descriptor(file) is not None:
             _check_readable(file)
-            if getattr(error, "code", None) == _SYSTEM_ERROR and _is_decodable(file, source):
+            if code == _SYSTEM_ERROR and _is_decodable(file, source):
                 raise Reject("unreadable", "the system gave an error, which has passed") from error
         # Some of libsndfile's decoders give a number without words.
-        detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
+        detail = getattr(error, "error_string", "") or f"libsndfile error {code}".rstrip()
         raise Reject("undecodable", detail.rstrip(".")) from error
     source.raise_error()
     if not samples:

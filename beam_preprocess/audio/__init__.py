@@ -13,7 +13,8 @@ import numpy as np
 import soundfile
 import soxr
 
-EXTENSIONS = (".wav", ".au", ".flac", ".mp3", ".ogg", ".oga", ".aif", ".aiff")
+from beam_preprocess.audio.formats import EXTENSIONS as EXTENSIONS
+
 # A file with a lying header can ask for any rate; outside this range no audio is made, and resampling would explode.
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 384_000
 # Samples read at a time: few enough for flat memory; fewer would make threads wait for each other (a quarter: 15 % more
@@ -51,7 +52,10 @@ class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not 
         self.detail = detail
 
 
-REASONS = ("unreadable", "undecodable", "truncated", "unsupported_rate", "not_finite", "empty", "too_short", "too_long")
+REASONS = (
+    *("unreadable", "undecodable", "unsupported_format", "truncated", "unsupported_rate", "not_finite", "empty"),
+    *("too_short", "too_long"),
+)
 
 
 def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float) -> np.ndarray:

@@ -146,7 +146,7 @@ def read_track(track: Track, **how: Any) -> Iterator[np.ndarray]:
     except (OSError, BeamIOError) as error:
         raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
     with file:
-        yield from stream(file, **how)
+        yield from stream(file, name=track.track_id, **how)
 
 
 class _Tally:

@@ -6,6 +6,8 @@ import hashlib
 import google_crc32c
 import numpy as np
 
+from beam_preprocess.audio import Block
+
 # Samples that reach it are at full scale; 16 bits end at 0.99997, and lossy decoders go past 1.
 _FULL_SCALE = 0.9998
 # Samples at full scale in a row from which the top is flat: a peak of music has one or two.
@@ -50,12 +52,13 @@ class Measure:
         self._sum_power = self._difference_power = 0.0
         self._checksum = 0
 
-    def __call__(self, block: np.ndarray, mean: np.ndarray, rate: int) -> None:
-        """Takes [samples, channels] float32, their mean [samples] float32, and the rate in Hz."""
-        self._samples += len(block)
-        self._rate, self._channels = rate, block.shape[1]
+    def __call__(self, block: Block, mean: np.ndarray) -> None:
+        """Takes a block, and the mean of its channels, [samples] float32."""
+        rate = block.rate
+        self._samples += block.samples
+        self._rate, self._channels = rate, len(block.channels)
         self._checksum = google_crc32c.extend(self._checksum, np.ascontiguousarray(mean))
-        self._clipped += _clipped_samples(block)
+        self._clipped += sum(map(_clipped_samples, block.channels))
         length = max(1, int(STRETCH_S * rate))
         stretches = mean[: len(mean) // length * length].reshape(-1, length)
         power = np.vecdot(stretches, stretches) / length
@@ -63,7 +66,8 @@ class Measure:
         self._silent += int(np.count_nonzero(power < 10 ** (SILENT_DB / 10)))
         if self._channels > 1:
             self._sum_power += float(np.dot(mean, mean))
-            self._difference_power += float(np.square(block - mean[:, np.newaxis]).mean(axis=1).sum())
+            differences = (channel - mean for channel in block.channels)
+            self._difference_power += sum(float(np.dot(one, one)) for one in differences) / self._channels
 
     def sound(self, words: np.ndarray) -> Sound:
         """What was measured, after the last block, of a track with this fingerprint."""
@@ -82,17 +86,14 @@ class Measure:
         )
 
 
-def _clipped_samples(block: np.ndarray) -> int:
-    """Samples of [samples, channels] that are in flat tops."""
-    if not len(block) or max(block.max(), -block.min()) < _FULL_SCALE:
+def _clipped_samples(channel: np.ndarray) -> int:
+    """Samples of a channel that are in flat tops."""
+    if not len(channel) or max(channel.max(), -channel.min()) < _FULL_SCALE:
         return 0
-    full = np.abs(block) >= _FULL_SCALE
-    count = 0
-    for channel in full.T:
-        edges = np.flatnonzero(np.diff(channel, prepend=False, append=False))
-        lengths = edges[1::2] - edges[0::2]
-        count += int(lengths[lengths >= _FLAT_TOP].sum())
-    return count
+    full = np.abs(channel) >= _FULL_SCALE
+    edges = np.flatnonzero(np.diff(full, prepend=False, append=False))
+    lengths = edges[1::2] - edges[0::2]
+    return int(lengths[lengths >= _FLAT_TOP].sum())
 
 
 def _share(part: int, whole: int) -> float:

@@ -39,7 +39,7 @@ def recognize_all(
             if file.reject is not None:
                 return file.reject
             with open_audio(file.path) as opened:
-                return recognizer.hear(opened, max_duration_s=max_duration_s)
+                return recognizer.hear(opened, max_duration_s=max_duration_s, name=file.path)
         except Reject as reject:
             return reject
 

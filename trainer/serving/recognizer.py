@@ -120,8 +120,8 @@ class Recognizer:
         """
         return self.judge([self.hear(file, max_duration_s=max_duration_s)])[0]
 
-    def hear(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S) -> Heard:
-        """The first half of `recognize`, most of the work: decodes a file and transforms it.
+    def hear(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S, name: str = "") -> Heard:
+        """The first half of `recognize`, most of the work: decodes a file of this name and transforms it.
 
         Raises:
           Reject: the file cannot be used.
@@ -140,6 +140,7 @@ class Recognizer:
             sample_rate=rate,
             min_samples=self.front_end.min_samples(self.patch_frames),
             max_duration_s=max_duration_s,
+            name=name,
         )
         log_mel = np.concatenate(list(self.front_end.stream(counted(blocks))))
         if not len(patch_starts(len(log_mel), self.patch_frames)):

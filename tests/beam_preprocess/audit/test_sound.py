@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from beam_preprocess.audio import Block
 from beam_preprocess.audit.sound import Measure
 
 RATE_HZ = 8000
@@ -11,7 +12,7 @@ def heard(samples, *, blocks=1, words=WORDS, rate=RATE_HZ):
     samples = np.asarray(samples, np.float32).reshape(len(samples), -1)
     measure = Measure()
     for block in np.array_split(samples, blocks):
-        measure(block, block.mean(axis=1, dtype=np.float32), rate)
+        measure(Block(tuple(block.T), rate), block.mean(axis=1, dtype=np.float32))
     return measure.sound(words)
 
 

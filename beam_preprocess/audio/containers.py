@@ -1,0 +1,300 @@
+"""What a file is by its first bytes, and what its container says of its length and its parts.
+
+Decoders are lenient where files are not as they should be, each in its own way; these are the facts that decide whether
+what they made of a file is all of it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from beam_preprocess.audio.reject import Reject
+from beam_preprocess.audio.source import Source
+
+HEAD_BYTES = 64
+
+
+class Container(NamedTuple):
+    """A family of files.
+
+    Attributes:
+      name: of the family.
+      sndfile_first: whether libsndfile is asked before FFmpeg: of what is PCM inside, and of Vorbis, whose last samples
+        FFmpeg does not always cut off where the stream says that it ends.
+      demuxers: FFmpeg's, with commas, that may read such a file; no other is tried, whatever it holds.
+    """
+
+    name: str
+    sndfile_first: bool
+    demuxers: str
+
+
+_CONTAINERS = (
+    (rb"RIFF....WAVE|RF64....WAVE|BW64....WAVE", Container("wav", True, "wav")),
+    (rb"riff\x2e\x91\xcf\x11", Container("w64", True, "w64")),
+    (rb"FORM....AIF[FC]", Container("aiff", True, "aiff")),
+    (rb"caff", Container("caf", True, "caf")),
+    (rb"\.snd|dns\.", Container("au", True, "au")),
+    (rb"fLaC", Container("flac", True, "flac")),
+    (rb"OggS.{24}\x01vorbis", Container("ogg", True, "ogg")),
+    (rb"OggS", Container("ogg", False, "ogg")),
+    (rb"....(?:ftyp|moov|mdat|wide|free|skip)", Container("mp4", False, "mov")),
+    (rb"\x1a\x45\xdf\xa3", Container("matroska", False, "matroska")),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Container("asf", False, "asf")),
+    (rb"MAC ", Container("ape", False, "ape")),
+    (rb"wvpk", Container("wavpack", False, "wv")),
+    (rb"TTA1", Container("tta", False, "tta")),
+    (rb"MPCK|MP\+", Container("musepack", False, "mpc8,mpc")),
+    (rb"#!AMR", Container("amr", False, "amr")),
+    (rb"DSD |FRM8", Container("dsd", False, "dsf,iff")),
+    (rb"\x0b\x77", Container("ac3", False, "ac3,eac3")),
+    (rb"RIFF....AVI ", Container("avi", False, "avi")),
+    (rb"\x00\x00\x01\xba|\x00\x00\x01\xb3", Container("mpeg", False, "mpeg")),
+    (rb"FLV|\.RMF|ajkg|tBaK|\x7f\xfe\x80\x01|#!SILK", Container("other", False, "flv,rm,shn,tak,dts")),
+)
+_BY_HEAD = tuple((re.compile(magic, re.DOTALL), container) for magic, container in _CONTAINERS)
+# Tags of this kind stand before many a stream; MPEG audio and its like have no other mark than their frames.
+_STREAMS = Container("mpeg audio", False, "mp3,aac,loas,ac3,eac3,dts,flac,tta,ape,wv,mpc,mpegts")
+
+
+def container_of(source: Source) -> Container:
+    """The family of a file, by its content alone.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    head = source.read_at(0, HEAD_BYTES)
+    return next((container for magic, container in _BY_HEAD if magic.match(head)), _STREAMS)
+
+
+def is_unknown_length(size: int) -> bool:
+    """Whether a size of 32 bits is what programs write that stream into a pipe, for "length not known".
+
+    0, and values close to the largest that fits, with and without a sign, less the length of a header.
+    """
+    return size == 0 or abs(size - (1 << 31)) <= 1 << 16 or size >= (1 << 32) - (1 << 16)
+
+
+def has_data_of_unknown_length(source: Source) -> bool:
+    """Whether a WAV file whose data chunk has the size 0 goes on with something that is no other chunk: the audio.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    offset = 12
+    while len(header := source.read_at(offset, 8)) == 8:
+        size = int.from_bytes(header[4:], "little")
+        if header[:4] == b"data" and size == 0:
+            following = source.read_at(offset + 8, 8)
+            ends = offset + 16 + int.from_bytes(following[4:], "little")
+            return bool(following) and not (following[:4].isalnum() and ends <= source.size)
+        offset += 8 + size + size % 2
+    return False
+
+
+# An Ogg page (RFC 3533) is at most this long. Its sixth byte says whether it begins a stream, and whether it
+# ends it too.
+_MAX_OGG_PAGE_BYTES = 65_307
+_OGG_HEADER_BYTES = 27
+_OGG_BEGINS = (2, 6)
+
+
+def check_last_ogg_page(source: Source) -> None:
+    """Raises Reject when an Ogg stream stops inside a page: its header states no length.
+
+    A last page without the flag that ends a stream is what a recorder leaves that was stopped: all is there.
+    """
+    start = max(0, source.size - _MAX_OGG_PAGE_BYTES)
+    tail = source.read_at(start, _MAX_OGG_PAGE_BYTES)
+    page = tail.rfind(b"OggS")
+    if page < 0 and source.size > _MAX_OGG_PAGE_BYTES:
+        # Something long behind the stream: not its own end.
+        return
+    length = _ogg_page_bytes(tail[page:])
+    if length is None or len(tail) < page + length:
+        found = len(tail) - page
+        raise Reject("truncated", f"{found} of {length or 'at least 28'} bytes of the Ogg stream's last page")
+
+
+def _ogg_page_bytes(page: bytes) -> int | None:
+    """The length of a page, or None when there is not even its whole header."""
+    # The header's last byte counts the segments, whose sizes follow, one byte each.
+    if len(page) < _OGG_HEADER_BYTES or len(page) < _OGG_HEADER_BYTES + page[_OGG_HEADER_BYTES - 1]:
+        return None
+    segments = page[_OGG_HEADER_BYTES - 1]
+    return _OGG_HEADER_BYTES + segments + sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
+
+
+JOINED = ("ogg", "mpeg audio")
+
+
+def parts(source: Source, container: Container) -> list[tuple[int, int]]:
+    """Where the files begin and end that were joined into one, as of chained Ogg streams and MP3s; mostly just one.
+
+    Decoded one by one, each gets rid of its own encoder's delay, and may have a rate of its own.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    find = {"ogg": _ogg_starts, "mpeg audio": _mp3_starts}.get(container.name)
+    starts = (find(source) if find else []) or [0]
+    return list(zip(starts, [*starts[1:], source.size], strict=True))
+
+
+def _ogg_starts(source: Source) -> list[int]:
+    """Where streams begin; those that begin together, such as pictures and sound, count once."""
+    starts, previous_end = [], -1
+    for begin in source.find_all(*(b"OggS\0" + bytes([kind]) for kind in _OGG_BEGINS)):
+        if begin != previous_end:
+            starts.append(begin)
+        length = _ogg_page_bytes(source.read_at(begin, _OGG_HEADER_BYTES + 255))
+        previous_end = begin + (length or 0)
+    return starts
+
+
+# Of MPEG audio (ISO 11172-3, 13818-3), by the bits of a frame's header.
+_MPEG_RATES_HZ = (44_100, 48_000, 32_000)
+_LAYER_3_KBITS = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+)
+# The first frame of a file may say how long it is, after its side information.
+_SIDE_BYTES = (32, 17, 9)
+_ID3 = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xff]([\x00-\x7f]{4})", re.DOTALL)
+_ID3_HEADER_BYTES = 10
+_MPEG_SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+# The frame that says a length is at most this long, and some frames of the largest kind.
+_FIRST_FRAME_BYTES, _TAIL_BYTES = 4096, 1 << 15
+
+
+class _MpegFrame(NamedTuple):
+    """The header of a frame of MPEG audio, layer III."""
+
+    bytes: int
+    samples: int
+    rate: int
+    side_bytes: int
+
+
+def _mpeg_frame(header: bytes) -> _MpegFrame | None:
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0 or (header[1] >> 1) & 3 != 1:
+        return None
+    version, bitrate, rate = (header[1] >> 3) & 3, header[2] >> 4, (header[2] >> 2) & 3
+    if version == 1 or bitrate in (0, 15) or rate == 3:
+        return None
+    low = version != 3
+    mono = header[3] >> 6 == 3
+    rate_hz = _MPEG_RATES_HZ[rate] >> (0 if version == 3 else 1 if version == 2 else 2)
+    samples = 576 if low else 1152
+    length = samples // 8 * _LAYER_3_KBITS[low][bitrate] * 1000 // rate_hz + ((header[2] >> 1) & 1)
+    return _MpegFrame(length, samples, rate_hz, (9 if mono else 17) if low else (17 if mono else 32))
+
+
+def _mp3_starts(source: Source) -> list[int]:
+    """Where MP3s begin: at a tag that a frame follows, or at a frame that says a length; and at 0, if that is audio."""
+    # Tag or frame -> the first frame after it.
+    starts = {}
+    for begin in source.find_all(b"ID3"):
+        end = _end_of_tag(source, begin)
+        if end > begin and _mpeg_frame(source.read_at(end, 4)):
+            starts[begin] = end
+    for word in source.find_all(b"Xing", b"Info"):
+        frame = _length_frame(source, word)
+        if frame is not None and frame not in starts.values():
+            starts[frame] = frame
+    found = sorted(starts)
+    # What stands before the first one may be no audio at all, such as zeros of a download that was not finished.
+    return [0, *found] if found and found[0] and _has_frames(source, found[0]) else found
+
+
+def _end_of_tag(source: Source, begin: int) -> int:
+    """Where an ID3v2 tag ends that begins at some place; that place if none does."""
+    tag = _ID3.match(source.read_at(begin, _ID3_HEADER_BYTES))
+    if not tag:
+        return begin
+    size = sum(digit << shift for digit, shift in zip(tag[1], (21, 14, 7, 0), strict=True))
+    return begin + _ID3_HEADER_BYTES + size
+
+
+def _length_frame(source: Source, word: int) -> int | None:
+    """Where the frame begins that has Xing or Info at some place, if it is one that says a length."""
+    for side in _SIDE_BYTES:
+        begin = word - 4 - side
+        frame = _mpeg_frame(source.read_at(begin, 4)) if begin >= 0 else None
+        if frame and frame.side_bytes == side:
+            following = source.read_at(begin + frame.bytes, 4)
+            if len(following) < 4 or _mpeg_frame(following):
+                return begin
+    return None
+
+
+def _has_frames(source: Source, end: int) -> bool:
+    """Whether there are three frames in a row before some place."""
+    return any(_run_of_frames(source, begin, end, 3) >= 3 for begin in _syncs(source, 0, end))
+
+
+def _syncs(source: Source, start: int, end: int) -> Iterator[int]:
+    """Where frames may begin between two places."""
+    for offset in range(start, end, _FIRST_FRAME_BYTES):
+        for match in _MPEG_SYNC.finditer(source.read_at(offset, _FIRST_FRAME_BYTES + 1)):
+            if match.start() < _FIRST_FRAME_BYTES:
+                yield offset + match.start()
+
+
+def _run_of_frames(source: Source, begin: int, end: int, most: int) -> int:
+    """How many frames follow each other from a place on and begin before another, up to so many."""
+    frames = 0
+    while frames < most and begin < end and (frame := _mpeg_frame(source.read_at(begin, 4))):
+        begin += frame.bytes
+        frames += 1
+    return frames
+
+
+def mp3_length_s(source: Source) -> float | None:
+    """How long an MP3 says that it is, in its first frame; None where it says nothing.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    begin = _end_of_tag(source, 0)
+    frame = _mpeg_frame(source.read_at(begin, 4))
+    if frame is None:
+        return None
+    data = source.read_at(begin, _FIRST_FRAME_BYTES)
+    # Fraunhofer's stands at a fixed place.
+    for place, words in ((4 + frame.side_bytes, (b"Xing", b"Info")), (36, (b"VBRI",))):
+        if data[place : place + 4] in words:
+            samples = _declared_samples(data[place:], frame.samples)
+            return None if samples is None else samples / frame.rate
+    return None
+
+
+def _declared_samples(said: bytes, frame_samples: int) -> int | None:
+    """What a frame says from Xing, Info or VBRI on (Fraunhofer's, and LAME's extension of Xing's)."""
+    if said.startswith(b"VBRI"):
+        return int.from_bytes(said[14:18], "big") * frame_samples
+    flags = int.from_bytes(said[4:8], "big")
+    if not flags & 1:
+        return None
+    samples = int.from_bytes(said[8:12], "big") * frame_samples
+    encoder = said[8 + sum(size for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)) if flags & bit) :]
+    if len(encoder) >= 24 and encoder[:4].isalnum():
+        delays = int.from_bytes(encoder[21:24], "big")
+        samples -= (delays >> 12) + (delays & 0xFFF)
+    return samples
+
+
+def mp3_ends_with_a_frame(source: Source) -> bool:
+    """Whether the last frame of an MP3 is whole, so that it was not cut off while it was copied; tags may follow it.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    stopped = -1
+    for begin in _syncs(source, max(0, source.size - _TAIL_BYTES), source.size):
+        if begin < stopped or _run_of_frames(source, begin, source.size, 2) < 2:
+            continue
+        stopped = begin
+        while (frame := _mpeg_frame(source.read_at(stopped, 4))) and stopped + frame.bytes <= source.size:
+            stopped += frame.bytes
+    return stopped >= 0 and _mpeg_frame(source.read_at(stopped, 4)) is None

@@ -1,0 +1,29 @@
+"""Why a file cannot be used."""
+
+REASONS = (
+    *("unreadable", "undecodable", "unsupported_format", "truncated", "unsupported_rate", "not_finite", "empty"),
+    *("too_short", "too_long"),
+)
+
+
+class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not a fault of the program
+    """An input that cannot be used.
+
+    Attributes:
+      reason: one word, counted and printed (REASONS).
+      detail: what was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class DecodeError(Exception):
+    """A decoder cannot make anything of a file, or of the rest of it; another one may."""
+
+
+def unreadable(error: OSError) -> Reject:
+    """The reject of a file that a disk or a store could not give."""
+    return Reject("unreadable", error.strerror or str(error))

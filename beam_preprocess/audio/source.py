@@ -1,0 +1,120 @@
+"""An audio file as the decoders need it: read at any place, by a descriptor, or as a copy on this machine."""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from beam_preprocess.audio.reject import unreadable
+
+_BLOCK_BYTES = 1 << 20
+
+
+class Source:
+    """A file that is open for reading, on this machine or elsewhere.
+
+    Attributes:
+      file: seekable.
+      descriptor: of a file of this machine, which decoders written in C read by themselves; else None.
+      size: bytes.
+
+    Raises:
+      Reject: "unreadable".
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.descriptor = _descriptor(file)
+        try:
+            self.size = file.seek(0, io.SEEK_END)
+        except OSError as error:
+            raise unreadable(error) from error
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes from an offset on; fewer at the end of the file.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        try:
+            if self.descriptor is not None:
+                return os.pread(self.descriptor, size, offset)
+            self.file.seek(offset)
+            return self.file.read(size)
+        except OSError as error:
+            raise unreadable(error) from error
+
+    def rewind(self) -> int:
+        """Puts the descriptor at the file's start, and gives it."""
+        if self.descriptor is None:
+            raise ValueError("a file elsewhere has no descriptor")
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return self.descriptor
+
+    @contextlib.contextmanager
+    def local(self) -> Iterator["Source"]:
+        """The file with a descriptor: itself, or a copy in the temporary directory, which lasts as long as the block.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        with self.part(0, self.size) as whole:
+            yield whole
+
+    @contextlib.contextmanager
+    def part(self, start: int, end: int) -> Iterator["Source"]:
+        """The bytes from start to end as a file with a descriptor: a copy in the temporary directory, without a name.
+
+        A whole file of this machine is not copied.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        if self.descriptor is not None and (start, end) == (0, self.size):
+            yield self
+            return
+        with tempfile.TemporaryFile() as copy:
+            for offset in range(start, end, _BLOCK_BYTES):
+                data = self.read_at(offset, min(_BLOCK_BYTES, end - offset))
+                try:
+                    copy.write(data)
+                except OSError as error:
+                    raise unreadable(error) from error
+            copy.flush()
+            yield Source(copy)
+
+    def find_all(self, *words: bytes) -> list[int]:
+        """Where any of some words stands in the file, in order.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        overlap = max(map(len, words)) - 1
+        found = set()
+        for offset in range(0, self.size, _BLOCK_BYTES):
+            data = self.read_at(offset, _BLOCK_BYTES + overlap)
+            for word in words:
+                place = data.find(word)
+                while place >= 0:
+                    found.add(offset + place)
+                    place = data.find(word, place + 1)
+        return sorted(found)
+
+    def check_readable(self) -> None:
+        """Reads all: to a decoder that reads by itself, what a disk cannot give may look like the file's end.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        offset = 0
+        while data := self.read_at(offset, _BLOCK_BYTES):
+            offset += len(data)
+
+
+def _descriptor(file: BinaryIO) -> int | None:
+    try:
+        return file.fileno()
+    except (AttributeError, OSError):
+        return None

@@ -1,0 +1,154 @@
+"""The one gate for audio: a file becomes a mono float32 waveform at one rate, or a `Reject` with its reason.
+
+Files are read in blocks, so that an hour needs no more memory than a minute.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+import soxr
+
+from beam_preprocess.audio import containers, ffmpeg, sndfile
+from beam_preprocess.audio.block import Block, after
+from beam_preprocess.audio.containers import Container
+from beam_preprocess.audio.formats import EXTENSIONS
+from beam_preprocess.audio.reject import DecodeError, Reject
+from beam_preprocess.audio.source import Source
+
+# Sum of squares of a waveform past which a spectrogram's power would overflow float32; of sound it is below 1e18.
+MAX_ENERGY = 1e30
+# Of a block as it was decoded, and the mean of its channels, [samples] float32.
+Observer = Callable[[Block, np.ndarray], None]
+
+
+def decode(file: BinaryIO, *, sample_rate: int, min_samples: int, max_duration_s: float) -> np.ndarray:
+    """A whole audio file as one waveform, [samples] float32; arguments and errors are those of `stream`."""
+    blocks = stream(file, sample_rate=sample_rate, min_samples=min_samples, max_duration_s=max_duration_s)
+    return np.concatenate(list(blocks))
+
+
+def stream(
+    file: BinaryIO,
+    *,
+    sample_rate: int,
+    min_samples: int,
+    max_duration_s: float,
+    name: str = "",
+    observe: Observer | None = None,
+) -> Generator[np.ndarray, None, None]:
+    """Reads an audio file of any format, rate and channel count that libsndfile or FFmpeg knows, in blocks.
+
+    Args:
+      file: open for reading, seekable; it is read from its start. What it holds decides how, never its name.
+      sample_rate: Hz, of the waveform returned.
+      min_samples: fewer than these, at that rate, are too short.
+      max_duration_s: more audio than this is too long; it bounds the work whatever a header says.
+      name: of the file, whose ending is told when it is of a kind that is not read.
+      observe: sees each block as it was decoded, before its rate is changed.
+
+    Yields:
+      [samples] float32, the mean of the channels; end to end they are the waveform.
+
+    Raises:
+      Reject: with one of REASONS, at any time: what was yielded before it is to be thrown away.
+    """
+    samples = 0
+    for block in _resample(_mono(_decoded(Source(file), name), max_duration_s, observe), sample_rate):
+        samples += len(block)
+        yield block
+    if not samples:
+        raise Reject("empty", "no samples")
+    if samples < min_samples:
+        raise Reject("too_short", f"{samples / sample_rate:.2f} s, at least {min_samples / sample_rate:.2f} s")
+
+
+def _decoded(source: Source, name: str) -> Iterator[Block]:
+    """The blocks of a file, or of all files that were joined into one."""
+    if not source.size:
+        raise Reject("empty", "0 bytes")
+    container = containers.container_of(source)
+    try:
+        if container.name not in containers.JOINED:
+            yield from _decoded_part(source, container)
+            return
+        with source.local() as local:
+            for start, end in containers.parts(local, container):
+                with local.part(start, end) as part:
+                    yield from _decoded_part(part, container)
+        if container.name == "ogg":
+            containers.check_last_ogg_page(source)
+    except DecodeError as error:
+        source.check_readable()
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix and suffix not in EXTENSIONS:
+            raise Reject("unsupported_format", f"{suffix}: {error}") from None
+        raise Reject("undecodable", str(error)) from None
+    except Reject as reject:
+        if reject.reason in ("truncated", "undecodable"):
+            source.check_readable()
+        raise
+
+
+def _decoded_part(source: Source, container: Container) -> Iterator[Block]:
+    """The blocks of one file by the decoder that its content asks for; where that one fails, by the other one.
+
+    Raises:
+      DecodeError: neither can decode it.
+    """
+    by_sndfile, by_ffmpeg = sndfile.blocks(source), ffmpeg.blocks(source, container)
+    first, second = (by_sndfile, by_ffmpeg) if container.sndfile_first else (by_ffmpeg, by_sndfile)
+    samples = 0
+    try:
+        for block in first:
+            samples += block.samples
+            yield block
+    except DecodeError as failure:
+        try:
+            yield from after(second, samples)
+        except DecodeError:
+            raise failure from None
+
+
+def _mono(blocks: Iterator[Block], max_duration_s: float, observe: Observer | None) -> Iterator[tuple[np.ndarray, int]]:
+    """The mean of the channels, [samples] float32, checked to be finite, and its rate."""
+    duration_s = 0.0
+    for block in blocks:
+        duration_s += block.samples / block.rate
+        if duration_s > max_duration_s:
+            raise Reject("too_long", f"more than {max_duration_s:g} s")
+        mean = _checked_mean(block)
+        if observe:
+            observe(block, mean)
+        yield mean, block.rate
+
+
+@np.errstate(over="ignore", invalid="ignore")  # Samples that overflow are rejected here.
+def _checked_mean(block: Block) -> np.ndarray:
+    first, *others = block.channels
+    mean = first
+    if others:
+        # Channel by channel: NumPy's mean over an axis of two takes ten times as long.
+        mean = first + others[0]
+        for channel in others[1:]:
+            mean += channel
+        mean /= np.float32(len(block.channels))
+    # One sum tells of every sample; it needs no array of flags, and NaN fails the comparison too.
+    if not np.dot(mean, mean) <= MAX_ENERGY:
+        raise Reject("not_finite", "NaN, infinite or absurdly large samples")
+    return mean
+
+
+def _resample(blocks: Iterator[tuple[np.ndarray, int]], wanted: int) -> Iterator[np.ndarray]:
+    """The same to the bit as resampling the whole at once; where the rate changes, one whole follows another."""
+    resampler, current = None, wanted
+    for block, rate in blocks:
+        if rate != current:
+            if resampler is not None:
+                yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            resampler = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, dtype="float32")
+            current = rate
+        yield block if resampler is None else resampler.resample_chunk(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
+from beam_preprocess.label_sound import merged
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.versions import versions
@@ -124,7 +125,7 @@ def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
 
 
 def make_metrics(dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str]) -> dict[str, Any]:
-    """What metrics.json holds: counts, and the workers' seconds by activity; these vary from run to run."""
+    """What metrics.json holds: counts, what each label sounds like, and the workers' seconds, which vary by run."""
     work_s: Counter[str] = Counter()
     for result in results:
         work_s.update(result.work_s)
@@ -135,6 +136,7 @@ def make_metrics(dataset: Dataset, results: Sequence[ShardResult], reasons: Coun
         "audio_s": round(sum(result.audio_s for result in results), 3),
         "bytes": sum(result.shard.bytes for result in results),
         "shards": len(results),
+        "sound": {label: sound.to_json() for label, sound in merged(result.sound for result in results).items()},
         "work_s": {activity: round(seconds, 3) for activity, seconds in sorted(work_s.items())},
     }
 

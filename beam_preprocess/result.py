@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from beam_preprocess.label_sound import LabelSound
 from tfrecords.manifest import Shard
 from tfrecords.statistics import BandStatistics
 
@@ -43,6 +44,7 @@ class ShardResult:
       statistics: per band, before rounding.
       contents: track_id -> hash of the track's records; equal hashes are the same audio.
       rejects: inputs that could not be used.
+      sound: label name -> what its tracks have in common that is not music.
       audio_s: seconds of audio in the records.
       work_s: seconds of the worker's time by activity.
     """
@@ -55,6 +57,7 @@ class ShardResult:
     statistics: BandStatistics
     contents: Mapping[str, str]
     rejects: tuple[Rejected, ...]
+    sound: Mapping[str, LabelSound]
     audio_s: float
     work_s: Mapping[str, float]
 
@@ -64,6 +67,7 @@ class ShardResult:
         data["shard"] = dataclasses.asdict(self.shard)
         data["statistics"] = self.statistics.to_json()
         data["rejects"] = [dataclasses.asdict(reject) for reject in self.rejects]
+        data["sound"] = {label: sound.to_json() for label, sound in self.sound.items()}
         return json.dumps(data)
 
     @classmethod
@@ -81,5 +85,6 @@ class ShardResult:
                 "record_frames": {int(frames): count for frames, count in data["record_frames"].items()},
                 "statistics": BandStatistics.from_json(data["statistics"]),
                 "rejects": tuple(Rejected(**reject) for reject in data["rejects"]),
+                "sound": {label: LabelSound.from_json(sound) for label, sound in data["sound"].items()},
             }
         )

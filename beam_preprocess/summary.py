@@ -8,6 +8,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, storage
 from beam_preprocess.config import JobConfig
+from beam_preprocess.label_sound import LabelSound, warnings
 from beam_preprocess.messages import SHOWN, say, some
 from beam_preprocess.plan import Plan
 from tfrecords.info import aligned
@@ -27,6 +28,9 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     say(_table(metrics))
     if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
         say(f"warning: not one track of {', '.join(lost)} can be used")
+    sounds = {label: LabelSound.from_json(sound) for label, sound in metrics["sound"].items()}
+    for warning in warnings(sounds, config.front_end.sample_rate):
+        say(f"warning: {warning}")
     _tell_duplicates(plan, manifest)
     rejects = sum(manifest.rejects.values())
     audio_s = metrics["audio_s"]

@@ -15,7 +15,9 @@ from apache_beam.metrics import Metrics
 
 from beam_preprocess import storage, worker
 from beam_preprocess.audio import Reject, stream
+from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.config import JobConfig
+from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import ShardPlan
 from beam_preprocess.result import Rejected, ShardResult
@@ -81,14 +83,15 @@ class WriteShard(beam.DoFn):
             for track in plan.tracks:
                 # A track is known to be good only at its end: until then it waits here, on disk if it is long.
                 with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+                    measure = TrackMeasure()
                     try:
-                        statistics, content = self._transform(track, spool, stopwatch)
+                        statistics, content = self._transform(track, spool, stopwatch, measure)
                     except Reject as reject:
                         tally.rejects.append(
                             Rejected(track.track_id, track.origin or track.uri, reject.reason, reject.detail)
                         )
                         continue
-                    tally.add(track, statistics, content)
+                    tally.add(track, statistics, content, measure.sound())
                     for record in self._records(track, statistics.count, spool):
                         writer.write(encode(record))
                         tally.record_frames[len(record.log_mel)] += 1
@@ -101,15 +104,18 @@ class WriteShard(beam.DoFn):
             statistics=tally.statistics,
             contents=tally.contents,
             rejects=tuple(tally.rejects),
+            sound=tally.sound,
             audio_s=tally.statistics.count / self._front_end.config.frames_per_s,
             work_s=stopwatch.stop(),
         )
 
-    def _transform(self, track: Track, spool: IO[bytes], stopwatch: Stopwatch) -> tuple[BandStatistics, str]:
+    def _transform(
+        self, track: Track, spool: IO[bytes], stopwatch: Stopwatch, measure: TrackMeasure
+    ) -> tuple[BandStatistics, str]:
         """Writes a track's log-mel, rounded, to the spool; gives its statistics before that, and a hash after."""
         statistics = BandStatistics.empty(self._front_end.config.n_mels)
         content = hashlib.blake2b(digest_size=16)
-        blocks = stopwatch.iterate("decode", self._waveform(track))
+        blocks = stopwatch.iterate("decode", self._waveform(track, measure))
         for log_mel in stopwatch.iterate("transform", self._front_end.stream(blocks)):
             statistics = statistics.merge(BandStatistics.of(log_mel))
             data = log_mel.astype(DTYPES[self._config.dtype]).tobytes()
@@ -117,12 +123,13 @@ class WriteShard(beam.DoFn):
             spool.write(data)
         return statistics, content.hexdigest()
 
-    def _waveform(self, track: Track) -> Iterator[np.ndarray]:
+    def _waveform(self, track: Track, measure: TrackMeasure) -> Iterator[np.ndarray]:
         return read_track(
             track,
             sample_rate=self._front_end.config.sample_rate,
             min_samples=self._front_end.min_samples(self._config.min_frames),
             max_duration_s=self._config.max_duration_s,
+            observe=measure,
         )
 
     def _records(self, track: Track, frames: int, spool: IO[bytes]) -> Iterator[Record]:
@@ -158,9 +165,11 @@ class _Tally:
         self.statistics = BandStatistics.empty(mel_bands)
         self.contents: dict[str, str] = {}
         self.rejects: list[Rejected] = []
+        self.sound: dict[str, LabelSound] = {}
 
-    def add(self, track: Track, statistics: BandStatistics, content: str) -> None:
+    def add(self, track: Track, statistics: BandStatistics, content: str, sound: TrackSound) -> None:
         self.tracks[track.label] += 1
+        self.sound.setdefault(track.label, LabelSound()).add(sound)
         self.statistics = self.statistics.merge(statistics)
         self.contents[track.track_id] = content
 

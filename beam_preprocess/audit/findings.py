@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from beam_preprocess import splits
+from beam_preprocess import label_sound, splits
+from beam_preprocess.audio.measure import TrackSound
 from beam_preprocess.audit import alignment, sharing
 from beam_preprocess.audit.duplicates import Recording
 from beam_preprocess.audit.sound import SILENT_DB, STRETCH_S, Sound
+from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import Rejected
 from beam_preprocess.tracks import Track
 from beam_preprocess.versions import versions
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # Share of a track's samples in flat tops from which it is called clipped (a hundredth of a percent: 66 in 30 s).
 CLIPPED_SHARE = 1e-4
 # Share of a track's time that is silent from which it is named.
@@ -31,8 +33,20 @@ RULES = {
     "clipped": f"{CLIPPED_SHARE:g} or more of the samples in flat tops at full scale",
     "silent": f"{SILENT_SHARE:g} or more of all stretches of {STRETCH_S:g} s below {SILENT_DB:g} dB of full scale",
     "mono_in_stereo": "several channels, all the same to within 60 dB",
+    "cancelled": "channels whose mean is 40 dB below them",
+    "far_beyond_full_scale": "samples above 8 times full scale",
     "length_outliers": f"further from the median than {OUTLIER_DEVIATIONS:g} median deviations and "
     f"{OUTLIER_SHARE:.0%} of it",
+}
+
+# Finding of single tracks -> the figure that it rests on.
+_SINGLE_UNITS = {
+    "clipped": "share",
+    "silent": "share",
+    "mono_in_stereo": "channels",
+    "cancelled": "channels",
+    "far_beyond_full_scale": "duration_s",
+    "length_outliers": "duration_s",
 }
 
 
@@ -41,6 +55,8 @@ def make_audit(
     tracks: Sequence[tuple[Track, str]],
     heard: Sequence[Sound | Rejected],
     recordings: Sequence[Recording],
+    *,
+    sample_rate: int,
 ) -> dict[str, Any]:
     """The content of audit.json: nothing in it varies from run to run.
 
@@ -49,6 +65,7 @@ def make_audit(
       tracks: each track and its part, by number.
       heard: of each track, by number.
       recordings: that are there more than once.
+      sample_rate: Hz, of the front end, for what it hears of labels that differ in quality.
     """
     sounds = {number: item for number, item in enumerate(heard) if isinstance(item, Sound)}
     duplicates = [_duplicate(recording, tracks) for recording in recordings]
@@ -64,6 +81,7 @@ def make_audit(
         "torn_groups": torn,
         "rejects": _rejects(heard),
         **_single_tracks(tracks, sounds),
+        "warnings": label_sound.warnings(_label_sounds(tracks, sounds), sample_rate),
         "durations": _durations(sounds),
         "rules": RULES,
         "versions": versions(),
@@ -111,9 +129,7 @@ def _rejects(heard: Sequence[Sound | Rejected]) -> list[dict[str, str]]:
 def _single_tracks(tracks: Sequence[tuple[Track, str]], sounds: Mapping[int, Sound]) -> dict[str, list[dict[str, Any]]]:
     """What is wrong with tracks by themselves: finding -> tracks with the figure that it rests on, the worst first."""
     low, high = _ordinary_s(sounds)
-    found: dict[str, list[tuple[str, float]]] = {
-        name: [] for name in ("clipped", "silent", "mono_in_stereo", "length_outliers")
-    }
+    found: dict[str, list[tuple[str, float]]] = {name: [] for name in _SINGLE_UNITS}
     for number, sound in sounds.items():
         track_id = tracks[number][0].track_id
         if sound.clipped >= CLIPPED_SHARE:
@@ -122,16 +138,27 @@ def _single_tracks(tracks: Sequence[tuple[Track, str]], sounds: Mapping[int, Sou
             found["silent"].append((track_id, sound.silent))
         if sound.same_channels:
             found["mono_in_stereo"].append((track_id, sound.channels))
+        if sound.cancels:
+            found["cancelled"].append((track_id, sound.channels))
+        if sound.far_beyond_full_scale:
+            found["far_beyond_full_scale"].append((track_id, sound.duration_s))
         if not low <= sound.duration_s <= high:
             found["length_outliers"].append((track_id, sound.duration_s))
-    units = {"clipped": "share", "silent": "share", "mono_in_stereo": "channels", "length_outliers": "duration_s"}
     return {
         name: [
-            {"track_id": track_id, units[name]: value}
+            {"track_id": track_id, _SINGLE_UNITS[name]: value}
             for track_id, value in sorted(items, key=lambda item: (-item[1], item[0]))
         ]
         for name, items in found.items()
     }
+
+
+def _label_sounds(tracks: Sequence[tuple[Track, str]], sounds: Mapping[int, Sound]) -> dict[str, LabelSound]:
+    found: dict[str, LabelSound] = {}
+    for number, sound in sounds.items():
+        measured = TrackSound(sound.sample_rate, sound.bandwidth_hz, sound.cancels, sound.far_beyond_full_scale)
+        found.setdefault(tracks[number][0].label, LabelSound()).add(measured)
+    return dict(sorted(found.items()))
 
 
 def _ordinary_s(sounds: Mapping[int, Sound]) -> tuple[float, float]:

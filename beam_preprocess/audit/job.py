@@ -74,7 +74,8 @@ def _write_audit(
     """Writes audit.json, after its pictures, and gives what it holds."""
     contents = {number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)}
     found = recordings(contents, matches)
-    audit = findings.make_audit(plan, listed, heard, found)
+    sample_rate = config.front_end.sample_rate
+    audit = findings.make_audit(plan, listed, heard, found, sample_rate=sample_rate)
     with storage.reporting(f"--output={config.output} cannot be used"):
         if drawn := pairs_to_draw(found, [part for _, part in listed], max_pictures):
             # Costs seconds (librosa makes its filters), and audits of a clean set draw nothing.

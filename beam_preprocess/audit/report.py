@@ -12,6 +12,8 @@ _SINGLE = {
     "clipped": "clipped",
     "silent": "silent for a quarter or more",
     "mono_in_stereo": "mono in several channels",
+    "cancelled": "with channels that cancel",
+    "far_beyond_full_scale": "far beyond full scale",
     "length_outliers": "of unusual length",
 }
 
@@ -24,6 +26,7 @@ def describe(audit: Mapping[str, Any]) -> str:
     lines += _shown("groups in more than one part", [f"{item['group']}: {_counts(item['parts'])}" for item in torn])
     for finding, words in _SINGLE.items():
         lines += _shown(words, [_single_line(item) for item in audit[finding]])
+    lines += [f"warning: {warning}" for warning in audit["warnings"]]
     leaks = audit["leaks"]
     if any(leaks.values()):
         lines.append(

@@ -7,6 +7,7 @@ import google_crc32c
 import numpy as np
 
 from beam_preprocess.audio import Block
+from beam_preprocess.audio.measure import TrackMeasure
 
 # Samples that reach it are at full scale; 16 bits end at 0.99997, and lossy decoders go past 1.
 _FULL_SCALE = 0.9998
@@ -33,6 +34,9 @@ class Sound:
       same_channels: whether it has several channels that are all the same.
       content: hash of rate, length, fingerprint and checksum of the mean of the channels; equal hashes are the same
         samples.
+      bandwidth_hz: above it there is nothing.
+      cancels: whether its channels are each other's opposite, so that their mean is silent.
+      far_beyond_full_scale: whether samples are many times as large as full scale.
     """
 
     duration_s: float
@@ -42,6 +46,9 @@ class Sound:
     silent: float
     same_channels: bool
     content: str
+    bandwidth_hz: float = 0.0
+    cancels: bool = False
+    far_beyond_full_scale: bool = False
 
 
 class Measure:
@@ -51,9 +58,11 @@ class Measure:
         self._samples = self._rate = self._channels = self._clipped = self._stretches = self._silent = 0
         self._sum_power = self._difference_power = 0.0
         self._checksum = 0
+        self._track = TrackMeasure()
 
     def __call__(self, block: Block, mean: np.ndarray) -> None:
         """Takes a block, and the mean of its channels, [samples] float32."""
+        self._track(block, mean)
         rate = block.rate
         self._samples += block.samples
         self._rate, self._channels = rate, len(block.channels)
@@ -74,6 +83,7 @@ class Measure:
         # The checksum tells copies of one fingerprint apart, such as louder ones; a hash of all samples takes ten times
         # as long.
         identity = f"{self._rate} {self._samples} {self._checksum} ".encode("ascii") + words.tobytes()
+        track = self._track.sound()
         same = self._channels > 1 and self._difference_power <= _SAME_CHANNELS * self._sum_power
         return Sound(
             duration_s=round(self._samples / self._rate, 3),
@@ -83,6 +93,9 @@ class Measure:
             silent=_share(self._silent, self._stretches),
             same_channels=same,
             content=hashlib.sha256(identity).hexdigest()[:32],
+            bandwidth_hz=round(track.bandwidth_hz),
+            cancels=track.cancels,
+            far_beyond_full_scale=track.far_beyond_full_scale,
         )
 
 

@@ -10,6 +10,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import finish
 from beam_preprocess.finish import Dataset, WriteManifest, check_rejects
+from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
 from beam_preprocess.result import Rejected, ShardResult
 from tfrecords.command_line import UserError
@@ -41,6 +42,7 @@ def result(index, part, tracks):
         rejects=(),
         audio_s=1.25,
         contents={},
+        sound={"rock": LabelSound(Counter({22050: 1}), Counter({9000: 1}), index, 0)} if part == "fold_0" else {},
         work_s={"decode": 0.5, "write": 0.25},
     )
 
@@ -103,6 +105,14 @@ def test_metrics(dataset, tmp_path):
         "audio_s": 5.0,
         "bytes": 4002,
         "shards": 4,
+        "sound": {
+            "rock": {
+                "sample_rates": {"22050": 2},
+                "bandwidths_hz": {"9000": 2},
+                "cancelled": 1,
+                "far_beyond_full_scale": 0,
+            }
+        },
         "work_s": {"decode": 2.0, "write": 1.0},
     }
 

@@ -43,6 +43,7 @@ def finish(output, plan, index, rejects=0):
         rejects=tuple(Rejected(str(number), "uri", "empty", "") for number in range(rejects)),
         audio_s=3600.0,
         contents={},
+        sound={},
         work_s={},
     )
     path = output / sidecar(shard.file)

@@ -1,8 +1,10 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.result import Rejected, ShardResult
 from tfrecords.manifest import Shard
 from tfrecords.statistics import BandStatistics
@@ -20,6 +22,7 @@ def result():
         rejects=(Rejected("caf\udce9.wav", '/in/"a"\n.wav', "empty", "no samples"),),
         audio_s=1 / 3,
         contents={"caf\udce9.wav": "00ff"},
+        sound={"R&B": LabelSound(Counter({22050: 2}), Counter({11000: 1, 8000: 1}), 1, 0)},
         work_s={"decode": 0.1},
     )
 
@@ -33,7 +36,7 @@ def test_round_trip_is_exact():
     assert other.to_json() == text
     assert (other.shard, other.tracks, other.record_frames) == (one.shard, one.tracks, one.record_frames)
     assert (other.rejects, other.audio_s, other.part) == (one.rejects, one.audio_s, one.part)
-    assert (other.contents, other.work_s) == (one.contents, one.work_s)
+    assert (other.contents, other.work_s, other.sound) == (one.contents, one.work_s, one.sound)
     assert other.statistics.count == 7
     np.testing.assert_array_equal(other.statistics.mean, one.statistics.mean)
     np.testing.assert_array_equal(other.statistics.m2, one.statistics.m2)

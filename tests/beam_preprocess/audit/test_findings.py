@@ -29,7 +29,7 @@ def audit(make_tracks):
         contents = {
             number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)
         }
-        return make_audit(plan, numbered, heard, recordings(contents, matches))
+        return make_audit(plan, numbered, heard, recordings(contents, matches), sample_rate=22050)
 
     return make
 

@@ -1,0 +1,72 @@
+"""What silences a track or gives its label away, whatever the music; measured on short windows while it is decoded."""
+
+import dataclasses
+
+import numpy as np
+
+from beam_preprocess.audio.block import Block
+
+# A window each 1.5 s at 22050 Hz: a tenth of a percent of the decoder's time, and enough for what holds all along.
+_WINDOW, _EVERY = 1024, 1 << 15
+_HANN = np.hanning(_WINDOW).astype(np.float32)
+# Power relative to the strongest bin (-80 dB) down to which there is sound: music has noise above that up to the top,
+# what was once at a lower rate has nothing.
+_NOTHING = 1e-8
+# Power of the mean of the channels relative to that of the channels (-40 dB) below which they cancel.
+_CANCELLED = 1e-4
+# Times full scale. Lossy decoders and floats go somewhat past 1.
+_FAR_BEYOND = 8.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackSound:
+    """What was measured of a track.
+
+    Attributes:
+      sample_rate: Hz, as in the file.
+      bandwidth_hz: above it there is nothing; 0 in a silent track.
+      cancels: whether its channels are each other's opposite, so that their mean is silent.
+      far_beyond_full_scale: whether samples are many times as large as full scale.
+    """
+
+    sample_rate: int
+    bandwidth_hz: float
+    cancels: bool
+    far_beyond_full_scale: bool
+
+
+class TrackMeasure:
+    """Sees the blocks of one track as `audio.stream` decodes them, and sums up."""
+
+    def __init__(self) -> None:
+        self._rate = self._until_next = 0
+        self._spectrum = np.zeros(_WINDOW // 2 + 1, np.float32)
+        self._mean_power = self._channel_power = self._peak = 0.0
+
+    def __call__(self, block: Block, mean: np.ndarray) -> None:
+        """Takes a block, and the mean of its channels, [samples] float32."""
+        self._rate = self._rate or block.rate
+        starts = range(self._until_next, len(mean) - _WINDOW + 1, _EVERY)
+        self._until_next = max(0, (starts[-1] + _EVERY if starts else self._until_next) - len(mean))
+        if not starts:
+            return
+        windows = np.stack([mean[start : start + _WINDOW] for start in starts])
+        spectrum = np.abs(np.fft.rfft(windows * _HANN)).max(axis=0)
+        np.maximum(self._spectrum, spectrum, out=self._spectrum)
+        self._mean_power += float(np.vdot(windows, windows)) * len(block.channels)
+        for channel in block.channels:
+            for start in starts:
+                window = channel[start : start + _WINDOW]
+                self._channel_power += float(np.dot(window, window))
+                self._peak = max(self._peak, float(np.abs(window).max()))
+
+    def sound(self) -> TrackSound:
+        """What was measured, after the last block."""
+        power = self._spectrum.astype(np.float64) ** 2
+        there = np.flatnonzero(power > _NOTHING * power.max()) if power.max() else np.zeros(1)
+        return TrackSound(
+            sample_rate=self._rate,
+            bandwidth_hz=float(there[-1]) * self._rate / _WINDOW,
+            cancels=self._mean_power < _CANCELLED * self._channel_power,
+            far_beyond_full_scale=self._peak > _FAR_BEYOND,
+        )

@@ -1,0 +1,146 @@
+"""What the tracks of each label have in common that is not music, and the warnings that follow from it.
+
+A model takes the shortest way: if one genre comes from 8 kHz files, it learns to hear 8 kHz.
+"""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from beam_preprocess.audio.measure import TrackSound
+from beam_preprocess.messages import some
+
+# Bandwidths are counted in steps of this many Hz.
+_STEP_HZ = 250
+# A label's bandwidth sets it apart when it is so many times that of the others, or the reverse.
+_APART = 0.8
+# Share of the tracks that has to be alike before it says something of a label.
+_MOST = 0.9
+
+
+@dataclasses.dataclass
+class LabelSound:
+    """Counts over the tracks of one label, which add up over shards.
+
+    Attributes:
+      sample_rates: Hz, as in the files -> tracks.
+      bandwidths_hz: up to which a track has sound, to 250 Hz -> tracks; silent ones are left out.
+      cancelled: tracks whose channels cancel.
+      far_beyond_full_scale: tracks with samples many times as large as full scale.
+    """
+
+    sample_rates: Counter[int] = dataclasses.field(default_factory=Counter)
+    bandwidths_hz: Counter[int] = dataclasses.field(default_factory=Counter)
+    cancelled: int = 0
+    far_beyond_full_scale: int = 0
+
+    def add(self, sound: TrackSound) -> None:
+        """Counts a track."""
+        self.sample_rates[sound.sample_rate] += 1
+        if sound.bandwidth_hz:
+            self.bandwidths_hz[round(sound.bandwidth_hz / _STEP_HZ) * _STEP_HZ] += 1
+        self.cancelled += sound.cancels
+        self.far_beyond_full_scale += sound.far_beyond_full_scale
+
+    def update(self, other: "LabelSound") -> None:
+        """Adds the counts of other tracks of the label."""
+        self.sample_rates.update(other.sample_rates)
+        self.bandwidths_hz.update(other.bandwidths_hz)
+        self.cancelled += other.cancelled
+        self.far_beyond_full_scale += other.far_beyond_full_scale
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, in a fixed order."""
+        return {
+            "sample_rates": dict(sorted(self.sample_rates.items())),
+            "bandwidths_hz": dict(sorted(self.bandwidths_hz.items())),
+            "cancelled": self.cancelled,
+            "far_beyond_full_scale": self.far_beyond_full_scale,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "LabelSound":
+        """Inverse of `to_json`, after JSON made its numbers text."""
+        rates, bandwidths = (
+            Counter({int(hz): count for hz, count in data[name].items()}) for name in ("sample_rates", "bandwidths_hz")
+        )
+        return cls(rates, bandwidths, data["cancelled"], data["far_beyond_full_scale"])
+
+
+def merged(sounds: Iterable[Mapping[str, LabelSound]]) -> dict[str, LabelSound]:
+    """The counts of all shards, by label."""
+    found: dict[str, LabelSound] = {}
+    for own in sounds:
+        for label, sound in own.items():
+            found.setdefault(label, LabelSound()).update(sound)
+    return dict(sorted(found.items()))
+
+
+def warnings(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[str]:
+    """One line for each thing that silences tracks or sets labels apart.
+
+    Args:
+      sounds: by label.
+      sample_rate: Hz, of the front end, which hears nothing above half of it.
+    """
+    return [
+        *_counted(
+            {label: sound.cancelled for label, sound in sounds.items()},
+            "have channels that cancel, so that their mean, which is what is heard, is silent",
+            "invert the polarity of one channel, or keep one",
+        ),
+        *_counted(
+            {label: sound.far_beyond_full_scale for label, sound in sounds.items()},
+            "have samples far beyond full scale, such as floats in the range of 16-bit integers",
+            "scale them to -1 ... 1",
+        ),
+        *_labels_apart(sounds, sample_rate),
+    ]
+
+
+def _counted(tracks: Mapping[str, int], what: str, advice: str) -> list[str]:
+    by_label = some([f"{label} {count}" for label, count in tracks.items() if count])
+    return [f"{sum(tracks.values())} tracks {what} ({by_label}); {advice}"] if by_label else []
+
+
+def _labels_apart(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[str]:
+    heard = {
+        label: min(statistics.median(sound.bandwidths_hz.elements()), sample_rate / 2)
+        for label, sound in sounds.items()
+        if sound.bandwidths_hz
+    }
+    lines = []
+    for label, hz in heard.items():
+        others = [other for name, other in heard.items() if name != label]
+        apart = [other for other in others if hz < _APART * other or other < _APART * hz]
+        # Of two labels that differ, the narrower one is named.
+        if 2 * len(apart) > len(others) and (len(others) > 1 or hz < others[0]):
+            lines.append(
+                f"{label} has sound up to {hz / 1000:.1f} kHz, other labels up to {statistics.median(apart) / 1000:.1f} "
+                "kHz: a model may tell it by that alone; take files of one quality, or a --sample_rate that all fill"
+            )
+    # Of files that are all heard in full, the rate leaves traces only.
+    return lines or _rates_apart(sounds)
+
+
+def _rates_apart(sounds: Mapping[str, LabelSound]) -> list[str]:
+    usual = {label: _usual_rate(sound.sample_rates) for label, sound in sounds.items()}
+    lines = []
+    for label, rate in usual.items():
+        others = {other for name, other in usual.items() if name != label}
+        if rate and len(usual) > 2 and len(others) == 1 and others != {rate} and None not in others:
+            lines.append(
+                f"{label} is at {rate} Hz, other labels are at {others.pop()} Hz: a model may tell it by traces of that; "
+                "bring all files to one rate"
+            )
+    return lines
+
+
+def _usual_rate(rates: Counter[int]) -> int | None:
+    """The rate of most tracks; None if there is no such rate."""
+    if not rates:
+        return None
+    rate, count = rates.most_common(1)[0]
+    return rate if count >= _MOST * rates.total() else None

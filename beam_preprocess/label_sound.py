@@ -117,9 +117,10 @@ def _labels_apart(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[st
         apart = [other for other in others if hz < _APART * other or other < _APART * hz]
         # Of two labels that differ, the narrower one is named.
         if 2 * len(apart) > len(others) and (len(others) > 1 or hz < others[0]):
+            usual = statistics.median(apart)
             lines.append(
-                f"{label} has sound up to {hz / 1000:.1f} kHz, other labels up to {statistics.median(apart) / 1000:.1f} "
-                "kHz: a model may tell it by that alone; take files of one quality, or a --sample_rate that all fill"
+                f"{label} has sound up to {hz / 1000:.1f} kHz, other labels up to {usual / 1000:.1f} kHz: a model may "
+                "tell it by that alone; take files of one quality, or a --sample_rate that all fill"
             )
     # Of files that are all heard in full, the rate leaves traces only.
     return lines or _rates_apart(sounds)
@@ -132,8 +133,8 @@ def _rates_apart(sounds: Mapping[str, LabelSound]) -> list[str]:
         others = {other for name, other in usual.items() if name != label}
         if rate and len(usual) > 2 and len(others) == 1 and others != {rate} and None not in others:
             lines.append(
-                f"{label} is at {rate} Hz, other labels are at {others.pop()} Hz: a model may tell it by traces of that; "
-                "bring all files to one rate"
+                f"{label} is at {rate} Hz, other labels are at {others.pop()} Hz: a model may tell it by traces of "
+                "that; bring all files to one rate"
             )
     return lines
 

@@ -70,13 +70,16 @@ def container_of(source: Source) -> Container:
 def is_unknown_length(size: int) -> bool:
     """Whether a size of 32 bits is what programs write that stream into a pipe, for "length not known".
 
-    0, and values close to the largest that fits, with and without a sign, less the length of a header.
+    0, SoX's number for AIFF, and values close to the largest that fits, with and without a sign, less some header.
     """
-    return size == 0 or abs(size - (1 << 31)) <= 1 << 16 or size >= (1 << 32) - (1 << 16)
+    near = 1 << 16
+    return size == 0 or abs(size - 0x7F000000) <= near or abs(size - (1 << 31)) <= near or size >= (1 << 32) - near
 
 
-def has_data_of_unknown_length(source: Source) -> bool:
-    """Whether a WAV file whose data chunk has the size 0 goes on with something that is no other chunk: the audio.
+def missing_wav_length(source: Source) -> tuple[int, bytes] | None:
+    """Where the size 0 stands of a WAV's data chunk that does hold audio, and what should stand there.
+
+    None where the chunk is empty: the file ends there, or another chunk follows.
 
     Raises:
       Reject: "unreadable".
@@ -84,12 +87,25 @@ def has_data_of_unknown_length(source: Source) -> bool:
     offset = 12
     while len(header := source.read_at(offset, 8)) == 8:
         size = int.from_bytes(header[4:], "little")
+        if header[:4] == b"ds64" and not any(source.read_at(offset + 16, 8)):
+            # RF64 has its sizes, of 64 bits, in a chunk of their own.
+            return offset + 16, (source.size - _data_start(source)).to_bytes(8, "little")
         if header[:4] == b"data" and size == 0:
             following = source.read_at(offset + 8, 8)
             ends = offset + 16 + int.from_bytes(following[4:], "little")
-            return bool(following) and not (following[:4].isalnum() and ends <= source.size)
+            empty = len(following) < 8 or (following[:4].isalnum() and ends <= source.size)
+            return None if empty else (offset + 4, min(source.size - offset - 8, 0xFFFFFFFF).to_bytes(4, "little"))
         offset += 8 + size + size % 2
-    return False
+    return None
+
+
+def _data_start(source: Source) -> int:
+    """Where the audio of an RF64 file begins."""
+    offset = 12
+    while len(header := source.read_at(offset, 8)) == 8 and header[:4] != b"data":
+        size = int.from_bytes(header[4:], "little")
+        offset += 8 + size + size % 2
+    return offset + 8
 
 
 # An Ogg page (RFC 3533) is at most this long. Its sixth byte says whether it begins a stream, and whether it
@@ -123,9 +139,6 @@ def _ogg_page_bytes(page: bytes) -> int | None:
         return None
     segments = page[_OGG_HEADER_BYTES - 1]
     return _OGG_HEADER_BYTES + segments + sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
-
-
-JOINED = ("ogg", "mpeg audio")
 
 
 def parts(source: Source, container: Container) -> list[tuple[int, int]]:

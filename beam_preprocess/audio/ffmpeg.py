@@ -47,11 +47,6 @@ def blocks(source: Source, container: Container) -> Iterator[Block]:
       DecodeError: FFmpeg cannot make anything of it.
       Reject: it ends before it should, too much of it is damaged, or it cannot be read.
     """
-    with source.local() as local:
-        yield from _local_blocks(local, container)
-
-
-def _local_blocks(source: Source, container: Container) -> Iterator[Block]:
     with _opened(source, container) as opened:
         stream = _audio_stream(opened)
         length = _declared(source, opened, stream)
@@ -270,12 +265,13 @@ def _ends_as_a_whole_file(source: Source, container: Container, demuxer: str, le
 
 
 def _reaches_its_end(opened: InputContainer, length: _Length) -> bool:
-    """Whether all packets that an index lists are there, or some stream, such as a film's pictures, lasts as long."""
+    """Whether all packets that an index lists are there, or another stream, such as a film's pictures, lasts as long."""
     stream = _audio_stream(opened)
-    packets, last_s = 0, 0.0
+    packets, others_s = 0, 0.0
     with contextlib.suppress(av.error.FFmpegError):
         for packet in opened.demux():
-            packets += packet.stream.index == stream.index and packet.size > 0
-            if packet.pts is not None and packet.time_base:
-                last_s = max(last_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    return packets == stream.frames or last_s >= length.seconds - length.tolerance_s
+            if packet.stream.index == stream.index:
+                packets += packet.size > 0
+            elif packet.pts is not None and packet.time_base:
+                others_s = max(others_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return packets == stream.frames or others_s >= length.seconds - length.tolerance_s

@@ -1,7 +1,5 @@
 """The decoder of what is PCM inside: libsndfile, by soundfile."""
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator
 
@@ -10,7 +8,7 @@ import soundfile
 
 from beam_preprocess.audio import containers
 from beam_preprocess.audio.block import BLOCK_VALUES, Block, check_rate
-from beam_preprocess.audio.reject import DecodeError, Reject, unreadable
+from beam_preprocess.audio.reject import DecodeError, Reject
 from beam_preprocess.audio.source import Source
 
 # From one value of 16 bits to the next.
@@ -18,7 +16,7 @@ _STEP_16_BITS = np.float32(1 / (1 << 15))
 # libsndfile's note on a chunk that should be longer or shorter than the header says.
 _SHOULD_BE = re.compile(r"(?:data|data size|ssnd)\s*:\s*(\d+) \(should be (\d+)\)", re.IGNORECASE)
 # Its number of samples of an MP3 is an estimate; and of a stream without an end, the largest number.
-_ESTIMATED, _UNKNOWN = ("MP3",), 1 << 62
+_ESTIMATED, _UNKNOWN = "MPEG", 1 << 62
 
 
 def blocks(source: Source) -> Iterator[Block]:
@@ -28,27 +26,21 @@ def blocks(source: Source) -> Iterator[Block]:
       DecodeError: libsndfile cannot read the file, or the rest of it.
       Reject: it holds less than its header says, or cannot be read.
     """
-    file = _PythonFile(source)
+    samples = 0
     try:
-        with soundfile.SoundFile(file if source.descriptor is None else source.rewind(), closefd=False) as sound:
+        with soundfile.SoundFile(source.rewind(), closefd=False) as sound:
             check_rate(sound.samplerate)
-            samples = 0
             for block in _read_all(sound):
                 samples += len(block)
                 yield Block(tuple(block.T), sound.samplerate)
-            file.raise_error()
-            if not samples and containers.has_data_of_unknown_length(source):
-                raise DecodeError("the header says that there is no audio")
             _check_complete(sound, samples)
     except soundfile.SoundFileError as error:
-        file.raise_error()
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise DecodeError(detail.rstrip(".")) from error
-    except (Reject, DecodeError):
-        # To libsndfile, what cannot be read is where the file ends.
-        file.raise_error()
-        raise
+    if not samples and (length := containers.missing_wav_length(source)):
+        with source.patched(*length) as repaired:
+            yield from blocks(repaired)
 
 
 def _read_all(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -72,37 +64,5 @@ def _check_complete(sound: soundfile.SoundFile, samples: int) -> None:
     for declared, found in _SHOULD_BE.findall(sound.extra_info):
         if int(declared) > int(found) and not containers.is_unknown_length(int(declared)):
             raise Reject("truncated", f"{found} of {declared} bytes of audio")
-    if samples < sound.frames < _UNKNOWN and sound.format not in _ESTIMATED:
+    if samples < sound.frames < _UNKNOWN and not sound.subtype.startswith(_ESTIMATED):
         raise Reject("truncated", f"{samples} of {sound.frames} samples")
-
-
-class _PythonFile:
-    """A file as libsndfile reads it: from C, where no exception can pass."""
-
-    def __init__(self, source: Source) -> None:
-        self._file = source.file
-        self._error: Exception | None = None
-        if source.descriptor is None:
-            self.seek(0)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> None:
-        # A damaged header sends libsndfile before the file's start; it finds out by the position that stays.
-        with contextlib.suppress(ValueError, OSError):
-            self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int) -> bytes:
-        try:
-            return self._file.read(size)
-        except Exception as error:  # noqa: BLE001 - kept, and raised where it can be
-            self._error = self._error or error
-            return b""
-
-    def raise_error(self) -> None:
-        """Raises what went wrong in reading: Reject for the file itself, else as it was, for the engine to retry."""
-        if isinstance(self._error, OSError):
-            raise unreadable(self._error) from self._error
-        if self._error is not None:
-            raise self._error

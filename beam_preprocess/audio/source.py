@@ -1,4 +1,4 @@
-"""An audio file as the decoders need it: read at any place, by a descriptor, or as a copy on this machine."""
+"""An audio file as the decoders need it: with a descriptor, by which they read it themselves."""
 
 import contextlib
 import io
@@ -47,9 +47,13 @@ class Source:
             raise unreadable(error) from error
 
     def rewind(self) -> int:
-        """Puts the descriptor at the file's start, and gives it."""
+        """Puts the descriptor at the file's start, and gives it.
+
+        Raises:
+          ValueError: a file elsewhere has none.
+        """
         if self.descriptor is None:
-            raise ValueError("a file elsewhere has no descriptor")
+            raise ValueError("no descriptor: the file is not on this machine")
         os.lseek(self.descriptor, 0, os.SEEK_SET)
         return self.descriptor
 
@@ -74,16 +78,32 @@ class Source:
         """
         if self.descriptor is not None and (start, end) == (0, self.size):
             yield self
-            return
+        else:
+            with self._copied(start, end) as copy:
+                yield copy
+
+    @contextlib.contextmanager
+    def _copied(self, start: int, end: int) -> Iterator["Source"]:
         with tempfile.TemporaryFile() as copy:
             for offset in range(start, end, _BLOCK_BYTES):
                 data = self.read_at(offset, min(_BLOCK_BYTES, end - offset))
                 try:
                     copy.write(data)
+                    copy.flush()
                 except OSError as error:
                     raise unreadable(error) from error
-            copy.flush()
             yield Source(copy)
+
+    @contextlib.contextmanager
+    def patched(self, offset: int, data: bytes) -> Iterator["Source"]:
+        """A copy with other bytes at an offset.
+
+        Raises:
+          Reject: "unreadable".
+        """
+        with self._copied(0, self.size) as copy:
+            os.pwrite(copy.rewind(), data, offset)
+            yield copy
 
     def find_all(self, *words: bytes) -> list[int]:
         """Where any of some words stands in the file, in order.

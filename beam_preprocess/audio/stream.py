@@ -55,7 +55,7 @@ def stream(
       Reject: with one of REASONS, at any time: what was yielded before it is to be thrown away.
     """
     samples = 0
-    for block in _resample(_mono(_decoded(Source(file), name), max_duration_s, observe), sample_rate):
+    for block in _resample(_mono(_decoded(file, name), max_duration_s, observe), sample_rate):
         samples += len(block)
         yield block
     if not samples:
@@ -64,31 +64,29 @@ def stream(
         raise Reject("too_short", f"{samples / sample_rate:.2f} s, at least {min_samples / sample_rate:.2f} s")
 
 
-def _decoded(source: Source, name: str) -> Iterator[Block]:
+def _decoded(file: BinaryIO, name: str) -> Iterator[Block]:
     """The blocks of a file, or of all files that were joined into one."""
-    if not source.size:
-        raise Reject("empty", "0 bytes")
-    container = containers.container_of(source)
-    try:
-        if container.name not in containers.JOINED:
-            yield from _decoded_part(source, container)
-            return
-        with source.local() as local:
-            for start, end in containers.parts(local, container):
-                with local.part(start, end) as part:
+    with Source(file).local() as source:
+        if not source.size:
+            raise Reject("empty", "0 bytes")
+        container = containers.container_of(source)
+        try:
+            for start, end in containers.parts(source, container):
+                with source.part(start, end) as part:
                     yield from _decoded_part(part, container)
-        if container.name == "ogg":
-            containers.check_last_ogg_page(source)
-    except DecodeError as error:
-        source.check_readable()
-        suffix = PurePosixPath(name).suffix.lower()
-        if suffix and suffix not in EXTENSIONS:
-            raise Reject("unsupported_format", f"{suffix}: {error}") from None
-        raise Reject("undecodable", str(error)) from None
-    except Reject as reject:
-        if reject.reason in ("truncated", "undecodable"):
+            if container.name == "ogg":
+                containers.check_last_ogg_page(source)
+        except DecodeError as error:
             source.check_readable()
-        raise
+            suffix = PurePosixPath(name).suffix.lower()
+            if suffix and suffix not in EXTENSIONS:
+                raise Reject("unsupported_format", f"{suffix}: {error}") from None
+            raise Reject("undecodable", str(error)) from None
+        except Reject as reject:
+            # To a decoder, what cannot be read is where the file ends.
+            if reject.reason in ("truncated", "undecodable"):
+                source.check_readable()
+            raise
 
 
 def _decoded_part(source: Source, container: Container) -> Iterator[Block]:

@@ -129,7 +129,7 @@ def _encoding(file: BinaryIO) -> str:
 def _check_text(source: str, number: int, line: str) -> None:
     if "\0" in line:
         raise UserError(
-            f"{source}: line {number}: holds a NUL character, as UTF-16 without a byte order mark does; save it as UTF-8"
+            f"{source}: line {number}: a NUL character, as in UTF-16 without a byte order mark; save it as UTF-8"
         )
     if line.isascii():
         return

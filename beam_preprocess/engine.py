@@ -26,7 +26,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_preprocess import finish, pipeline, storage
+from beam_preprocess import finish, pipeline, storage, summary
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
@@ -219,6 +219,8 @@ def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:
     """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
     reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
+    if reasons:
+        summary.tell_rejects(config, plan)
     finish.check_rejects(config, reasons, plan.num_tracks)
     if cause := system_error(error, local=local):
         raise UserError(f"{config.output}: {cause}; mend it and run the command again, it keeps what is done")

@@ -1,4 +1,4 @@
-"""Tells the audio among the files of an input from all others, which are counted by kind: none is missing in silence."""
+"""Tells the audio among the files of an input from all others, and counts these by kind."""
 
 import functools
 import os

@@ -115,8 +115,12 @@ def _clip_of_piece(track_id: str) -> str | None:
 
 
 def _gtzan_group(track: Track, group: str) -> str:
-    """The group of a clip or of a piece of one: its artists, if they are known, else the group given."""
-    clip = clip_of(track.track_id) or _clip_of_piece(track.track_id)
+    """The group of a clip or of a piece of one: its artists, if they are known, else the clip."""
+    clip, piece_of = clip_of(track.track_id), _clip_of_piece(track.track_id)
+    if piece_of or group != track.track_id:
+        # One clip has one name, whatever folders its files lie in.
+        clip = clip or piece_of
+        group = f"{genre_of(clip)}/{clip}" if clip else group
     if not clip:
         raise UserError(f"--groups=gtzan: {track.track_id} is no clip of GTZAN, such as blues/blues.00000.wav")
     return artists.groups().get(clip, group)

@@ -64,13 +64,22 @@ def _warn_of_a_column(config: JobConfig, labels: Mapping[str, int]) -> None:
 
 
 def _warn_of_folders(config: JobConfig, tracks: Sequence[Track]) -> None:
-    # With --split_folders, the first folder is the part.
-    paths = [track.track_id.split("/")[config.split.split_folders :] for track in tracks]
-    loose = [track for track, path in zip(tracks, paths, strict=True) if len(path) == 1]
-    below = [(track.label, path) for track, path in zip(tracks, paths, strict=True) if len(path) > 1]
-    if below and loose:
+    labels_found: set[str] = set()
+    tops_found: set[str] = set()
+    loose: list[Track] = []
+    for track in tracks:
+        path = track.track_id
+        if config.split.split_folders:
+            path = path.partition("/")[2]
+        top, slash, _ = path.partition("/")
+        if slash:
+            labels_found.add(track.label)
+            tops_found.add(top)
+        else:
+            loose.append(track)
+    if tops_found and loose:
         _warn_of_loose_files(config, loose)
-    labels, tops = sorted({label for label, _ in below}), sorted({path[0] for _, path in below})
+    labels, tops = sorted(labels_found), sorted(tops_found)
     numbers = [label for label in labels if label.isdecimal()]
     if parts := [top for top in tops if part_of(top)]:
         say(

@@ -82,10 +82,10 @@ def _base(name: str) -> str:
 
 def _cut(names: Mapping[int, str], tracks: Sequence[Track], label_counts: Mapping[str, int]) -> dict[int, str]:
     """Index -> stem, of the files of one folder that are pieces, or called like a recording that is there in pieces."""
-    matches = {index: match for index, name in names.items() if (match := _NAME.fullmatch(name))}
     members: dict[tuple[str, bool], list[int]] = defaultdict(list)
-    for index, match in matches.items():
-        members[match["stem"], bool(match["word"])].append(index)
+    for index, name in names.items():
+        if match := _NAME.fullmatch(name):
+            members[match["stem"], bool(match["word"])].append(index)
     stems, whole = {stem for stem, _ in members}, set(names.values())
     worded, numbered = set(), set()
     for (stem, has_word), indices in members.items():
@@ -97,11 +97,16 @@ def _cut(names: Mapping[int, str], tracks: Sequence[Track], label_counts: Mappin
         # Of bl.00000 and bl.00000.0, the latter is the piece.
         if not has_word and not any(names[index] in stems for index in indices):
             all_of_one = any(label_counts[label] == count for label, count in labels.items())
-            if not all_of_one and _runs({int(matches[index]["number"]) for index in indices}):
+            if not all_of_one and _runs({_number(names[index]) for index in indices}):
                 numbered.add(stem)
     cut = worded | numbered if len(numbered) > 1 else worded
-    found = {index: match["stem"] for index, match in matches.items() if match["stem"] in cut}
+    found = {index: stem for (stem, _), indices in members.items() if stem in cut for index in indices}
     return found | {index: name for index, name in names.items() if name in cut}
+
+
+def _number(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    return int(match["number"]) if match else 0
 
 
 def _runs(numbers: Set[int]) -> bool:

@@ -3,9 +3,10 @@
 python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT [flags] [any flag of Beam]
 
 A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
-artist or group; an archive is read like the folder that it unpacks to. GTZAN is known by its file names: no artist of
-it is split. Input and output may lie on any file system of Beam. The output is a dataset once it holds manifest.json;
-inputs that cannot be used are named in rejects.jsonl. An interrupted job goes on when the same command is run again.
+artist or group; an archive is read like the folder that it unpacks to. Files that are no audio are counted by kind.
+GTZAN is known by its file names: no artist of it is split, and neither are pieces of one recording. Input and output
+may lie on any file system of Beam. The output is a dataset once it holds manifest.json; inputs that cannot be used are
+named in rejects.jsonl. An interrupted job goes on when the same command is run again.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ _ENCODINGS = (
 )
 # Excel writes semicolons where the comma is the decimal sign, and tabs into its "Unicode text".
 _DELIMITERS = ",;\t"
-_HINT = 'a field with a comma in it needs quotation marks: "Earth, Wind & Fire"'
+_HINT = 'a field with a separator in it needs quotation marks, such as "Earth, Wind & Fire"'
 
 
 class Row(NamedTuple):

@@ -87,6 +87,9 @@ def test_pieces_in_several_parts_folders_are_of_one_recording():
 
 
 def test_the_recording_of_a_name():
+    assert recording_of("a (1 of 3).wav") == "a"
+    assert recording_of("half of 3.wav") == "half of"
+    assert recording_of("a-1234567.wav") is None
     assert recording_of("blues/blues.00000.3.wav") == "blues/blues.00000"
     assert recording_of("blues/blues.wav") is None
     assert recording_of("a_part1.wav") == "a"

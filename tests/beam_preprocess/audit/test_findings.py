@@ -74,6 +74,7 @@ def test_the_limits_of_single_findings(audit):
     assert found["rejects"] == [{"track_id": "gone", "label": "rock", "reason": "empty", "detail": "no samples"}]
     assert found["durations"]["median_s"] == 30
     assert "tracks cannot be used                    1" in describe(found)
+    assert "by label: rock 1 of " in describe(found)
 
 
 def test_lengths_that_vary_are_no_outliers(audit):

@@ -3,9 +3,10 @@
 python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT [flags] [any flag of Beam]
 
 A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
-artist or group; an archive is read like the folder that it unpacks to. GTZAN is known by its file names: no artist of
-it is split. Input and output may lie on any file system of Beam. The output is a dataset once it holds manifest.json;
-inputs that cannot be used are named in rejects.jsonl. An interrupted job goes on when the same command is run again.
+artist or group; an archive is read like the folder that it unpacks to. Files that are no audio are counted by kind.
+GTZAN is known by its file names: no artist of it is split, and neither are pieces of one recording. Input and output
+may lie on any file system of Beam. The output is a dataset once it holds manifest.json; inputs that cannot be used are
+named in rejects.jsonl. An interrupted job goes on when the same command is run again.
 """
 
 import dataclasses
@@ -14,7 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from beam_preprocess import audio, log_mel
+from beam_preprocess import log_mel
+from beam_preprocess.audio.selection import COMMON_FORMATS
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
 from beam_preprocess.gtzan import facts
 from beam_preprocess.log_mel import PRESETS, FrontEndConfig
@@ -25,9 +27,7 @@ FLAGS = flags.FlagValues()
 
 def _define_flags() -> None:
     values = {"flag_values": FLAGS}
-    flags.DEFINE_string(
-        "input", "", f"folder, glob, .csv, .tar or .tar.gz of audio ({' '.join(audio.EXTENSIONS)})", **values
-    )
+    flags.DEFINE_string("input", "", f"folder, glob, .csv, .tar or .tar.gz of {COMMON_FORMATS}", **values)
     flags.DEFINE_string("output", "", "directory of the dataset", **values)
     flags.DEFINE_string("name", None, "name of the dataset; by default that of the input's folder", **values)
     flags.DEFINE_string("preset", "cbmi2016", f"front end: {', '.join(PRESETS)}", **values)
@@ -50,6 +50,13 @@ def _define_flags() -> None:
         f"{', '.join(facts.SPLITS)}, which come with this package (a folder of such a name is ./NAME)",
         **values,
     )
+    flags.DEFINE_bool(
+        "split_folders",
+        False,
+        "instead of folds: the first folder below the input is the part: train, valid, test, or fold_0, fold_1 ...; "
+        "labels are folders below it",
+        **values,
+    )
     flags.DEFINE_integer("seed", 0, "deals equal groups into other parts", **values)
     flags.DEFINE_string(
         "label_folder",
@@ -57,12 +64,19 @@ def _define_flags() -> None:
         "the label is the name of: parent (of the file) or top (first below the input)",
         **values,
     )
+    flags.DEFINE_bool(
+        "merge_labels",
+        False,
+        "make labels one that differ only by case, spaces or Unicode's compatibility forms",
+        **values,
+    )
     flags.DEFINE_string("label_column", None, "of the CSV; by default genre", **values)
     flags.DEFINE_string("group_column", None, "of the CSV: never split; by default group, or else artist", **values)
     flags.DEFINE_string(
         "groups",
         "auto",
-        "what is never split: auto (the CSV's groups; those of GTZAN by its file names), gtzan, or none",
+        "what is never split: auto (the CSV's groups; those of GTZAN by its file names; pieces of one recording, such "
+        "as song_part1.mp3, by theirs), gtzan, or none",
         **values,
     )
     flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
@@ -124,8 +138,10 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **o
     Raises:
       UserError: a value is out of range.
     """
-    if flag_values.folds is not None and (flag_values.train_size is not None or flag_values.split_lists):
-        raise command_line.UserError("--folds excludes --train_size and --split_lists")
+    if flag_values.folds is not None and (
+        flag_values.train_size is not None or flag_values.split_lists or flag_values.split_folders
+    ):
+        raise command_line.UserError("--folds excludes --train_size, --split_lists and --split_folders")
     return JobConfig(
         source=flag_values.input,
         output=flag_values.output.rstrip("/") or flag_values.output,
@@ -135,9 +151,11 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **o
             train_size=flag_values.train_size,
             valid_size=flag_values.valid_size,
             split_lists=flag_values.split_lists,
+            split_folders=flag_values.split_folders,
             seed=flag_values.seed,
         ),
         label_folder=flag_values.label_folder,
+        merge_labels=flag_values.merge_labels,
         label_column=flag_values.label_column,
         group_column=flag_values.group_column,
         groups=flag_values.groups,

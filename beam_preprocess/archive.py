@@ -7,6 +7,7 @@ be too long for it, or meet another one that differs in upper and lower case onl
 
 import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
 import os
@@ -19,10 +20,11 @@ from typing import IO, Self, cast
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
-from beam_preprocess.audio import EXTENSIONS
+from beam_preprocess.audio.formats import HEAD_BYTES
+from beam_preprocess.audio.selection import Selection
 from beam_preprocess.config import ARCHIVES, JobConfig, archive_stem
 from beam_preprocess.messages import say
-from beam_preprocess.tracks import Track, absolute, is_audio, track_in_folder
+from beam_preprocess.tracks import Track, absolute, tell_selection, track_in_folder
 from tfrecords.command_line import UserError
 from tfrecords.manifest import PARTIAL_DIR
 
@@ -49,14 +51,13 @@ def list_archive(config: JobConfig) -> list[Track]:
     say(f"{source}: listing the archive")
     folder = _folder(source, config.output)
     found: dict[str, tuple[str, int]] = {}
+    selection = Selection()
     left_out = 0
-    for number, (path, member, _) in enumerate(members(source, config.max_archive_bytes)):
-        if _is_track(path, member):
+    for number, (path, member, archive) in enumerate(members(source, config.max_archive_bytes)):
+        if member.isreg() and selection.takes(path, functools.partial(_head, source, archive, member)):
             # The later of two members with one path wins, as when they are unpacked by hand.
             found[path] = (_uri(folder, number, path), member.size)
         left_out += not (member.isreg() or member.isdir())
-    if not found:
-        raise UserError(f"{source}: no audio file in this archive (looked for {' '.join(EXTENSIONS)})")
     if left_out:
         say(f"{source}: {left_out} links or devices are left out")
     # A file with no folder around it is labelled as if the archive had been unpacked into a folder of its own name.
@@ -68,6 +69,7 @@ def list_archive(config: JobConfig) -> list[Track]:
     for path, (uri, size) in found.items():
         track = track_in_folder(f"{stem}/{path}", size, root=root, label_folder=config.label_folder)
         tracks.append(dataclasses.replace(track, uri=uri, origin=f"{absolute(source)}/{path}"))
+    tell_selection(source, selection, tracks, "no audio file in this archive")
     return sorted(tracks, key=lambda track: track.track_id)
 
 
@@ -79,13 +81,17 @@ def first_bytes(config: JobConfig, count: int) -> bytes:
     """
     with contextlib.closing(members(config.source, config.max_archive_bytes)) as found:
         for path, member, archive in found:
-            if _is_track(path, member):
+            # One that only its first bytes tell is none of a set that is known by names.
+            if member.isreg() and Selection().takes(path):
                 return next(blocks(config.source, archive, member), b"")[:count]
     return b""
 
 
-def _is_track(path: str, member: tarfile.TarInfo) -> bool:
-    return member.isreg() and is_audio(path) and "/." not in f"/{path}"
+def _head(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The first bytes of a member, in which what its name does not tell may be seen."""
+    with _reading(source):
+        data = archive.extractfile(member)
+        return data.read(HEAD_BYTES) if data else b""
 
 
 def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
@@ -115,8 +121,9 @@ def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
 
 def _write(config: JobConfig, uri: str, blocks: Iterator[bytes]) -> None:
     with storage.reporting(f"--output={config.output} cannot be used"):
-        name = f"{PARTIAL_DIR}/{uri[len(storage.partial_dir(config.output)) + 1 :]}"
-        with storage.replacing(config.output, name) as file:
+        output = absolute(config.output)
+        name = f"{PARTIAL_DIR}/{uri[len(storage.partial_dir(output)) + 1 :]}"
+        with storage.replacing(output, name) as file:
             for block in blocks:
                 file.write(block)
 
@@ -129,7 +136,8 @@ def _folder(source: str, output: str) -> str:
     identity = f"{uri}:{metadata.size_in_bytes}:{metadata.last_updated_in_seconds}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     with storage.reporting(f"--output={output} cannot be used"):
-        return FileSystems.join(storage.partial_dir(output), "unpacked", digest)
+        # Workers may run in another directory than the launcher.
+        return FileSystems.join(storage.partial_dir(absolute(output)), "unpacked", digest)
 
 
 def _uri(folder: str, number: int, path: str) -> str:

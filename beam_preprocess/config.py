@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclasses.dataclass(frozen=True)
 class SplitConfig:
-    """How tracks are dealt into parts: by folds, unless train_size or split_lists is given.
+    """How tracks are dealt into parts: by folds, unless train_size, split_lists or split_folders is given.
 
     Attributes:
       folds: number of equal parts, at least 2; None: 10, of GTZAN 5.
@@ -24,6 +24,7 @@ class SplitConfig:
       valid_size: share of valid; None: half of the rest.
       split_lists: folder or glob of published lists of paths, one .txt per part; or the name of lists that come with
         the package.
+      split_folders: the first folder below the input names the part: train, valid, test, or fold_0 and so on.
       seed: deals equal groups in another order.
     """
 
@@ -31,11 +32,14 @@ class SplitConfig:
     train_size: float | None = None
     valid_size: float | None = None
     split_lists: str | None = None
+    split_folders: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.train_size is not None and self.split_lists:
             raise UserError("--train_size and --split_lists exclude each other")
+        if self.split_folders and (self.train_size is not None or self.split_lists):
+            raise UserError("--split_folders excludes --folds, --train_size and --split_lists")
         if self.valid_size is not None and self.train_size is None:
             raise UserError("--valid_size needs --train_size")
 
@@ -52,11 +56,13 @@ class JobConfig:
       dtype: of the records, "float16" (rounds log10 values by up to 0.002, decibels by up to 0.03) or "float32".
       split: how tracks are dealt into parts.
       label_folder: whose name is the label, where there is no CSV: "parent", the folder that a file lies in, or "top",
-        the first one below the source.
+        the first one below the source (below the folder of a part, with split_folders).
+      merge_labels: labels that differ only by case, spaces or Unicode's compatibility forms are one.
       label_column: the CSV's column of labels; None: "genre".
       group_column: the CSV's column of groups; None: "group" if there is one, else "artist" if there is one.
       groups: what no split tears apart: "auto", what the input says, or, where it says nothing and is GTZAN, what is
-        known of its artists and songs; "gtzan", these; "none", every track stands for itself.
+        known of its artists and songs, or, of other files, which are pieces of one recording; "gtzan", the former;
+        "none", every track stands for itself.
       num_shards: over all parts; None: by the number of tracks.
       min_frames: shorter clips are rejected; 80 frames are one patch of the paper.
       max_duration_s: longer audio is rejected.
@@ -71,6 +77,7 @@ class JobConfig:
     dtype: str = "float16"
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     label_folder: str = "parent"
+    merge_labels: bool = False
     label_column: str | None = None
     group_column: str | None = None
     groups: str = "auto"
@@ -86,6 +93,8 @@ class JobConfig:
         listed = self.source.lower().endswith(".csv")
         if self.label_folder != "parent" and listed:
             raise UserError("--label_folder is for folders; of a CSV, --label_column is the label")
+        if self.split.split_folders and listed:
+            raise UserError("--split_folders is for folders; for a CSV, --split_lists gives the parts")
         if (self.label_column or self.group_column) and not listed:
             raise UserError("--label_column and --group_column are for a .csv; other inputs have no columns")
         if self.group_column and self.groups != "auto":

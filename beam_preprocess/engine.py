@@ -26,7 +26,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_preprocess import finish, pipeline, storage
+from beam_preprocess import finish, pipeline, storage, summary
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
@@ -144,11 +144,16 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
     with contextlib.ExitStack() as stack:
         if here and not is_template(options):
             stack.enter_context(Progress(here, plan, sys.stderr))
-        run_pipeline(
-            options,
-            lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
-            explain=lambda error: _explain(config, plan, error, local=is_local(options)),
-        )
+        try:
+            run_pipeline(
+                options,
+                lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
+                explain=lambda error: _explain(config, plan, error, local=is_local(options)),
+            )
+        except UserError:
+            # Too many rejects are seen best by label.
+            summary.tell_rejects(config, plan)
+            raise
 
 
 def run_pipeline(

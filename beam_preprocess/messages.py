@@ -12,7 +12,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def some(items: Sequence[str], separator: str = ", ") -> str:
+def some(items: Sequence[str], separator: str = ", ", *, shown: int = SHOWN) -> str:
     """The first few items, and how many more there are."""
-    more = len(items) - SHOWN
-    return separator.join(items[:SHOWN]) + (f"{separator}and {more} more" if more > 0 else "")
+    more = len(items) - shown
+    return separator.join(items[:shown]) + (f"{separator}and {more} more" if more > 0 else "")

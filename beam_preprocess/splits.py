@@ -44,7 +44,13 @@ def size_weights(train_size: float, valid_size: float | None) -> dict[str, float
     return {"train": train_size, "valid": valid, "test": rest - valid}
 
 
-def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) -> list[str]:
+def assign(
+    tracks: Sequence[Track],
+    weights: Mapping[str, float],
+    *,
+    seed: int,
+    advice: str = "or more tracks by other artists",
+) -> list[str]:
     """A part for each track, by weight: no group torn, each label spread as evenly as its groups allow.
 
     Groups go, largest first, to the part that is emptiest in their labels, relative to its weight, with half of the
@@ -56,6 +62,7 @@ def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) 
       tracks: at least one.
       weights: part name -> share of the tracks; sums to 1.
       seed: deals equal groups in another order.
+      advice: what else than fewer parts helps where there are too few groups.
 
     Returns:
       Part names, one per track.
@@ -67,7 +74,7 @@ def assign(tracks: Sequence[Track], weights: Mapping[str, float], *, seed: int) 
     if len(groups.names) < len(weights):
         raise UserError(
             f"{len(groups.names)} groups cannot be dealt into {len(weights)} parts without tearing one; "
-            f"take at most {len(groups.names)} parts, or more tracks by other artists"
+            f"take at most {len(groups.names)} parts, {advice}"
         )
     part_of = _deal(groups, list(weights.values()), seed)
     names = list(weights)

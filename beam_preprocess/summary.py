@@ -1,18 +1,24 @@
 """What a finished job says of itself."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, storage
+from beam_preprocess.audio.selection import NO_ENDING, ending_of
 from beam_preprocess.config import JobConfig
 from beam_preprocess.label_sound import LabelSound, warnings
 from beam_preprocess.messages import SHOWN, say, some
 from beam_preprocess.plan import Plan
+from beam_preprocess.tracks import Track
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
+
+# Labels of a line; sets of music seldom have more.
+_LABELS_SHOWN = 20
 
 
 def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: float) -> None:
@@ -28,6 +34,7 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     say(_table(metrics))
     if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
         say(f"warning: not one track of {', '.join(lost)} can be used")
+    tell_rejects(config, plan)
     sounds = {label: LabelSound.from_json(sound) for label, sound in metrics["sound"].items()}
     for warning in warnings(sounds, config.front_end.sample_rate):
         say(f"warning: {warning}")
@@ -39,6 +46,44 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
         f"{audio_s / elapsed_s:,.0f} times real time; {rejects} rejected"
         + (f": see {FileSystems.join(config.output, finish.REJECTS_FILE)}" if rejects else "")
     )
+
+
+def tell_rejects(config: JobConfig, plan: Plan) -> None:
+    """Prints how many tracks of each label were rejected, and what formats those have that cannot be read."""
+    text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
+    reason_of = {reject["track_id"]: reject["reason"] for reject in map(json.loads, text.splitlines())}
+    rejected = [track for shard in plan.shards for track in shard.tracks if track.track_id in reason_of]
+    if not rejected:
+        return
+    totals = sum(plan.label_counts().values(), Counter())
+    say(f"rejected by label: {by_label([track.label for track in rejected], totals)}")
+    unsupported = [track for track in rejected if reason_of[track.track_id] == "unsupported_format"]
+    if unsupported:
+        say(f"warning: formats that cannot be read (unsupported_format): {_formats(unsupported)}")
+
+
+def by_label(rejected: Iterable[str], totals: Mapping[str, int]) -> str:
+    """The rejected tracks of each label and all that it has, the label that loses most first: "rock 6 of 10".
+
+    Args:
+      rejected: the label of each rejected track.
+      totals: label -> its tracks, with the rejected.
+    """
+    counts = Counter(rejected)
+    ranked = sorted(counts, key=lambda label: (-counts[label] / totals[label], label))
+    return some([f"{label} {counts[label]} of {totals[label]}" for label in ranked], shown=_LABELS_SHOWN)
+
+
+def _formats(tracks: Iterable[Track]) -> str:
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for track in tracks:
+        kinds[track.label][ending_of(track.track_id) or NO_ENDING] += 1
+    labels = sorted(kinds, key=lambda label: (-kinds[label].total(), label))
+    counted = {
+        label: ", ".join(f"{count} {kind}" for kind, count in sorted(kinds[label].items(), key=lambda item: -item[1]))
+        for label in labels
+    }
+    return some([f"{label}: {kinds}" for label, kinds in counted.items()], "; ", shown=_LABELS_SHOWN)
 
 
 def _table(metrics: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Lists labelled audio: a folder, a glob, or a CSV."""
 
-import csv
 import dataclasses
+import functools
 import glob
-import io
+import importlib
 import os
 import sys
 import unicodedata
@@ -11,10 +11,12 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
-from beam_preprocess.audio import EXTENSIONS
+from beam_preprocess.audio.selection import COMMON_FORMATS, Selection, head_of, walk
+from beam_preprocess.csv_rows import check_row, open_quote, read_csv
 from beam_preprocess.messages import say
 from tfrecords.command_line import UserError
 
@@ -22,6 +24,9 @@ from tfrecords.command_line import UserError
 MAGIC = "*?["
 _PATH_COLUMN = "path"
 _GROUP_COLUMNS = ("group", "artist")
+# Scheme of URLs -> the package that Beam opens them with, and the extra of Beam's that brings it; Beam itself notices a
+# missing one only when a file is read.
+_PACKAGES = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure")}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,37 +66,39 @@ def list_tracks(
 
     Raises:
       UserError: nothing there, a folder that cannot be listed, no audio in it, a column is missing, a row is
-        incomplete, a path is listed twice, a file lies in no folder that could name its label.
+        incomplete or too long, a path is listed twice or is a URL that cannot be opened, a file lies in no folder that
+        could name its label.
     """
-    if source.lower().endswith(".csv"):
-        try:
-            tracks = _from_csv(source, label_column or "genre", group_column)
-        except csv.Error as error:
-            raise UserError(f"{source}: not a CSV: {error}") from None
+    selection = Selection()
+    if is_csv(source):
+        tracks = _from_csv(source, label_column or "genre", group_column)
     elif any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
         root = _fixed_part(source).rstrip("/")
-        tracks = _labelled_by_folder(match_files(source), root, label_folder)
-        _require(tracks, f"{source}: matches no audio file")
+        chosen = _chosen(match_files(source), root, selection)
+        tracks = _labelled_by_folder(chosen, root, label_folder)
+        tell_selection(source, selection, tracks, "matches no audio file")
     else:
-        tracks = _labelled_by_folder(_walk(source), source.rstrip("/"), label_folder)
-        _require(tracks, f"{source}: no audio file in this folder")
+        tracks = _labelled_by_folder(_walk(source, selection), source.rstrip("/"), label_folder)
+        tell_selection(source, selection, tracks, "no audio file in this folder")
     tracks.sort(key=lambda track: track.track_id)
     return tracks
 
 
-def _require(tracks: list[Track], what: str) -> None:
+def tell_selection(source: str, selection: Selection, tracks: Sequence[Track], nothing: str) -> None:
+    """Tell which files of an input are no tracks.
+
+    Raises:
+      UserError: there are no tracks; it begins with `nothing`.
+    """
     if not tracks:
-        raise UserError(f"{what} (looked for {' '.join(EXTENSIONS)}); one folder per label is expected")
+        there = f"; there are {selection.kinds()}" if selection.others else ""
+        raise UserError(f"{source}: {nothing}{there}; one folder per label is expected, with {COMMON_FORMATS}")
+    if selection.others:
+        say(f"{source}: {selection.describe()}")
 
 
 def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str, label_folder: str) -> list[Track]:
-    return [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files if is_audio(uri)]
-
-
-def is_audio(path: str) -> bool:
-    """Whether a file is taken for audio, by its name."""
-    name = path.rpartition("/")[2]
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    return [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files]
 
 
 def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str) -> Track:
@@ -100,7 +107,7 @@ def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str)
     Raises:
       UserError: the label is to be the first folder below root, and there is none.
     """
-    track_id = uri[len(root) + 1 :] if root else uri.lstrip("/")
+    track_id = _below(root, uri)
     if label_folder == "top":
         label, slash, _ = track_id.partition("/")
         if not slash:
@@ -108,10 +115,15 @@ def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str)
     else:
         folder = os.path.dirname(uri)  # noqa: PTH120
         label = PurePosixPath(folder).name or PurePosixPath(os.path.abspath(folder)).name  # noqa: PTH100
-    return Track(track_id, absolute(uri), _one_name(label), track_id, size)
+    return Track(track_id, absolute(uri), one_name(label), track_id, size)
 
 
-def _one_name(text: str) -> str:
+def _below(root: str, uri: str) -> str:
+    """The path of a file below a folder."""
+    return uri[len(root) + 1 :] if root else uri.lstrip("/")
+
+
+def one_name(text: str) -> str:
     """The text in Unicode's composed form: systems write one name in two ways, and a label or group must be one.
 
     Equal names are one string: among millions of tracks there are few labels.
@@ -119,10 +131,10 @@ def _one_name(text: str) -> str:
     return sys.intern(unicodedata.normalize("NFC", text))
 
 
-def _walk(folder: str) -> Iterator[tuple[str, int]]:
+def _walk(folder: str, selection: Selection) -> Iterator[tuple[str, int]]:
     folder = folder.rstrip("/") or "/"
     if FileSystems.get_scheme(folder) is not None:
-        yield from match_files(f"{folder}/**")
+        yield from _chosen(match_files(f"{folder}/**", hidden=True), folder, selection)
         return
     if not os.path.isdir(folder):  # noqa: PTH112
         what = "is a file; give the folder it lies in, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
@@ -133,23 +145,25 @@ def _walk(folder: str) -> Iterator[tuple[str, int]]:
             f"{error.filename}: cannot be listed: {error.strerror}; make it readable, or leave it out by a glob"
         )
 
-    seen = set()
-    # os.walk rather than a glob: a folder's name may hold glob characters, and linked folders count (once).
-    for directory, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        # A disk's own lost+found is nobody's music, and nobody's to read.
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "lost+found")
-        real = os.path.realpath(directory)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in sorted(files):
-            path = os.path.join(directory, name)  # noqa: PTH118
-            yield path, _size(path) or 0
+    for path in walk(folder, selection, fail):
+        yield path, _size(path) or 0
 
 
-def match_files(pattern: str) -> Iterator[tuple[str, int]]:
-    """The files that a glob matches, on any file system that Beam knows, and their sizes in bytes; hidden ones are not.
+def _chosen(files: Iterable[tuple[str, int]], root: str, selection: Selection) -> Iterator[tuple[str, int]]:
+    """The tracks among files; only those on this machine are looked into, where their names do not tell."""
+    for uri, size in files:
+        read_head = functools.partial(head_of, uri) if FileSystems.get_scheme(uri) is None else None
+        # Stores hold empty objects that stand for folders.
+        if not uri.endswith("/") and selection.takes(_below(root, uri), read_head):
+            yield uri, size
+
+
+def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, int]]:
+    """The files that a glob matches, on any file system that Beam knows, and their sizes in bytes.
+
+    Args:
+      pattern: the glob.
+      hidden: give hidden files too, where the file system is not this machine's.
 
     Raises:
       UserError: its folder cannot be listed.
@@ -167,7 +181,7 @@ def match_files(pattern: str) -> Iterator[tuple[str, int]]:
         while listed:
             metadata = listed.pop()
             # Hidden files and folders are left out, as on a local disk, below the part without wildcards.
-            if "/." not in metadata.path[begin:]:
+            if hidden or "/." not in metadata.path[begin:]:
                 yield metadata.path, metadata.size_in_bytes
 
 
@@ -178,34 +192,37 @@ def _fixed_part(pattern: str) -> str:
 
 
 def _from_csv(source: str, label_column: str, group_column: str | None) -> list[Track]:
-    rows = csv.DictReader(_lines(source))
-    group_column = _checked_columns(source, rows.fieldnames or [], label_column, group_column)
-    folder = FileSystems.split(source)[0]
-    join, size = FileSystems.get_filesystem(folder).join, _sizes(source)
+    columns, rows = read_csv(source, _PATH_COLUMN)
+    group_column = _checked_columns(source, columns, label_column, group_column)
+    place = {name: index for index, name in enumerate(columns)}
+    path_at, label_at, group_at = place[_PATH_COLUMN], place[label_column], place.get(group_column or "")
+    find = _finder(source)
     seen: set[str] = set()
     lines = array("q")
     tracks: list[Track] = []
     for row in rows:
-        track_id, label = (row[_PATH_COLUMN] or "").strip(), _one_name((row[label_column] or "").strip())
+        fields = [*row.fields, *[""] * (len(columns) - len(row.fields))]
+        track_id, label = fields[path_at].strip(), one_name(fields[label_at].strip())
         if not track_id or not label:
-            raise UserError(f"{source}: line {rows.line_num}: {_PATH_COLUMN} or {label_column} is empty")
-        remote = FileSystems.get_scheme(track_id) is not None
-        uri = absolute(track_id if remote or not folder else join(folder, track_id))
+            what = f"{_PATH_COLUMN} or {label_column} is empty"
+            raise UserError(f"{source}: line {row.line}: {what}{open_quote(row)}")
+        check_row(source, row, columns)
+        track_id, uri, size = find(track_id, row.line)
         # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could land in two parts.
         if uri in seen:
             first = next(line for line, track in zip(lines, tracks, strict=True) if track.uri == uri)
-            raise UserError(f"{source}: line {rows.line_num}: {track_id} is on line {first} already")
+            raise UserError(f"{source}: line {row.line}: {track_id} is on line {first} already")
         seen.add(uri)
-        lines.append(rows.line_num)
-        group = _one_name((row[group_column] or "").strip()) if group_column else ""
-        tracks.append(Track(track_id, uri, label, group or track_id, size(uri)))
+        lines.append(row.line)
+        group = one_name(fields[group_at].strip()) if group_at is not None else ""
+        tracks.append(Track(track_id, uri, label, group or track_id, size))
     if not tracks:
         raise UserError(f"{source}: lists no track")
     return tracks
 
 
 def _checked_columns(source: str, columns: Sequence[str], label_column: str, group_column: str | None) -> str | None:
-    """The column of groups, if there is one, after a look whether all are there."""
+    """The column of groups, if there is one, after a look whether all are there, and once."""
     if group_column is None:
         group_column = next((column for column in _GROUP_COLUMNS if column in columns), None)
         if group_column == "group":
@@ -213,7 +230,58 @@ def _checked_columns(source: str, columns: Sequence[str], label_column: str, gro
     for column in (_PATH_COLUMN, label_column, *([group_column] if group_column else [])):
         if column not in columns:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")
+        if columns.count(column) > 1:
+            raise UserError(f"{source}: {columns.count(column)} columns are called {column!r}; rename all but one")
     return group_column
+
+
+def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
+    """What finds a file that a CSV lists: path and line -> track_id, uri, and bytes, None where they are not known."""
+    folder = FileSystems.split(source)[0]
+    join, size = FileSystems.get_filesystem(folder).join, _sizes(source)
+    local = FileSystems.get_scheme(source) is None
+    usable: set[str] = set()
+
+    def find(path: str, line: int) -> tuple[str, str, int | None]:
+        if (scheme := FileSystems.get_scheme(path)) is not None:
+            if scheme not in usable:
+                _check_scheme(f"{source}: line {line}: {path}", path, scheme)
+                usable.add(scheme)
+            return path, path, size(path)
+        uri = absolute(join(folder, path) if folder else path)
+        found = size(uri)
+        if found is None and local:
+            return _spelled_otherwise(folder, path) or (path, uri, None)
+        return path, uri, found
+
+    return find
+
+
+def _spelled_otherwise(folder: str, path: str) -> tuple[str, str, int] | None:
+    """A file that is there by another spelling of its path: with slashes, or in another of Unicode's forms."""
+    for track_id in (path, path.replace("\\", "/")):
+        for spelled in (track_id, unicodedata.normalize("NFC", track_id), unicodedata.normalize("NFD", track_id)):
+            uri = absolute(os.path.join(folder, spelled))  # noqa: PTH118
+            if (size := _size(uri)) is not None:
+                # Not as the disk spells it: lists of the same tracks would then differ by the system.
+                return track_id, uri, size
+    return None
+
+
+def _check_scheme(where: str, path: str, scheme: str) -> None:
+    """Raises UserError if Beam cannot open such URLs here."""
+    package, extra = _PACKAGES.get(scheme, ("", ""))
+    try:
+        if package:
+            importlib.import_module(package)
+        FileSystems.get_filesystem(path)
+    except ImportError:
+        raise UserError(f"{where}: {scheme}:// needs pip install 'apache-beam[{extra}]'") from None
+    except (ValueError, BeamIOError):
+        raise UserError(
+            f"{where}: {scheme}:// cannot be opened here; download the file and give its path, or install what Beam "
+            "needs for it (gs://: pip install 'apache-beam[gcp]')"
+        ) from None
 
 
 def _sizes(source: str) -> Callable[[str], int | None]:
@@ -229,17 +297,9 @@ def _sizes(source: str) -> Callable[[str], int | None]:
     return lambda uri: sizes.pop(uri, None)
 
 
-def _lines(source: str) -> Iterator[str]:
-    """Lines of a text file, read as they are asked for."""
-    number = 0
-    with storage.reporting(f"{source}: cannot be read"), storage.open_file(source) as file:
-        try:
-            for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig", newline=""), 1):  # noqa: B007
-                yield line
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{source}: not UTF-8 text ({error.reason} after line {number}); save it as UTF-8"
-            ) from None
+def is_csv(source: str) -> bool:
+    """Whether an input is a CSV, by its name."""
+    return source.lower().endswith(".csv")
 
 
 def absolute(uri: str) -> str:
@@ -250,5 +310,5 @@ def absolute(uri: str) -> str:
 def _size(uri: str) -> int | None:
     try:
         return os.stat(uri).st_size if FileSystems.get_scheme(uri) is None else None  # noqa: PTH116
-    except OSError:
+    except (OSError, ValueError):
         return None

@@ -41,13 +41,17 @@ def choose_parts(
     if _are_folds(names):
         return _choose_folds(names, test_fold, valid_fold, validates or valid_fold is not None)
     # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
-    if not {"train", "valid", "test"} <= set(names):
+    without_valid = set(names) == {"train", "test"}
+    if not {"train", "valid", "test"} <= set(names) and (validates or not without_valid):
+        without = ", or take --recipe=augmented, which needs no valid" if without_valid else ""
         raise UserError(
             f"training needs folds, or the parts train, valid and test; the dataset has {', '.join(names)}; "
-            "name the lists train.txt, valid.txt, test.txt"
+            f"name the lists train.txt, valid.txt, test.txt{without}"
         )
     if test_fold is not None or valid_fold is not None:
         raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
+    if without_valid:
+        return PartChoice(("train",), (), ("test",))
     return PartChoice(("train",), ("valid",), ("test",)) if validates else PartChoice(("train", "valid"), (), ("test",))
 
 

@@ -265,7 +265,7 @@ def _ends_as_a_whole_file(source: Source, container: Container, demuxer: str, le
 
 
 def _reaches_its_end(opened: InputContainer, length: _Length) -> bool:
-    """Whether all packets that an index lists are there, or another stream, such as a film's pictures, lasts as long."""
+    """Whether all packets that an index lists are there, or another stream, as a film's pictures, lasts as long."""
     stream = _audio_stream(opened)
     packets, others_s = 0, 0.0
     with contextlib.suppress(av.error.FFmpegError):

@@ -79,7 +79,7 @@ def make_audit(
         "leaks": {"duplicates": sum(len(item["parts"]) > 1 for item in duplicates), "groups": len(torn)},
         "duplicates": duplicates,
         "torn_groups": torn,
-        "rejects": _rejects(heard),
+        "rejects": _rejects(tracks, heard),
         **_single_tracks(tracks, sounds),
         "warnings": label_sound.warnings(_label_sounds(tracks, sounds), sample_rate),
         "durations": _durations(sounds),
@@ -121,9 +121,13 @@ def _torn_groups(tracks: Sequence[tuple[Track, str]]) -> list[dict[str, Any]]:
     return [{"group": name, "parts": dict(sorted(counts[name].items()))} for name in names]
 
 
-def _rejects(heard: Sequence[Sound | Rejected]) -> list[dict[str, str]]:
-    rejects = sorted((item for item in heard if isinstance(item, Rejected)), key=lambda item: item.track_id)
-    return [{"track_id": item.track_id, "reason": item.reason, "detail": item.detail} for item in rejects]
+def _rejects(tracks: Sequence[tuple[Track, str]], heard: Sequence[Sound | Rejected]) -> list[dict[str, str]]:
+    rejects = [
+        {"track_id": item.track_id, "label": track.label, "reason": item.reason, "detail": item.detail}
+        for (track, _), item in zip(tracks, heard, strict=True)
+        if isinstance(item, Rejected)
+    ]
+    return sorted(rejects, key=lambda reject: reject["track_id"])
 
 
 def _single_tracks(tracks: Sequence[tuple[Track, str]], sounds: Mapping[int, Sound]) -> dict[str, list[dict[str, Any]]]:

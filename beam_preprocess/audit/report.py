@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_preprocess.messages import SHOWN
+from beam_preprocess.summary import by_label
 from tfrecords.info import aligned
 
 # Finding -> what its row says.
@@ -26,6 +27,8 @@ def describe(audit: Mapping[str, Any]) -> str:
     lines += _shown("groups in more than one part", [f"{item['group']}: {_counts(item['parts'])}" for item in torn])
     for finding, words in _SINGLE.items():
         lines += _shown(words, [_single_line(item) for item in audit[finding]])
+    if audit["rejects"]:
+        lines.append(f"rejected by label: {by_label([item['label'] for item in audit['rejects']], audit['labels'])}")
     lines += [f"warning: {warning}" for warning in audit["warnings"]]
     leaks = audit["leaks"]
     if any(leaks.values()):
@@ -76,7 +79,7 @@ def _single_line(item: Mapping[str, Any]) -> str:
 
 def _figures(item: Mapping[str, Any]) -> list[tuple[str, Any]]:
     units = {"share": "of it", "duration_s": "s"}
-    return [(units.get(name, name), value) for name, value in item.items() if name != "track_id"]
+    return [(units.get(name, name), value) for name, value in item.items() if name not in ("track_id", "label")]
 
 
 def _counts(parts: Mapping[str, int]) -> str:

@@ -265,8 +265,35 @@ def test_a_chain_of_headers(make_archive, config_of):
 
 @pytest.mark.parametrize("members", [(), ("readme.txt", "rock/notes.md")])
 def test_no_audio(make_archive, config_of, members):
-    with pytest.raises(UserError, match=r"set\.tar: no audio file in this archive \(looked for \.wav"):
+    with pytest.raises(UserError, match=r"set\.tar: no audio file in this archive.*\.wav"):
         list_archive(config_of(make_archive(*members, name="set.tar")))
+
+
+def test_each_member_is_a_track_or_counted(make_archive, config_of, capfd):
+    members = (
+        "g/rock/a.wav",
+        "g/rock/b.mid",
+        ("g/rock/c", b"OggS" + bytes(3000)),
+        "g/rock/d.jpg",
+        "g/rock/._a.wav",
+        "g/e",
+    )
+    config = config_of(make_archive(*members))
+    tracks = list_archive(config)
+    assert [track.track_id for track in tracks] == ["rock/a.wav", "rock/b.mid", "rock/c"]
+    said = capfd.readouterr().err
+    assert all(words in said for words in ("3 files", "1 .jpg", "1 hidden", "1 without an ending")), said
+    unpack(config, tracks)
+    assert contents_of(tracks)["rock/c"] == b"OggS" + bytes(3000)
+
+
+def test_a_relative_output(make_archive, tmp_path, job_config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = job_config(make_archive(*NAMES), "out")
+    tracks = list_archive(config)
+    unpack(config, tracks)
+    monkeypatch.chdir("/")
+    assert contents_of(tracks)["rock/a.wav"] == b"genres/rock/a.wav"
 
 
 def test_no_archive(config_of, tmp_path):

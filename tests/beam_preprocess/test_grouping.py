@@ -143,3 +143,50 @@ def test_groups_and_a_column_exclude_each_other(job_config, tmp_path):
         job_config(tmp_path / "a.csv", tmp_path / "out", group_column="artist", groups="none")
     with pytest.raises(UserError, match="--groups must be one of auto, gtzan, none, got 'all'"):
         job_config(tmp_path, tmp_path / "out", groups="all")
+
+
+def pieces_of(*clips):
+    paths = [(f"{genre_of(clip)}/{clip}.{number}.wav", genre_of(clip)) for clip in clips for number in range(10)]
+    return [Track(path, f"/none/{path}", label, path, 132_000) for path, label in paths]
+
+
+def test_pieces_of_one_recording_are_a_group(config_of, make_tracks, capfd):
+    rows = [
+        (f"{label}/{song}_part{number}.wav", label) for label in ("rock", "jazz") for song in "ab" for number in (1, 2)
+    ]
+    tracks = [*make_tracks(rows)]
+    grouping = group_tracks(config_of(), tracks)
+    assert len({track.group for track in grouping.tracks}) == grouping.cut_recordings == 4
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert all(words in said for words in ("warning", "4 recordings", "8 pieces", "jazz/a_part1.wav", "--groups=none"))
+    plan = plan_job(config_of(split=SplitConfig(folds=2)), tracks)
+    assert (plan.split["groups"], plan.split["grouped"], plan.split["group_safe"]) == (4, True, True)
+    assert plan.split["cut_recordings"] == 4
+    capfd.readouterr()
+    apart = plan_job(config_of(split=SplitConfig(folds=2), groups="none"), tracks)
+    assert (apart.split["groups"], apart.split["grouped"]) == (8, False)
+    assert "pieces" not in capfd.readouterr().err
+    with pytest.raises(UserError, match=r"4 groups .* 5 parts.*pieces.*--groups=none"):
+        plan_job(config_of(split=SplitConfig(folds=5)), tracks)
+
+
+def test_groups_of_the_input_go_before_its_pieces(config_of, make_tracks, capfd):
+    tracks = make_tracks([(f"rock/a_part{number}.wav", "rock", f"artist {number}") for number in range(4)])
+    grouping = group_tracks(config_of(), tracks)
+    assert (grouping.tracks, grouping.cut_recordings) == (tracks, 0)
+    assert capfd.readouterr().err == ""
+
+
+def test_pieces_of_gtzan_stay_with_their_artist(config_of, capfd):
+    tracks = pieces_of("metal.00058", "rock.00016", "blues.00000", "blues.00001", "jazz.00054")
+    grouping = group_tracks(config_of(), tracks)
+    assert (grouping.folds, grouping.table, grouping.cut_recordings) == (5, "gtzan", 2)
+    groups = [track.group for track in grouping.tracks]
+    assert groups == [*["Queen"] * 20, *["John Lee Hooker"] * 20, *["jazz/jazz.00054"] * 10]
+    said = capfd.readouterr().err
+    assert "GTZAN" in said
+    assert "blues/blues.00000.0.wav" in said
+    # Music of one's own by such names, in other folders, is none.
+    mine = [dataclasses.replace(track, label="mine") for track in tracks]
+    assert group_tracks(config_of(), mine).table is None

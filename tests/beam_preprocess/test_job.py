@@ -171,10 +171,11 @@ def test_an_unfinished_dataset_of_another_job_is_not_overwritten_unless_told(dam
 
 
 @pytest.mark.parametrize("beam_args", [ONE_WORKER, ("--direct_num_workers=2",)], ids=["one", "two"])
-def test_too_many_rejects(damaged, job_config, tmp_path, beam_args, read_rejects):
+def test_too_many_rejects(damaged, job_config, tmp_path, beam_args, read_rejects, capfd):
     config = job_config(damaged, tmp_path / "out")
     with pytest.raises(UserError, match=r"^3 of 12 tracks cannot be used \(1 empty, 1 truncated, 1 undecodable\) and"):
         job.run(config, beam_args=beam_args)
+    assert "by label: blues 1 of 4, jazz 1 of 4, rock 1 of 4" in capfd.readouterr().err
     with pytest.raises(UserError, match="an unfinished dataset"):
         Manifest.load(tmp_path / "out")
     assert [line["track_id"] for line in read_rejects(tmp_path / "out")] == [

@@ -1,6 +1,8 @@
+import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,12 @@ from tfrecords.manifest import Manifest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments):
+def run(*arguments, cwd=ROOT):
     """The command in a process of its own, as a person starts it."""
     return subprocess.run(
         [sys.executable, "-m", "beam_preprocess", *map(str, arguments)],
-        cwd=ROOT,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -71,6 +74,14 @@ def test_a_dataset_and_another_one_in_its_place(clips, tmp_path):
     assert not re.search("warning", done.stderr, re.IGNORECASE)
     assert Manifest.load(tmp_path / "out").name == "music"
     fails(run(f"--input={clips}", f"--output={tmp_path}/out", "--folds=3"), "already holds another dataset")
+
+
+def test_an_archive_with_a_relative_output(clips, tmp_path):
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=1) as archive:
+        archive.add(clips, "music")
+    done = run("--input=x.tar.gz", "--output=out", "--folds=2", "--direct_num_workers=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sum(Manifest.load(tmp_path / "out").tracks(["all"]).values()) == 12
 
 
 def fails(done, message):
@@ -176,6 +187,15 @@ def test_columns_are_for_lists():
 def test_folds_exclude_the_other_splits():
     with pytest.raises(UserError, match="--folds excludes"):
         main_module.make_config(parsed("--input=in", "--output=out", "--folds=5", "--train_size=0.8"))
+
+
+def test_labels_made_one_and_parts_by_folders():
+    config = config_of("--input=in", "--output=out", "--merge_labels", "--split_folders")
+    assert (config.merge_labels, config.split.split_folders) == (True, True)
+    config = config_of("--input=in", "--output=out")
+    assert (config.merge_labels, config.split.split_folders) == (False, False)
+    with pytest.raises(UserError, match="--folds excludes"):
+        main_module.make_config(parsed("--input=in", "--output=out", "--folds=5", "--split_folders"))
 
 
 def test_every_field_of_the_front_end_is_a_flag():

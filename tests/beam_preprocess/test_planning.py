@@ -36,6 +36,22 @@ def test_a_million_tracks(tmp_path):
         assert len(counts) == 10
 
 
+def test_labels_that_were_made_one_are_recorded(make_tracks, job_config, capfd):
+    tracks = make_tracks(
+        [(f"{label}/{number}.wav", label) for label in ("Rock", "rock", "jazz") for number in range(4)]
+    )
+    plan = plan_job(job_config("/in", "/out", merge_labels=True), tracks)
+    assert plan.labels == ("Rock", "jazz")
+    assert plan.split["merged_labels"] == {"Rock": ["Rock", "rock"]}
+    said = capfd.readouterr().err
+    assert "'Rock' and 'rock'" in said
+    assert "warning" not in said
+    plan = plan_job(job_config("/in", "/out"), tracks)
+    assert plan.labels == ("Rock", "jazz", "rock")
+    assert "merged_labels" not in plan.split
+    assert "warning: labels" in capfd.readouterr().err
+
+
 def test_the_work_grows_as_the_tracks_do(tmp_path):
     def calls(number):
         source = str(benchmark.write_csv(tmp_path / f"{number}.csv", number))

@@ -86,6 +86,11 @@ def test_folds_that_cannot_be(folds, flags, message):
 def test_two_parts_are_too_few(two):
     with pytest.raises(UserError, match=r"needs folds, or the parts train, valid and test; .* has train, test; "):
         choose_parts(two)
+    with pytest.raises(UserError, match="--recipe=augmented"):
+        choose_parts(two)
+    assert choose_parts(two, validates=False) == PartChoice(("train",), (), ("test",))
+    with pytest.raises(UserError, match="need a dataset of folds"):
+        choose_parts(two, test_fold=0, validates=False)
 
 
 @pytest.mark.parametrize(

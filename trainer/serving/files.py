@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from typing import BinaryIO
 
-from beam_preprocess.audio import EXTENSIONS, Reject
+from beam_preprocess.audio import Reject
+from beam_preprocess.audio.selection import COMMON_FORMATS, Selection, walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Named:
 
 
 def named_files(arguments: Sequence[str]) -> list[Named]:
-    """The files in the order of the arguments, those of a folder by path; what cannot be listed says why.
+    """Return the files in the order of the arguments, those of a folder by path; what cannot be listed says why.
 
-    In folders, files count by their ending, hidden ones do not, and linked folders are followed once.
+    Of a folder those are taken that a preprocessing job takes; how many others it holds is said on standard error.
     """
     found: list[Named] = []
     for argument in arguments:
@@ -35,28 +37,19 @@ def named_files(arguments: Sequence[str]) -> list[Named]:
 
 def _in_folder(folder: str) -> list[Named]:
     found: list[Named] = []
-    found.extend(_walk(folder, found))
+
+    def fail(error: OSError) -> None:
+        found.append(Named(os.fspath(error.filename), Reject("unreadable", error.strerror or str(error))))
+
+    selection = Selection()
+    found.extend(map(Named, walk(folder, selection, fail)))
     found.sort(key=lambda named: named.path)
     if not found:
-        return [Named(folder, Reject("unreadable", f"a folder without audio (looked for {' '.join(EXTENSIONS)})"))]
+        there = f"; there are {selection.kinds()}" if selection.others else ""
+        return [Named(folder, Reject("unreadable", f"a folder without audio{there} (read is {COMMON_FORMATS})"))]
+    if selection.others:
+        print(f"{folder}: {selection.describe()}", file=sys.stderr, flush=True)
     return found
-
-
-def _walk(folder: str, failed: list[Named]) -> Iterator[Named]:
-    def fail(error: OSError) -> None:
-        failed.append(Named(os.fspath(error.filename), Reject("unreadable", error.strerror or str(error))))
-
-    seen = set()
-    for directory, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        real = os.path.realpath(directory)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                yield Named(os.path.join(directory, name))  # noqa: PTH118
 
 
 def open_audio(path: str) -> BinaryIO:

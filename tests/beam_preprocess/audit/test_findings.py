@@ -71,9 +71,10 @@ def test_the_limits_of_single_findings(audit):
     assert found["clipped"] == [{"track_id": "clipped", "share": 1e-4}]
     assert found["silent"] == []
     assert found["length_outliers"] == [{"track_id": "short", "duration_s": 26.9}]
-    assert found["rejects"] == [{"track_id": "gone", "reason": "empty", "detail": "no samples"}]
+    assert found["rejects"] == [{"track_id": "gone", "label": "rock", "reason": "empty", "detail": "no samples"}]
     assert found["durations"]["median_s"] == 30
     assert "tracks cannot be used                    1" in describe(found)
+    assert "by label: rock 1 of " in describe(found)
 
 
 def test_lengths_that_vary_are_no_outliers(audit):

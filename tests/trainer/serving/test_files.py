@@ -30,11 +30,22 @@ def test_files_as_they_are_and_folders_sorted(tmp_path):
     assert found == [str(tmp_path / "any.thing"), *in_folder, str(tmp_path / "a.flac"), "-", "missing.wav"]
 
 
+def test_files_count_by_their_names_and_first_bytes_and_the_others_are_told(tmp_path, capfd):
+    for name in ("a.mid", "b", "c.jpg", "d.xyz", ".e.wav"):
+        (tmp_path / name).write_bytes(b"OggS" if name == "b" else b"text")
+    assert paths([tmp_path]) == [f"{tmp_path}/a.mid", f"{tmp_path}/b"]
+    out, said = capfd.readouterr()
+    assert out == ""
+    assert said.count("\n") == 1
+    assert all(words in said for words in (str(tmp_path), "3 files", "1 .jpg", "1 .xyz", "1 hidden")), said
+
+
 def test_a_folder_without_audio(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     (named,) = named_files([str(tmp_path)])
     assert named.path == str(tmp_path)
     assert "a folder without audio" in named.reject.detail
+    assert "1 .txt" in named.reject.detail
 
 
 @pytest.mark.parametrize(

@@ -8,63 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from beam_preprocess.audio.formats import Container
 from beam_preprocess.audio.reject import Reject
 from beam_preprocess.audio.source import Source
-
-HEAD_BYTES = 64
-
-
-class Container(NamedTuple):
-    """A family of files.
-
-    Attributes:
-      name: of the family.
-      sndfile_first: whether libsndfile is asked before FFmpeg: of what is PCM inside, and of Vorbis, whose last samples
-        FFmpeg does not always cut off where the stream says that it ends.
-      demuxers: FFmpeg's, with commas, that may read such a file; no other is tried, whatever it holds.
-    """
-
-    name: str
-    sndfile_first: bool
-    demuxers: str
-
-
-_CONTAINERS = (
-    (rb"RIFF....WAVE|RF64....WAVE|BW64....WAVE", Container("wav", True, "wav")),
-    (rb"riff\x2e\x91\xcf\x11", Container("w64", True, "w64")),
-    (rb"FORM....AIF[FC]", Container("aiff", True, "aiff")),
-    (rb"caff", Container("caf", True, "caf")),
-    (rb"\.snd|dns\.", Container("au", True, "au")),
-    (rb"fLaC", Container("flac", True, "flac")),
-    (rb"OggS.{24}\x01vorbis", Container("ogg", True, "ogg")),
-    (rb"OggS", Container("ogg", False, "ogg")),
-    (rb"....(?:ftyp|moov|mdat|wide|free|skip)", Container("mp4", False, "mov")),
-    (rb"\x1a\x45\xdf\xa3", Container("matroska", False, "matroska")),
-    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Container("asf", False, "asf")),
-    (rb"MAC ", Container("ape", False, "ape")),
-    (rb"wvpk", Container("wavpack", False, "wv")),
-    (rb"TTA1", Container("tta", False, "tta")),
-    (rb"MPCK|MP\+", Container("musepack", False, "mpc8,mpc")),
-    (rb"#!AMR", Container("amr", False, "amr")),
-    (rb"DSD |FRM8", Container("dsd", False, "dsf,iff")),
-    (rb"\x0b\x77", Container("ac3", False, "ac3,eac3")),
-    (rb"RIFF....AVI ", Container("avi", False, "avi")),
-    (rb"\x00\x00\x01\xba|\x00\x00\x01\xb3", Container("mpeg", False, "mpeg")),
-    (rb"FLV|\.RMF|ajkg|tBaK|\x7f\xfe\x80\x01|#!SILK", Container("other", False, "flv,rm,shn,tak,dts")),
-)
-_BY_HEAD = tuple((re.compile(magic, re.DOTALL), container) for magic, container in _CONTAINERS)
-# Tags of this kind stand before many a stream; MPEG audio and its like have no other mark than their frames.
-_STREAMS = Container("mpeg audio", False, "mp3,aac,loas,ac3,eac3,dts,flac,tta,ape,wv,mpc,mpegts")
-
-
-def container_of(source: Source) -> Container:
-    """The family of a file, by its content alone.
-
-    Raises:
-      Reject: "unreadable".
-    """
-    head = source.read_at(0, HEAD_BYTES)
-    return next((container for magic, container in _BY_HEAD if magic.match(head)), _STREAMS)
 
 
 def is_unknown_length(size: int) -> bool:

@@ -19,7 +19,7 @@ from av.container import InputContainer
 
 from beam_preprocess.audio import containers
 from beam_preprocess.audio.block import BLOCK_VALUES, Block, after, check_rate
-from beam_preprocess.audio.containers import Container
+from beam_preprocess.audio.formats import Container
 from beam_preprocess.audio.reject import DecodeError, Reject
 from beam_preprocess.audio.source import Source
 

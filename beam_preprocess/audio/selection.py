@@ -11,51 +11,18 @@ from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, is_audio_conte
 
 # For help texts and errors.
 COMMON_FORMATS = f"any common audio format: {' '.join(EXTENSIONS)}"
-# What lies beside music and is none. A file with any other ending, or with none, is looked into.
+# What lies beside music and is none, downloads that have not ended among it. A file with any other ending, or with
+# none, is looked into.
 NO_AUDIO_EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".ico", ".heic", ".heif", ".avif"),
-        *(".txt", ".md", ".rst", ".nfo", ".log", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html"),
-        *(".htm", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".xls", ".xlsx", ".ods", ".epub", ".tex"),
-        *(
-            ".m3u",
-            ".m3u8",
-            ".pls",
-            ".cue",
-            ".wpl",
-            ".xspf",
-            ".asx",
-            ".lrc",
-            ".srt",
-            ".accurip",
-            ".sfv",
-            ".md5",
-            ".sha1",
-        ),
-        *(".ini", ".cfg", ".db", ".sqlite", ".url", ".lnk", ".torrent", ".nzb", ".webloc", ".ds_store"),
-        *(".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".iso", ".exe", ".dll", ".dmg"),
-        *(
-            ".py",
-            ".pyc",
-            ".ipynb",
-            ".sh",
-            ".m",
-            ".r",
-            ".c",
-            ".h",
-            ".js",
-            ".css",
-            ".npy",
-            ".npz",
-            ".mat",
-            ".h5",
-            ".hdf5",
-        ),
-        *(".mf", ".jams", ".lab", ".beats", ".arff", ".pkl", ".pickle", ".parquet", ".tfrecord", ".pt", ".onnx"),
-        *(".asd", ".reapeaks", ".sfk", ".als", ".rpp", ".ptx", ".flp", ".musicxml", ".mxl", ".sf2"),
-        # Downloads and copies that have not ended.
-        *(".part", ".partial", ".crdownload", ".download", ".tmp", ".temp", ".bak", ".!ut"),
-    )
+    """
+    .jpg .jpeg .png .gif .bmp .webp .tif .tiff .svg .ico .heic .heif .avif .txt .md .rst .nfo .log .csv .tsv .json
+    .jsonl .xml .yaml .yml .html .htm .pdf .doc .docx .odt .rtf .xls .xlsx .ods .epub .tex .m3u .m3u8 .pls .cue .wpl
+    .xspf .asx .lrc .srt .accurip .sfv .md5 .sha1 .ini .cfg .db .sqlite .url .lnk .torrent .nzb .webloc .ds_store
+    .zip .rar .7z .tar .gz .tgz .bz2 .xz .iso .exe .dll .dmg .py .pyc .ipynb .sh .m .r .c .h .js .css .npy .npz .mat
+    .h5 .hdf5 .mf .jams .lab .beats .arff .pkl .pickle .parquet .tfrecord .pt .onnx .asd .reapeaks .sfk .als .rpp
+    .ptx .flp .musicxml .mxl .sf2
+    .part .partial .crdownload .download .tmp .temp .bak .!ut
+    """.split()  # noqa: SIM905 - as a list it would fill a page
 )
 NO_ENDING, HIDDEN, UNREADABLE = "without an ending", "hidden", "unreadable"
 # Kinds of a summary in one line.

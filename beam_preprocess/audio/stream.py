@@ -12,8 +12,7 @@ import soxr
 
 from beam_preprocess.audio import containers, ffmpeg, sndfile
 from beam_preprocess.audio.block import Block, after
-from beam_preprocess.audio.containers import Container
-from beam_preprocess.audio.formats import EXTENSIONS
+from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, Container, container_of
 from beam_preprocess.audio.reject import DecodeError, Reject
 from beam_preprocess.audio.source import Source
 
@@ -69,7 +68,7 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[Block]:
     with Source(file).local() as source:
         if not source.size:
             raise Reject("empty", "0 bytes")
-        container = containers.container_of(source)
+        container = container_of(source.read_at(0, HEAD_BYTES))
         try:
             for start, end in containers.parts(source, container):
                 with source.part(start, end) as part:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from beam_preprocess.audio import REASONS, Reject, decode
-from beam_preprocess.audio.containers import HEAD_BYTES
+from beam_preprocess.audio.formats import HEAD_BYTES
 
 RATE = 22050
 # file format, libsndfile's name of the encoding, least correlation with the original.

@@ -7,9 +7,6 @@ import numpy as np
 
 from beam_preprocess.audio.reject import Reject
 
-# Values, over all channels, that are decoded at a time: few enough for flat memory; fewer would make threads wait for
-# each other (a quarter: 15 % more time on two cores).
-BLOCK_VALUES = 1 << 20
 # A file with a lying header can ask for any rate; outside this range no audio is made, and resampling would explode.
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 384_000
 

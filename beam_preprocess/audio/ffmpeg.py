@@ -18,11 +18,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from beam_preprocess.audio import containers
-from beam_preprocess.audio.block import BLOCK_VALUES, Block, after, check_rate
+from beam_preprocess.audio.block import Block, after, check_rate
 from beam_preprocess.audio.formats import Container
 from beam_preprocess.audio.reject import DecodeError, Reject
 from beam_preprocess.audio.source import Source
 
+# Values, over all channels, that are decoded at a time: what fits into a processor's cache.
+_BLOCK_VALUES = 1 << 18
 # Demuxers whose length is an estimate by the size of the file.
 _ESTIMATED = {"aac", "loas", "ac3", "eac3", "dts", "amr", "mpegts", "mpeg", "avi"}
 # Those whose length is that of the samples; of others, frames and clocks round it, and an encoder's delay may count.
@@ -121,7 +123,7 @@ def _audio_stream(opened: InputContainer) -> AudioStream:
 
 
 def _block_samples(stream: AudioStream) -> int:
-    return max(1, BLOCK_VALUES // max(1, stream.codec_context.channels))
+    return max(1, _BLOCK_VALUES // max(1, stream.codec_context.channels))
 
 
 class _Length(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from beam_preprocess.audio import EXTENSIONS
 from trainer.reports.page_style import CSS
 
 _FOLDER = Path(__file__).parent / "page"
@@ -29,7 +30,7 @@ def page(facts: Mapping[str, Any]) -> tuple[bytes, str]:
     style = CSS + _read("page.css")
     script = "\n".join(["", '"use strict";', *(_read(name) for name in _SCRIPTS)])
     text = string.Template(_read("page.html")).substitute(
-        style=style, script=script, facts=html.escape(json.dumps(facts))
+        style=style, script=script, facts=html.escape(json.dumps(facts)), endings=",".join(EXTENSIONS)
     )
     return text.encode("utf-8"), _POLICY.format(style=_hash(style), script=_hash(script))
 

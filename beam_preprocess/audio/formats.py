@@ -61,7 +61,8 @@ _CONTAINERS = (
 _BY_HEAD = tuple((re.compile(magic, re.DOTALL), container) for magic, container in _CONTAINERS)
 # MPEG audio and its like have no other mark than their frames, and often a tag before them.
 _STREAMS = Container("mpeg audio", False, "mp3,aac,loas,ac3,eac3,dts,flac,tta,ape,wv,mpc,mpegts")
-_TAG = re.compile(rb"ID3[\x02-\x04]")
+# The tag, or the first frame of MPEG layers II and III or of AAC, with none of the values that are reserved.
+_BEGINS_STREAM = re.compile(rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2-\xf5\xfa-\xfd][\x10-\xef]|\xff[\xf1\xf9][\x00-\xbf]")
 
 
 def is_audio_name(path: str) -> bool:
@@ -77,4 +78,4 @@ def container_of(head: bytes) -> Container:
 
 def is_audio_content(head: bytes) -> bool:
     """Whether a file's first HEAD_BYTES are those of an audio format: for files whose names do not tell."""
-    return container_of(head) is not _STREAMS or bool(_TAG.match(head))
+    return container_of(head) is not _STREAMS or bool(_BEGINS_STREAM.match(head))

@@ -30,6 +30,8 @@ _EXACT = {"wav", "w64", "aiff", "au", "flac", "tta", "wv", "ape", "ogg"}
 _EXACT_S, _ROUNDED_S = 0.04, 0.1
 # What damaged packets may take from the middle of a file: two frames of MP3.
 _LOST_TOLERANCE_S = 0.055
+# Titles and artists of old files are in other encodings; PyAV would raise where it reads them, and nothing here does.
+_TAGS_NOT_IN_UTF_8 = "replace"
 # Sample types of FFmpeg that are not floats: type, offset and scale.
 _INTEGERS = {
     "u8": (np.uint8, 128, 1 << 7),
@@ -78,7 +80,7 @@ def _opened(source: Source, container: Container) -> Iterator[InputContainer]:
     """
     options = _options(source, container)
     try:
-        opened = av.open("fd:", options=options)
+        opened = av.open("fd:", options=options, metadata_errors=_TAGS_NOT_IN_UTF_8)
     except av.error.FFmpegError as error:
         raise DecodeError(f"{error.strerror}{_said(source, container)}") from None
     with opened:
@@ -97,7 +99,7 @@ def _said(source: Source, container: Container) -> str:
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError):
-            av.open("fd:", options=_options(source, container)).close()
+            av.open("fd:", options=_options(source, container), metadata_errors=_TAGS_NOT_IN_UTF_8).close()
     finally:
         av.logging.set_level(None)
     return f" ({logs[-1][2].strip()})" if logs else ""

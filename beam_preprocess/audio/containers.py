@@ -108,6 +108,24 @@ def _data_start(source: Source) -> int:
     return offset + 8
 
 
+_BOX_BYTES, _LONG_BOX_BYTES = 8, 16
+
+
+def check_mp4_boxes(source: Source) -> None:
+    """Raises Reject when the last box of an MP4 should go on past the file's end: its index may have come after it."""
+    offset = 0
+    while len(header := source.read_at(offset, _LONG_BOX_BYTES)) >= _BOX_BYTES and header[4:8].isalnum():
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        if size < _BOX_BYTES:
+            # 0: up to the end, whatever it is.
+            return
+        offset += size
+    if offset > source.size:
+        raise Reject("truncated", f"{source.size} of at least {offset} bytes")
+
+
 # An Ogg page (RFC 3533) is at most this long. Its sixth byte says whether it begins a stream, and whether it
 # ends it too.
 _MAX_OGG_PAGE_BYTES = 65_307

@@ -137,6 +137,8 @@ def _declared(source: Source, opened: InputContainer, stream: AudioStream) -> _L
     demuxer = opened.format.name
     if demuxer == "mp3":
         return _Length(containers.mp3_length_s(source) or 0.0, 0.0)
+    if demuxer == "asf":
+        return _Length(containers.asf_length_s(source) or 0.0, _ROUNDED_S)
     if demuxer in _ESTIMATED:
         return _Length(0.0, 0.0)
     tolerance_s = _EXACT_S if demuxer in _EXACT else _ROUNDED_S

@@ -2,14 +2,15 @@
 
 python -m tools.fuzz_audio [--files=2000] [--good=200] [--seed=0] [--peak_mib=600] [--limit_s=600] [--work_dir=DIR]
 
-The mutants are made from a few seconds of WAV (16 bits, floats, stereo), AU, AIFF, FLAC, Ogg Vorbis and MP3, and lie
-among good files. The whole job runs on them, its time and the memory that it may reserve limited. It fails when the
-job crashes, hangs, uses more memory than --peak_mib or writes a traceback; when a file is lost, a good one rejected,
-or a reject lacks its reason; when a record is not finite, or the dataset does not verify. What a run with a fault is
-due to is looked for by halves, and the file named.
+The mutants are made from a few seconds of WAV (16 bits, floats, stereo), AU, AIFF, FLAC, MP3 (with and without its
+length in it), Ogg (Vorbis, Opus, FLAC), M4A (AAC and ALAC; its index last, first or in fragments), AAC, WebM, Matroska
+and WMA, and lie among good files. The whole job runs on them, its time and the memory that it may reserve limited. It
+fails when the job crashes, hangs, uses more memory than --peak_mib or writes a traceback; when a file is lost, a good
+one rejected, or a reject lacks its reason; when a record is not finite, or the dataset does not verify. What a run
+with a fault is due to is looked for by halves, and the file named.
 
-Prints the outcomes by mutation; what the job wrote to standard error is in DIR/stderr.txt. Exit status 1 if anything
-failed.
+Prints the outcomes by format and by mutation. DIR/outcomes.csv has a line for each file, DIR/stderr.txt what the job
+wrote to standard error. Exit status 1 if anything failed.
 """
 
 import csv
@@ -27,7 +28,8 @@ from benchmarks import processes
 from tfrecords import command_line, records
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
-from tools.audio_mutants import GOOD, make_files
+from tools.audio_mutants import GOOD, Mutant, make_files
+from tools.audio_mutations import A_FEW_BITS, END_CUT_OFF
 
 # A job on good files reserves 2 GiB, most of it for the stacks of threads, and uses a tenth of that.
 _ADDRESS_SPACE_BYTES = 8 << 30
@@ -60,7 +62,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         problems += _causes(made, work_dir, limits)
     if finished.status == 0:
         outcomes, wrong = outcomes_of(output, made)
-        print(table(outcomes, made))
+        _write_outcomes(work_dir / "outcomes.csv", outcomes, made)
+        print(table_of_formats(outcomes, made))
+        print()
+        print(table_of_mutations(outcomes, made))
         problems += wrong + _unverified(output)
     peak_mib = finished.peak_bytes / processes.MIB
     print(f"{len(made)} files in {finished.seconds:.1f} s, peak memory {peak_mib:.0f} MiB, {len(problems)} problems")
@@ -99,23 +104,23 @@ def faults(finished: processes.Finished, *, peak_mib: float, limit_s: float) -> 
     return problems
 
 
-def _causes(made: Mapping[str, str], work_dir: Path, limits: dict[str, float]) -> list[str]:
+def _causes(made: Mapping[str, Mutant], work_dir: Path, limits: dict[str, float]) -> list[str]:
     """The first few files that alone, beside some good ones, give a fault; found by halves."""
-    company = [name for name, mutation in made.items() if mutation == GOOD][:_COMPANY]
-    waiting = [[name for name, mutation in made.items() if mutation != GOOD]]
+    company = [name for name, mutant in made.items() if mutant.mutation == GOOD][:_COMPANY]
+    waiting = [[name for name, mutant in made.items() if mutant.mutation != GOOD]]
     causes: list[str] = []
     while waiting and len(causes) < _MAX_CAUSES:
         names = waiting.pop()
         finished = run_job(company + names, work_dir / "files", work_dir / "search", limit_s=limits["limit_s"])
         found = faults(finished, **limits)
         if found and len(names) == 1:
-            causes.append(f"caused by {names[0]} ({made[names[0]]}): {found[0]}")
+            causes.append(f"caused by {_described(names[0], made)}: {found[0]}")
         elif found:
             waiting += [names[len(names) // 2 :], names[: len(names) // 2]]
     return causes or ["no single file gives a fault"]
 
 
-def outcomes_of(output: Path, made: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def outcomes_of(output: Path, made: Mapping[str, Mutant]) -> tuple[dict[str, str], list[str]]:
     """File -> accepted, or the reason of its reject; and what is wrong with any of them."""
     manifest = Manifest.load(output)
     outcomes, problems = {}, []
@@ -123,28 +128,61 @@ def outcomes_of(output: Path, made: Mapping[str, str]) -> tuple[dict[str, str], 
         for record in records.iterate(manifest, output, part):
             outcomes[record.track_id] = _ACCEPTED
             if not np.isfinite(record.log_mel).all():
-                problems.append(f"{record.track_id} ({made[record.track_id]}): its record is not finite")
+                problems.append(f"{_described(record.track_id, made)}: its record is not finite")
     for line in (output / "rejects.jsonl").read_text("utf-8").splitlines():
         reject = json.loads(line)
         name = reject["track_id"]
         if name in outcomes:
-            problems.append(f"{name} ({made[name]}): a record and a reject, or two rejects")
+            problems.append(f"{_described(name, made)}: a record and a reject, or two rejects")
         if not reject["reason"] or not reject["detail"]:
-            problems.append(f"{name} ({made[name]}): a reject without reason or detail: {line}")
+            problems.append(f"{_described(name, made)}: a reject without reason or detail: {line}")
         outcomes[name] = reject["reason"]
-    problems += [f"{name} ({made[name]}): lost" for name in sorted(made.keys() - outcomes.keys())]
-    rejected = [name for name, outcome in outcomes.items() if outcome != _ACCEPTED and made[name] == GOOD]
-    problems += [f"{name}: a good file, but {outcomes[name]}" for name in rejected]
+    problems += [f"{_described(name, made)}: lost" for name in sorted(made.keys() - outcomes.keys())]
+    rejected = [name for name, outcome in outcomes.items() if outcome != _ACCEPTED and made[name].mutation == GOOD]
+    problems += [f"{_described(name, made)}: a good file, but {outcomes[name]}" for name in rejected]
     return outcomes, problems
 
 
-def table(outcomes: Mapping[str, str], made: Mapping[str, str]) -> str:
+def _described(name: str, made: Mapping[str, Mutant]) -> str:
+    return f"{name} ({made[name].format}, {made[name].mutation})"
+
+
+def _write_outcomes(path: Path, outcomes: Mapping[str, str], made: Mapping[str, Mutant]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "format", "mutation", "outcome"])
+        rows.writerows([name, *mutant, outcomes.get(name, "lost")] for name, mutant in made.items())
+
+
+def table_of_mutations(outcomes: Mapping[str, str], made: Mapping[str, Mutant]) -> str:
     """Files by mutation (rows) and outcome (columns)."""
-    counts = Counter((made[name], outcome) for name, outcome in outcomes.items())
-    columns = sorted(set(outcomes.values()), key=lambda outcome: (outcome != _ACCEPTED, outcome))
-    mutations = sorted(set(made.values()))
+    counts = Counter((made[name].mutation, outcome) for name, outcome in outcomes.items())
+    columns = _columns(outcomes)
+    mutations = sorted({mutant.mutation for mutant in made.values()})
     rows = [[mutation, *(str(counts[mutation, column]) for column in columns)] for mutation in mutations]
     return aligned([["mutation", *columns], *rows])
+
+
+def table_of_formats(outcomes: Mapping[str, str], made: Mapping[str, Mutant]) -> str:
+    """Damaged files by format (rows) and outcome (columns).
+
+    Two more columns are for what a decoder should tell apart: little damage, which it should pass over, and lost ends.
+    """
+    damaged = {name: outcome for name, outcome in outcomes.items() if made[name].mutation != GOOD}
+    counts = Counter((made[name].format, outcome) for name, outcome in damaged.items())
+    columns = _columns(damaged)
+    rows = []
+    for kind in dict.fromkeys(sorted(mutant.format for mutant in made.values())):
+        told_apart = []
+        for mutation, wanted in ((A_FEW_BITS, True), (END_CUT_OFF, False)):
+            own = [outcome for name, outcome in damaged.items() if made[name] == (kind, mutation)]
+            told_apart.append(f"{sum((outcome == _ACCEPTED) == wanted for outcome in own)} of {len(own)}")
+        rows.append([kind, *(str(counts[kind, column]) for column in columns), *told_apart])
+    return aligned([["format", *columns, "few bits: accepted", "end lost: rejected"], *rows])
+
+
+def _columns(outcomes: Mapping[str, str]) -> list[str]:
+    return sorted(set(outcomes.values()), key=lambda outcome: (outcome != _ACCEPTED, outcome))
 
 
 def _unverified(output: Path) -> list[str]:

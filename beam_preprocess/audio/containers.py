@@ -54,6 +54,24 @@ def _data_start(source: Source) -> int:
     return offset + 8
 
 
+_BOX_BYTES, _LONG_BOX_BYTES = 8, 16
+
+
+def check_mp4_boxes(source: Source) -> None:
+    """Raises Reject when the last box of an MP4 should go on past the file's end: its index may have come after it."""
+    offset = 0
+    while len(header := source.read_at(offset, _LONG_BOX_BYTES)) >= _BOX_BYTES and header[4:8].isalnum():
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:], "big")
+        if size < _BOX_BYTES:
+            # 0: up to the end, whatever it is.
+            return
+        offset += size
+    if offset > source.size:
+        raise Reject("truncated", f"{source.size} of at least {offset} bytes")
+
+
 # An Ogg page (RFC 3533) is at most this long. Its sixth byte says whether it begins a stream, and whether it
 # ends it too.
 _MAX_OGG_PAGE_BYTES = 65_307
@@ -257,3 +275,27 @@ def mp3_ends_with_a_frame(source: Source) -> bool:
         while (frame := _mpeg_frame(source.read_at(stopped, 4))) and stopped + frame.bytes <= source.size:
             stopped += frame.bytes
     return stopped >= 0 and _mpeg_frame(source.read_at(stopped, 4)) is None
+
+
+# The object of an ASF header that describes the file, and where its fields are: the time that it plays (of 100 ns),
+# the part of that before it starts (ms), flags, of which the lowest says that nothing of this is known.
+_ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_PLAYS, _ASF_PREROLL, _ASF_FLAGS, _ASF_FILE_BYTES = 64, 80, 88, 104
+_ASF_HEADER_BYTES = 1 << 16
+
+
+def asf_length_s(source: Source) -> float | None:
+    """How long a WMA says that it is; None where it does not.
+
+    FFmpeg tells it only of a file that is as large as its header says: of others it estimates it by the size.
+
+    Raises:
+      Reject: "unreadable".
+    """
+    head = source.read_at(0, _ASF_HEADER_BYTES)
+    place = head.find(_ASF_FILE)
+    said = head[place : place + _ASF_FILE_BYTES]
+    if place < 0 or len(said) < _ASF_FILE_BYTES or said[_ASF_FLAGS] & 1:
+        return None
+    plays, preroll = (int.from_bytes(said[at : at + 8], "little") for at in (_ASF_PLAYS, _ASF_PREROLL))
+    return plays / 1e7 - preroll / 1e3

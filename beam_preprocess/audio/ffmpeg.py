@@ -32,6 +32,8 @@ _EXACT = {"wav", "w64", "aiff", "au", "flac", "tta", "wv", "ape", "ogg"}
 _EXACT_S, _ROUNDED_S = 0.04, 0.1
 # What damaged packets may take from the middle of a file: two frames of MP3.
 _LOST_TOLERANCE_S = 0.055
+# Titles and artists of old files are in other encodings; PyAV would raise where it reads them, and nothing here does.
+_TAGS_NOT_IN_UTF_8 = "replace"
 # Sample types of FFmpeg that are not floats: type, offset and scale.
 _INTEGERS = {
     "u8": (np.uint8, 128, 1 << 7),
@@ -80,7 +82,7 @@ def _opened(source: Source, container: Container) -> Iterator[InputContainer]:
     """
     options = _options(source, container)
     try:
-        opened = av.open("fd:", options=options)
+        opened = av.open("fd:", options=options, metadata_errors=_TAGS_NOT_IN_UTF_8)
     except av.error.FFmpegError as error:
         raise DecodeError(f"{error.strerror}{_said(source, container)}") from None
     with opened:
@@ -99,7 +101,7 @@ def _said(source: Source, container: Container) -> str:
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError):
-            av.open("fd:", options=_options(source, container)).close()
+            av.open("fd:", options=_options(source, container), metadata_errors=_TAGS_NOT_IN_UTF_8).close()
     finally:
         av.logging.set_level(None)
     return f" ({logs[-1][2].strip()})" if logs else ""
@@ -137,6 +139,8 @@ def _declared(source: Source, opened: InputContainer, stream: AudioStream) -> _L
     demuxer = opened.format.name
     if demuxer == "mp3":
         return _Length(containers.mp3_length_s(source) or 0.0, 0.0)
+    if demuxer == "asf":
+        return _Length(containers.asf_length_s(source) or 0.0, _ROUNDED_S)
     if demuxer in _ESTIMATED:
         return _Length(0.0, 0.0)
     tolerance_s = _EXACT_S if demuxer in _EXACT else _ROUNDED_S

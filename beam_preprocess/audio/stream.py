@@ -77,6 +77,8 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[Block]:
                 containers.check_last_ogg_page(source)
         except DecodeError as error:
             source.check_readable()
+            if container.name == "mp4":
+                containers.check_mp4_boxes(source)
             suffix = PurePosixPath(name).suffix.lower()
             if suffix and suffix not in EXTENSIONS:
                 raise Reject("unsupported_format", f"{suffix}: {error}") from None

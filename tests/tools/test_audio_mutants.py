@@ -1,6 +1,10 @@
-import soundfile
+import io
+from collections import Counter
 
-from tools.audio_mutants import GOOD, make_files
+import av
+import pytest
+
+from tools.audio_mutants import GOOD, SEEDS, make_files, whole
 
 
 def contents(folder):
@@ -9,6 +13,7 @@ def contents(folder):
 
 def test_the_same_seed_gives_the_same_files(tmp_path):
     made = make_files(tmp_path / "one", mutants=40, good=10, seed=1)
+    whole.cache_clear()
     assert make_files(tmp_path / "two", mutants=40, good=10, seed=1) == made
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert contents(tmp_path / "one").keys() == made.keys()
@@ -16,8 +21,15 @@ def test_the_same_seed_gives_the_same_files(tmp_path):
     assert contents(tmp_path / "one") != contents(tmp_path / "two")
 
 
-def test_good_files_are_good(tmp_path):
-    made = make_files(tmp_path / "files", mutants=5, good=30, seed=0)
-    good = [name for name, mutation in made.items() if mutation == GOOD]
-    assert len(good) == 30
-    assert all(2.9 < soundfile.info(tmp_path / "files" / name).duration < 3.2 for name in good)
+@pytest.mark.parametrize("name", SEEDS)
+def test_good_files_are_good(name):
+    with av.open(io.BytesIO(whole(name).data)) as file:
+        samples = sum(frame.samples for frame in file.decode(audio=0))
+    assert 2.9 < samples / SEEDS[name].rate < 3.2
+
+
+def test_a_quarter_of_the_mutants_and_more_are_of_coded_audio(tmp_path):
+    made = make_files(tmp_path / "files", mutants=200, good=20, seed=0)
+    assert sum(mutant.mutation == GOOD for mutant in made.values()) == 20
+    families = Counter(SEEDS[mutant.format].family for mutant in made.values() if mutant.mutation != GOOD)
+    assert families["mp3"] + families["ogg"] + families["mp4"] > 60

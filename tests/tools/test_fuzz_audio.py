@@ -5,7 +5,8 @@ import pytest
 from benchmarks.processes import MIB, Finished
 from tfrecords.manifest import Manifest
 from tools import fuzz_audio
-from tools.audio_mutants import GOOD
+from tools.audio_mutants import GOOD, Mutant
+from tools.audio_mutations import A_FEW_BITS, END_CUT_OFF
 
 
 def finished(**changes):
@@ -36,12 +37,26 @@ def test_what_is_lost_rejected_or_unexplained_is_found(own):
     reject = {"uri": "", "reason": "empty", "detail": "no samples"}
     lines = [{"track_id": "good.wav"} | reject, {"track_id": "mute.wav"} | reject | {"detail": ""}]
     (own.path / "rejects.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    made = dict.fromkeys(tracks, GOOD) | {"good.wav": GOOD, "mute.wav": "text", "gone.wav": "text"}
+    good, text = Mutant("wav", GOOD), Mutant("wav", "text")
+    made = dict.fromkeys(tracks, good) | {"good.wav": good, "mute.wav": text, "gone.wav": text}
     outcomes, problems = fuzz_audio.outcomes_of(own.path, made)
     assert outcomes == dict.fromkeys(tracks, "accepted") | {"good.wav": "empty", "mute.wav": "empty"}
     assert [problem.partition(" ")[0].rstrip(":") for problem in problems] == ["mute.wav", "gone.wav", "good.wav"]
     assert Manifest.load(own.path).parts
-    assert fuzz_audio.table(outcomes, made).splitlines()[0].split() == ["mutation", "accepted", "empty"]
+    assert fuzz_audio.table_of_mutations(outcomes, made).splitlines()[0].split() == ["mutation", "accepted", "empty"]
+
+
+def test_little_damage_and_lost_ends_are_counted_for_each_format():
+    made = {
+        "0": Mutant("mp3", A_FEW_BITS),
+        "1": Mutant("mp3", A_FEW_BITS),
+        "2": Mutant("mp3", END_CUT_OFF),
+        "3": Mutant("wav", GOOD),
+    }
+    outcomes = {"0": "accepted", "1": "undecodable", "2": "truncated", "3": "accepted"}
+    header, row, *_ = fuzz_audio.table_of_formats(outcomes, made).splitlines()
+    assert header.split()[:4] == ["format", "accepted", "truncated", "undecodable"]
+    assert " ".join(row.split()) == "mp3 1 1 1 1 of 2 1 of 1"
 
 
 def test_the_job_takes_what_it_is_given(tmp_path, capsys):

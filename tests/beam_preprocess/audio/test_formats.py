@@ -159,6 +159,27 @@ def test_a_file_that_was_cut_is_not_taken_for_whole(name, fraction, read):
     assert caught.value.reason in ("truncated", "undecodable")
 
 
+@pytest.mark.parametrize("fraction", [0.4, 0.9])
+def test_an_m4a_cut_before_its_index_is_truncated(fraction, read):
+    data = FILES["m4a"]()
+    assert data.find(b"moov") > data.find(b"mdat")
+    with pytest.raises(Reject) as caught:
+        read(data[: int(len(data) * fraction)])
+    assert caught.value.reason == "truncated"
+
+
+def test_a_wma_with_something_behind_it_is_as_long_as_its_header_says(read):
+    data = FILES["wma"]()
+    np.testing.assert_array_equal(read(data + bytes(len(data) // 5)), read(data))
+
+
+def test_of_a_cut_wma_the_length_in_its_header_is_told(read):
+    data = FILES["wma"]()
+    with pytest.raises(Reject, match=r"of 3.02 s") as caught:
+        read(data[: len(data) // 2])
+    assert caught.value.reason == "truncated"
+
+
 def test_a_file_without_sound_and_a_name_of_another_kind():
     with pytest.raises(Reject, match=r"unsupported_format.*\.mid"):
         list(_stream(b"MThd\0\0\0\x06\0\x01\0\x02\0\x60MTrk" + bytes(500), "song.MID"))

@@ -111,6 +111,14 @@ def test_truncated(name, fraction):
     assert reason_of(data[: int(len(data) * fraction)]) == expected
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1251"])
+def test_tags_that_are_not_utf_8(encoding):
+    name = "Motörhead" if encoding == "latin-1" else "Кино"
+    id3v1 = b"TAG" + name.encode(encoding).ljust(125, b"\0")
+    data = encoded("mp3")
+    np.testing.assert_array_equal(read(data + id3v1), read(data))
+
+
 @pytest.mark.parametrize("lost", [1, 20, 300])
 def test_an_ogg_stream_whose_last_page_lost_its_end(lost):
     assert reason_of(encoded("ogg")[:-lost]) == "truncated"

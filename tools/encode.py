@@ -1,0 +1,94 @@
+"""Writes audio files of every kind that people have, by libsndfile or, what that cannot write, by FFmpeg."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import av
+import numpy as np
+import soundfile
+from av.audio.stream import AudioStream
+
+# What FFmpeg would otherwise put in of its own: a random number of a stream, a version.
+_REPEATABLE = {"fflags": "+bitexact"}
+_BIT_RATE = 128_000
+
+
+class Kind(NamedTuple):
+    """A kind of audio file.
+
+    Attributes:
+      extension: of its names.
+      container: libsndfile's name of it, or FFmpeg's muxer.
+      codec: libsndfile's subtype, or FFmpeg's encoder.
+      by_ffmpeg: whether FFmpeg writes it.
+      options: of FFmpeg's muxer.
+    """
+
+    extension: str
+    container: str
+    codec: str
+    by_ffmpeg: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+
+
+WAV = Kind("wav", "WAV", "PCM_16")
+WAV_FLOAT = Kind("wav", "WAV", "FLOAT")
+AU = Kind("au", "AU", "PCM_16")
+AU_FLOAT = Kind("au", "AU", "FLOAT")
+AIFF = Kind("aiff", "AIFF", "PCM_16")
+FLAC = Kind("flac", "FLAC", "PCM_16")
+VORBIS = Kind("ogg", "OGG", "VORBIS")
+MP3 = Kind("mp3", "MP3", "MPEG_LAYER_III")
+MP3_TAGGED = Kind("mp3", "mp3", "libmp3lame", by_ffmpeg=True)
+MP3_WITHOUT_LENGTH = Kind(
+    "mp3", "mp3", "libmp3lame", by_ffmpeg=True, options=(("write_xing", "0"), ("id3v2_version", "0"))
+)
+OPUS = Kind("opus", "opus", "libopus", by_ffmpeg=True)
+OGG_FLAC = Kind("oga", "ogg", "flac", by_ffmpeg=True)
+M4A = Kind("m4a", "ipod", "aac", by_ffmpeg=True)
+M4A_INDEX_FIRST = Kind("m4a", "ipod", "aac", by_ffmpeg=True, options=(("movflags", "+faststart"),))
+M4A_FRAGMENTS = Kind(
+    *("m4a", "mp4", "aac"), by_ffmpeg=True, options=(("movflags", "+empty_moov"), ("frag_duration", "500000"))
+)
+M4A_ALAC = Kind("m4a", "ipod", "alac", by_ffmpeg=True)
+WEBM = Kind("webm", "webm", "libopus", by_ffmpeg=True)
+MATROSKA = Kind("mka", "matroska", "aac", by_ffmpeg=True)
+AAC = Kind("aac", "adts", "aac", by_ffmpeg=True)
+WMA = Kind("wma", "asf", "wmav2", by_ffmpeg=True)
+
+
+def encode(samples: np.ndarray, rate: int, kind: Kind) -> bytes:
+    """A file of audio, as bytes; coded audio at 128 kbit/s where the codec has a rate.
+
+    Args:
+      samples: [samples, 1 or 2 channels] float32, at full scale from -1 to 1.
+      rate: Hz; not every codec has every rate.
+      kind: of the file.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        # By a name: FFmpeg opens some files a second time, to put their index first.
+        path = Path(temporary) / "audio"
+        write(path, samples, rate, kind)
+        return path.read_bytes()
+
+
+def write(path: Path, samples: np.ndarray, rate: int, kind: Kind) -> None:
+    """Writes what `encode` returns to a file."""
+    if kind.by_ffmpeg:
+        _write_by_ffmpeg(path, samples, rate, kind)
+    else:
+        soundfile.write(path, samples, rate, format=kind.container, subtype=kind.codec)
+
+
+def _write_by_ffmpeg(path: Path, samples: np.ndarray, rate: int, kind: Kind) -> None:
+    layout = "mono" if samples.shape[1] == 1 else "stereo"
+    with av.open(str(path), "w", format=kind.container, options=_REPEATABLE | dict(kind.options)) as file:
+        stream = cast("AudioStream", file.add_stream(kind.codec, rate=rate, layout=layout))
+        stream.codec_context.bit_rate = _BIT_RATE
+        stream.codec_context.flags |= av.codec.context.Flags.bitexact
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T, np.float32), format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, 0
+        for part in (frame, None):
+            # FLAC's last packet holds no audio, and some muxers refuse it.
+            file.mux([packet for packet in stream.encode(part) if packet.size])

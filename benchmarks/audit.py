@@ -8,7 +8,6 @@ too.
 """
 
 import os
-import resource
 import statistics
 from pathlib import Path
 
@@ -50,17 +49,10 @@ def round_times(clips: Path, work_dir: Path) -> dict[str, tuple[float, float]]:
     }
     times = {}
     for name, command in commands.items():
-        before = _processors_s()
-        seconds = processes.run_checked(*command).seconds
-        times[name] = (seconds, _processors_s() - before)
+        finished = processes.run_checked(*command)
+        times[name] = (finished.seconds, finished.processor_s)
     print(", ".join(f"{name} {seconds:.1f} s ({own:.1f} s)" for name, (seconds, own) in times.items()), flush=True)
     return times
-
-
-def _processors_s() -> float:
-    """What all processes that this one has waited for have used."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """The peer of the Beam job: the loop that most people write, librosa and tf.io.TFRecordWriter, one clip after another.
 
-python -m benchmarks.librosa_loop DIR FILE    prints the seconds that the loop took, imports left out
+python -m benchmarks.librosa_loop DIR FILE
 """
 
 import sys
-import time
 from pathlib import Path
 
 import librosa
@@ -26,16 +25,19 @@ def example(path: Path, label: int) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
+def labelled(folder: Path) -> list[tuple[Path, int]]:
+    """All clips of a folder with a folder a genre, and their labels."""
+    paths = sorted(folder.glob("*/*.*"))
+    labels = {name: index for index, name in enumerate(sorted({path.parent.name for path in paths}))}
+    return [(path, labels[path.parent.name]) for path in paths]
+
+
 def main() -> None:
     """Writes all clips of a folder to one TFRecord file."""
     folder, file = Path(sys.argv[1]), sys.argv[2]
-    paths = sorted(folder.glob("*/*.wav"))
-    labels = {name: index for index, name in enumerate(sorted({path.parent.name for path in paths}))}
-    began = time.perf_counter()
     with tf.io.TFRecordWriter(file) as writer:
-        for path in paths:
-            writer.write(example(path, labels[path.parent.name]))
-    print(time.perf_counter() - began)
+        for path, label in labelled(folder):
+            writer.write(example(path, label))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ class Finished:
     Attributes:
       status: its exit status; negative: the signal that ended it.
       seconds: from start to exit.
+      processor_s: of processor time that it and all that it waited for took, in user and kernel mode.
       timed_out: whether it was ended because its time was up.
       peak_bytes: most memory at once, over all its processes; 0 if it was not watched.
       stdout: what it printed.
@@ -41,6 +42,7 @@ class Finished:
 
     status: int
     seconds: float
+    processor_s: float
     timed_out: bool
     peak_bytes: int
     stdout: str
@@ -79,21 +81,26 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool], *,
 
 
 def run(
-    *command: str, timeout_s: float | None = None, watch_memory: bool = False, address_space_bytes: int | None = None
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    watch_memory: bool = False,
+    address_space_bytes: int | None = None,
 ) -> Finished:
     """Runs `python COMMAND` to its end. An exception ends it with all that it started, as do SIGTERM and SIGHUP.
 
     Args:
       command: the interpreter's arguments.
+      env: its environment; by default this process's.
       timeout_s: after this long it is ended, with all that it started.
       watch_memory: sample its memory; this takes some percent of a core, so not where time is measured.
       address_space_bytes: what each of its processes may reserve; more fails as memory that is not there.
     """
-    began = time.perf_counter()
+    began, processor_began_s = time.perf_counter(), _processor_s()
     timed_out = False
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_by_exceptions())
-        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
         stack.callback(kill, process)
         if address_space_bytes is not None:
             resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
@@ -105,7 +112,21 @@ def run(
             kill(process)
             stdout, stderr = process.communicate()
     seconds = time.perf_counter() - began
-    return Finished(process.returncode, seconds, timed_out, peak.bytes if peak else 0, stdout, stderr)
+    return Finished(
+        status=process.returncode,
+        seconds=seconds,
+        processor_s=_processor_s() - processor_began_s,
+        timed_out=timed_out,
+        peak_bytes=peak.bytes if peak else 0,
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+def _processor_s() -> float:
+    """What all processes that this one has waited for have used, and those that they have waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextlib.contextmanager
@@ -130,13 +151,13 @@ def _ended_by_exceptions() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def run_checked(*command: str, watch_memory: bool = False) -> Finished:
+def run_checked(*command: str, env: Mapping[str, str] | None = None, watch_memory: bool = False) -> Finished:
     """As `run`, for a command that has to succeed.
 
     Raises:
       subprocess.CalledProcessError: it did not; what it said is shown first.
     """
-    finished = run(*command, watch_memory=watch_memory)
+    finished = run(*command, env=env, watch_memory=watch_memory)
     if finished.status:
         print(finished.stderr, file=sys.stderr)
         raise subprocess.CalledProcessError(finished.status, command)

@@ -26,7 +26,7 @@ def example(path: str, labels: Mapping[str, int]) -> bytes:
 def main() -> None:
     """Writes all clips of a folder to eight TFRecord files."""
     folder, output = Path(sys.argv[1]), sys.argv[2]
-    paths = sorted(folder.glob("*/*.wav"))
+    paths = sorted(folder.glob("*/*.*"))
     labels = {name: index for index, name in enumerate(sorted({path.parent.name for path in paths}))}
     options = PipelineOptions(direct_running_mode="multi_processing", direct_num_workers=os.cpu_count())
     with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:

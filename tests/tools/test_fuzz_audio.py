@@ -10,8 +10,8 @@ from tools.audio_mutations import A_FEW_BITS, END_CUT_OFF
 
 
 def finished(**changes):
-    fields = {"status": 0, "seconds": 1.0, "timed_out": False, "peak_bytes": 100 * MIB, "stdout": "", "stderr": "ok"}
-    return Finished(**fields | changes)
+    fields = {"status": 0, "seconds": 1.0, "processor_s": 1.0, "timed_out": False, "peak_bytes": 100 * MIB}
+    return Finished(**fields | {"stdout": "", "stderr": "ok"} | changes)
 
 
 @pytest.mark.parametrize(

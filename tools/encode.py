@@ -58,6 +58,12 @@ AAC = Kind("aac", "adts", "aac", by_ffmpeg=True)
 WMA = Kind("wma", "asf", "wmav2", by_ffmpeg=True)
 
 
+def has_rate(kind: Kind, rate: int) -> bool:
+    """Whether a kind of file can be at a rate (Hz)."""
+    rates = av.Codec(kind.codec, "w").audio_rates if kind.by_ffmpeg else None
+    return rates is None or rate in rates
+
+
 def encode(samples: np.ndarray, rate: int, kind: Kind) -> bytes:
     """A file of audio, as bytes; coded audio at 128 kbit/s where the codec has a rate.
 

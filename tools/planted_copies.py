@@ -4,9 +4,10 @@ python -m tools.planted_copies [--audio=DIR] [--copies=120] [--seed=0] [--tracks
 
 Into a temporary directory go the audio (a folder with a folder a genre, by default synthetic), and copies of some of
 its tracks: a fifth of them byte for byte, and the others at a gain of 0.3 to 1, from a start of 0 to 5 s, half of them
-resampled to 44.1 kHz, as MP3 or Ogg Vorbis at several qualities. The audit runs on all. It prints the share of the
-copies that it pairs with their originals, by kind, and a pair of each two originals that it takes for one recording:
-such that the audio held before, or mistakes. Exit status 1 if an exact copy or more than 5 % of the others are missed.
+resampled to 44.1 kHz, as MP3 or Ogg Vorbis at several qualities, or as M4A. The audit runs on all. It prints the share
+of the copies that it pairs with their originals, by kind, and a pair of each two originals that it takes for one
+recording: such that the audio held before, or mistakes. Exit status 1 if an exact copy or more than 5 % of the others
+are missed.
 """
 
 import json
@@ -28,13 +29,14 @@ from beam_preprocess.audio import EXTENSIONS
 from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.info import aligned
+from tools import encode
 
 EXACT = "exact"
 # Shares of exact copies, and of the others, that have to be found.
 _WANTED = {True: 1.0, False: 0.95}
 _EXACT_EVERY = 5
 _GAIN, _START_S, _RATE_HZ = (0.3, 1.0), (0.0, 5.0), 44100
-_CODECS = ("MP3", "OGG")
+_CODECS = ("MP3", "OGG", "M4A")
 # As libsndfile counts: 0 is the best, 1 the smallest file.
 _COMPRESSIONS = (0.0, 0.5, 0.9)
 
@@ -102,7 +104,11 @@ def _write_changed(original: Path, copy: Path, codec: str, rng: np.random.Genera
     samples = samples[int(rng.uniform(*_START_S) * rate) :] * np.float32(rng.uniform(*_GAIN))
     if rng.random() < 0.5:
         samples, rate = soxr.resample(samples, rate, _RATE_HZ), _RATE_HZ
-    soundfile.write(copy, samples, rate, format=codec, compression_level=float(rng.choice(_COMPRESSIONS)))
+    compression = float(rng.choice(_COMPRESSIONS))
+    if codec == "M4A":
+        encode.write(copy, samples.reshape(len(samples), -1), rate, encode.M4A)
+    else:
+        soundfile.write(copy, samples, rate, format=codec, compression_level=compression)
 
 
 def recall(audit: Mapping[str, Any], planted: Mapping[str, tuple[str, str]]) -> tuple[set[str], list[dict[str, Any]]]:

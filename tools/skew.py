@@ -2,11 +2,12 @@
 
 python -m tools.skew --job_dir=JOB --audio=DIR [--files=4] [--seconds=30] --output=DIR
 
-Recordings of --audio, spread over it, are written as WAV, FLAC, MP3, OGG and AU at 8, 22.05, 44.1 and 48 kHz, mono and
-stereo. Each of these files goes through trainer.predict's Recognizer (the page's too), the exported model's waveform
-signature, wav_bytes where it is a WAV at the model's rate, and through the preprocessing job's shards of float32 and of
-float16 as evaluation reads them. Printed are the largest differences from predict, by format. A model that is sure of
-nothing could not tell: its highest probability over the files must be above 0.6.
+Recordings of --audio, spread over it, are written as WAV, FLAC, MP3, OGG, AU and M4A at 8, 22.05, 44.1 and 48 kHz, and
+as Opus at 8 and 48 kHz, mono and stereo. Each of these files goes through trainer.predict's Recognizer (the page's
+too), the exported model's waveform signature, wav_bytes where it is a WAV at the model's rate, and through the
+preprocessing job's shards of float32 and of float16 as evaluation reads them. Printed are the largest differences from
+predict, by format. A model that is sure of nothing could not tell: its highest probability over the files must be above
+0.6.
 
 Exit status 1 if a difference is larger than its limit (LIMITS), 2 if something could not be run.
 """

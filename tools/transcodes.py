@@ -6,7 +6,12 @@ import numpy as np
 import soundfile
 import soxr
 
-FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS", "au": "PCM_16"}
+from tools import encode
+
+FORMATS = {
+    kind.extension: kind
+    for kind in (encode.WAV, encode.FLAC, encode.MP3, encode.VORBIS, encode.AU, encode.M4A, encode.OPUS)
+}
 RATES_HZ = (8000, 22050, 44100, 48000)
 CHANNELS = (1, 2)
 # Channels that differ show whether their mean is taken.
@@ -16,13 +21,13 @@ _SECOND_CHANNEL = 0.5
 def write_transcodes(
     source: Path, folder: Path, *, seconds: float, rates_hz: tuple[int, ...] = RATES_HZ, number: int = 0
 ) -> list[Path]:
-    """Writes a recording's beginning as folder/FORMAT/NUMBER-RATE-CHANNELS.FORMAT, for each of them.
+    """Writes a recording's beginning as folder/FORMAT/NUMBER-RATE-CHANNELS.FORMAT, for each of them that there is.
 
     Args:
       source: any audio file.
       folder: where to.
       seconds: of it that are written.
-      rates_hz: of the files.
+      rates_hz: of the files; Opus has not every rate.
       number: keeps recordings apart.
 
     Returns:
@@ -34,13 +39,15 @@ def write_transcodes(
     # Lossy codecs overshoot; what is clipped differs between decoders.
     peak = max(float(np.abs(waveform).max()) for waveform in at.values())
     written = []
-    for extension, subtype in FORMATS.items():
+    for extension, kind in FORMATS.items():
         (folder / extension).mkdir(parents=True, exist_ok=True)
         for rate, waveform in at.items():
+            if not encode.has_rate(kind, rate):
+                continue
             mono = waveform * min(1.0, 0.7 / max(peak, 1e-9))
             for channels in CHANNELS:
                 path = folder / extension / f"{number}-{rate}-{channels}.{extension}"
                 both = np.stack([mono, _SECOND_CHANNEL * mono], axis=1)
-                soundfile.write(path, both[:, :channels], rate, subtype, format=extension.upper())
+                encode.write(path, both[:, :channels], rate, kind)
                 written.append(path)
     return written

@@ -1,5 +1,5 @@
+import av
 import pytest
-import soundfile
 
 from tools import planted_copies
 from tools.planted_copies import EXACT
@@ -34,7 +34,8 @@ def test_copies_lie_beside_their_originals(tmp_path, make_music):
         if kind == EXACT:
             assert (tmp_path / copy).read_bytes() == (tmp_path / original).read_bytes()
         else:
-            assert soundfile.info(tmp_path / copy).duration < 8.1
+            with av.open(str(tmp_path / copy)) as file:
+                assert file.duration / av.time_base < 8.1
     assert planted_copies.plant(make_music(tmp_path / "again"), copies=6, seed=1) == planted
 
 

@@ -147,7 +147,7 @@ def test_the_command(trained, bad):
     )
     files = [str(folder / "whole.flac"), "-", b"odd\xff.wav"]
     command = [sys.executable, "-c", code, f"--job_dir={trained}", "--json", *files]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
     assert done.returncode == 1
     *lines, beam = done.stdout.decode().splitlines()
     assert [json.loads(line)["path"] for line in lines] == [str(folder / "whole.flac"), "-", "odd\udcff.wav"]

@@ -183,11 +183,11 @@ def test_a_finished_one_only_writes_its_results_again(unbroken, data, tmp_path, 
 def test_a_different_one_in_the_same_directory_is_refused(unbroken, data):
     cv_dir, _ = unbroken
     before = (cv_dir / CROSS_VALIDATION_FILE).read_bytes()
-    status, said, errors = run(data.path, cv_dir, *FLAGS, "--epochs=2")
-    assert (status, said) == (2, "")
-    assert errors == (
-        f"error: {cv_dir} holds a cross-validation that differs: epochs 1, not 2; "
-        "go on with its flags, choose another --job_dir, or --overwrite it\n"
+    with pytest.raises(UserError) as refused:
+        main(f"--data_dir={data.path}", f"--job_dir={cv_dir}", *FLAGS, "--epochs=2")
+    assert str(refused.value) == (
+        f"{cv_dir} holds a cross-validation that differs: epochs 1, not 2; "
+        "go on with its flags, choose another --job_dir, or --overwrite it"
     )
     assert (cv_dir / CROSS_VALIDATION_FILE).read_bytes() == before
 

@@ -1,10 +1,10 @@
 # The two commands:  make demo   and   make test
-# Each sets up all it needs in $(VENV), from Python 3.11 or 3.12 and make alone.
+# Each sets up all it needs in $(VENV), from Python 3.11, 3.12 or 3.13 and make alone.
 
 VENV ?= .venv
 RUN := $(VENV)/bin/python
-SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
+SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
 	"$$name" -c '$(SUPPORTED)' >/dev/null 2>&1 && echo "$$name" && break; done)
 
 # make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
@@ -48,7 +48,7 @@ help:
 	@echo "make clean                 removes the environment and the demos"
 
 $(VENV)/installed: setup.py beam_preprocess/requirements.txt constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 with venv found; install one, or name it: make PYTHON=..." >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 with venv found; install one, or name it: make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@

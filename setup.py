@@ -16,7 +16,7 @@ setuptools.setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["beam_preprocess*", "benchmarks*", "tfrecords*", "tools*", "trainer*"]),
     package_data={"beam_preprocess.gtzan": ["data/*", "data/*/*"], "trainer.serving.web": ["page/*"]},
     install_requires=[
@@ -26,7 +26,7 @@ setuptools.setup(
         "pillow",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
-        "tensorflow-io>=0.37.1",
+        'tensorflow-io>=0.37.1; python_version < "3.13"',
     ],
     extras_require={
         "test": [

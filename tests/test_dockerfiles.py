@@ -9,15 +9,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
 
 ROOT = Path(__file__).parent.parent
 WORKER, TRAINER = "beam_preprocess/Dockerfile", "trainer/Dockerfile"
-PINS = dict(
-    line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")
-)
+CONSTRAINTS = [
+    Requirement(line) for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")
+]
+# As the Python that runs this resolves them.
+PINS = {
+    pin.name: str(pin.specifier).removeprefix("==") for pin in CONSTRAINTS if not pin.marker or pin.marker.evaluate()
+}
 SETUP = (ROOT / "setup.py").read_text("utf-8")
 PACKAGES = re.findall(r"\"(\w+)\*\"", re.search(r"packages=setuptools.find_packages\(include=\[(.*)\]\)", SETUP)[1])
 
@@ -63,8 +68,16 @@ def test_instructions(path):
 @pytest.mark.parametrize("path", [WORKER, TRAINER])
 def test_the_python_is_one_that_setup_supports(path):
     base = arguments(path, "FROM")[-1][0]
-    assert base in ("python:3.11-slim", "python:3.12-slim")
-    assert 'python_requires=">=3.11,<3.13"' in SETUP
+    assert base in ("python:3.11-slim", "python:3.12-slim", "python:3.13-slim")
+    assert 'python_requires=">=3.11,<3.14"' in SETUP
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_each_supported_python_gets_one_pin_of_a_package(python):
+    pinned = [pin.name for pin in CONSTRAINTS if not pin.marker or pin.marker.evaluate({"python_version": python})]
+    assert len(pinned) == len(set(pinned))
+    assert ("tensorflow-io" in pinned) == (python != "3.13")
+    assert {"apache-beam", "av", "google-apitools", "keras", "tensorflow"} <= set(pinned)
 
 
 def test_beam_and_python_are_the_same_in_all_stages():

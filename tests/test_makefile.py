@@ -73,4 +73,4 @@ def test_a_machine_without_python_gets_one_clear_line():
     words = ["make", "demo", "VENV=/nonexistent/venv", "PYTHON="]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no Python 3.11 or 3.12" in done.stderr
+    assert "no Python 3.11, 3.12 or 3.13" in done.stderr

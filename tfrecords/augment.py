@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecords.augmentation import Augmentation
+from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
 
 _GAIN, _PARTNERS, _SHARES, _FREQUENCY_MASKS, _TIME_MASKS, _EQUALIZER = range(6)
@@ -208,6 +209,9 @@ def spec_augment_per_patch(patch: tf.Tensor, augmentation: Augmentation) -> tf.T
 
     Returns:
       The patch, as before but for the masks.
+
+    Raises:
+      UserError: tensorflow-io is not installed; there is none for Python 3.13.
     """
     audio = _tensorflow_io_audio()
     # Their masks are narrower than asked for, and end before the last step; so ask for one more, on one step more.
@@ -223,5 +227,10 @@ def _tensorflow_io_audio() -> Any:
     with warnings.catch_warnings():
         for what in ("unable to load libtensorflow_io_plugins.so", "file system plugins are not loaded"):
             warnings.filterwarnings("ignore", what, UserWarning)
-        import tensorflow_io
+        try:
+            import tensorflow_io
+        except ModuleNotFoundError:
+            raise UserError(
+                "spec_augment_per_patch needs tensorflow-io, and so Python below 3.13; Augmenter draws the same masks"
+            ) from None
     return tensorflow_io.audio

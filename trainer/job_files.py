@@ -12,6 +12,8 @@ from tfrecords.command_line import UserError
 from trainer.training.rises import History
 
 HISTORY_FILE = "history.csv"
+# Of a file's name, on the file systems in use.
+MAX_NAME_BYTES = 255
 
 
 def make_dir(path: Path, flag: str) -> None:
@@ -33,8 +35,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
       UserError: it cannot be written; what the name held before is still there.
     """
-    # The ending stays: it tells Keras the format.
-    temporary = path.with_name(f".tmp-{path.name}")
+    # The ending stays: it tells Keras the format. The beginning of a long name does not, to leave room for the mark.
+    temporary = path.with_name(".tmp-" + shortened(path.name[::-1], MAX_NAME_BYTES - len(".tmp-"))[::-1])
     try:
         yield temporary
         _flush(temporary)
@@ -46,6 +48,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         # Why it could not be written is what is to be told.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def shortened(name: str, max_bytes: int) -> str:
+    """Return the beginning of a file's name that takes at most so many bytes on the disk, cut between characters."""
+    size = 0
+    for count, character in enumerate(name):
+        size += len(os.fsencode(character))
+        if size > max_bytes:
+            return name[:count]
+    return name
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,8 @@ For each file, in the order given: the genre, the probability of every label, an
 entry with --json) for each patch that the model hears. Any format, rate and channel count that preprocessing reads. A
 folder stands for all audio in it and in its folders. A file that cannot be used (unreadable, undecodable, truncated,
 unsupported_rate, not_finite, empty, too_short: shorter than a patch, too_long) is one line on standard error and, with
---json, one with path, reason and detail among the others; the rest is done, and the exit status is 1.
+--json, one with path, reason and detail among the others. A picture that cannot be written is one line on standard
+error. Either way the rest is done, and the exit status is 1.
 """
 
 import os
@@ -64,10 +65,10 @@ def predict(
     pictures: Pictures | None = None,
     max_duration_s: float = MAX_DURATION_S,
 ) -> int:
-    """Prints what a model says of files, each as soon as it is known; 1 if any could not be used, else 0.
+    """Prints what a model says of files, each as soon as it is known.
 
-    Raises:
-      UserError: a picture cannot be written.
+    Returns:
+      The exit status: 1 if any file could not be used or any picture not be written, else 0.
     """
     from tfrecords.plots import printable
 
@@ -80,7 +81,11 @@ def predict(
             print(f"{printable(path)}: {answer.reason}: {answer.detail}", file=sys.stderr, flush=True)
         _print(path, answer, as_json=as_json)
         if pictures is not None and isinstance(answer, Recognition):
-            _draw(pictures, path, answer)
+            try:
+                _draw(pictures, path, answer)
+            except UserError as error:
+                status = 1
+                print(printable(str(error)), file=sys.stderr, flush=True)
         progress.add(answer.duration_s if isinstance(answer, Recognition) else 0.0)
     progress.clear()
     return status

@@ -306,12 +306,16 @@ def test_groups_of_a_csv_stay_whole_and_lists_that_tear_them_are_told_of(clips, 
 def test_a_killed_job_goes_on_where_it_was(tmp_path, make_clips, job_config, contents, capfd):
     make_clips(tmp_path / "music")
     config = job_config(tmp_path / "music", tmp_path / "out", num_shards=12)
-    # The real job, slowed down so that the first shard is finished long before the last.
+    # The real job, whose second shard takes for ever, so that the kill comes when the first is finished.
     program = (
-        "import sys, pickle, time\n"
+        "import pathlib, pickle, sys, time\n"
         "from beam_preprocess import job, write_shard\n"
         "stream = write_shard.stream\n"
-        "write_shard.stream = lambda file, **limits: time.sleep(0.2) or stream(file, **limits)\n"
+        "def one_shard(file, **limits):\n"
+        f"    while list(pathlib.Path({str(tmp_path / 'out' / '.partial')!r}).glob('*.tfrecord-*-of-*.json')):\n"
+        "        time.sleep(1)\n"
+        "    return stream(file, **limits)\n"
+        "write_shard.stream = one_shard\n"
         "job.run(pickle.load(sys.stdin.buffer), beam_args=['--direct_num_workers=1'])"
     )
     with subprocess.Popen(
@@ -319,7 +323,7 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, make_clips, job_config, con
     ) as process:
         process.stdin.write(pickle.dumps(config))
         process.stdin.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not list((tmp_path / "out" / ".partial").glob("*.tfrecord-*-of-*.json")):
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -25,7 +25,7 @@ def run(*arguments, cwd=ROOT):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -1,39 +1,44 @@
-import time
+import types
 
 import pytest
 
+from beam_preprocess import stopwatch as module
 from beam_preprocess.stopwatch import Stopwatch
 
-WAIT_S = 0.02
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that goes by as a test says."""
+    now = types.SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now.seconds)
+    return now
 
 
-def slow(items, wait_s=WAIT_S):
+def slow(clock, items, seconds):
     for item in items:
-        time.sleep(wait_s)
+        clock.seconds += seconds
         yield item
 
 
-def test_nested_activities_are_counted_once():
+def test_nested_activities_are_counted_once(clock):
     stopwatch = Stopwatch("write")
-    began = time.perf_counter()
-    for _ in stopwatch.iterate("transform", slow(stopwatch.iterate("decode", slow(range(3))))):
-        time.sleep(2 * WAIT_S)
-    seconds = stopwatch.stop()
-    assert set(seconds) == {"decode", "transform", "write"}
-    assert sum(seconds.values()) == pytest.approx(time.perf_counter() - began, abs=WAIT_S / 2)
-    assert min(seconds["decode"], seconds["transform"]) >= 3 * WAIT_S
-    assert seconds["write"] >= 6 * WAIT_S
-    assert seconds["decode"] < seconds["write"]
+    clock.seconds += 1
+    decoded = stopwatch.iterate("decode", slow(clock, range(3), 8))
+    for _ in stopwatch.iterate("transform", slow(clock, decoded, 16)):
+        clock.seconds += 64
+    clock.seconds += 2
+    assert stopwatch.stop() == {"write": 1 + 3 * 64 + 2, "transform": 3 * 16, "decode": 3 * 8}
 
 
-def test_an_error_passes_and_the_outer_activity_goes_on():
+def test_an_error_passes_and_the_outer_activity_goes_on(clock):
     stopwatch = Stopwatch("write")
 
     def failing():
+        clock.seconds += 4
         yield 1
         raise ValueError("torn")
 
     with pytest.raises(ValueError, match="torn"):
         list(stopwatch.iterate("decode", failing()))
-    time.sleep(WAIT_S)
-    assert stopwatch.stop()["write"] >= WAIT_S
+    clock.seconds += 2
+    assert stopwatch.stop() == {"write": 2, "decode": 4}

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 from collections import Counter
@@ -251,7 +252,10 @@ def one_by_one(patches, augmentation):
     return mapped.batch(len(patches)).get_single_element().numpy()
 
 
-FORMS = pytest.mark.parametrize("form", [batched, one_by_one])
+NEEDS_TENSORFLOW_IO = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_io") is None, reason="tensorflow-io is not there for Python 3.13"
+)
+FORMS = pytest.mark.parametrize("form", [batched, pytest.param(one_by_one, marks=NEEDS_TENSORFLOW_IO)])
 
 
 @FORMS
@@ -280,6 +284,7 @@ def test_patches_of_a_batch_are_masked_apart():
     assert len({patch.tobytes() for patch in found}) == 40
 
 
+@NEEDS_TENSORFLOW_IO
 def test_the_warnings_of_tensorflow_io_are_silenced():
     code = "from tfrecords import augment; print(callable(augment._tensorflow_io_audio().freq_mask))"
     command = [sys.executable, "-W", "error::UserWarning", "-c", code]
@@ -296,6 +301,12 @@ def test_no_other_warning_is_silenced(tmp_path, monkeypatch):
         augment_module._tensorflow_io_audio()
     monkeypatch.delitem(sys.modules, "tensorflow_io")
     assert [str(warning.message) for warning in seen] == ["others are"]
+
+
+def test_without_tensorflow_io_one_line_says_which_python_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_io", None)
+    with pytest.raises(UserError, match=r"^spec_augment_per_patch needs tensorflow-io, and so Python below 3\.13; "):
+        spec_augment_per_patch(tf.ones([6, 5]), Augmentation(time_masks=1))
 
 
 def test_only_the_form_that_needs_it_imports_tensorflow_io():

@@ -50,6 +50,6 @@ def test_an_export_is_replaced_when_that_is_asked_for(tmp_path, trained, backend
 def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
     command = [sys.executable, "-m", "trainer.export", f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}"]
     environment = os.environ | {"KERAS_BACKEND": "jax"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "model" / "saved_model.pb").is_file()

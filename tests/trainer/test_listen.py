@@ -87,12 +87,12 @@ def test_it_ends_in_one_line_when_told(trained, ending):
             url = re.fullmatch(
                 r"open (http://127.0.0.1:\d+/) in a browser; Ctrl-C ends it\n", process.stdout.readline()
             )
-            with urllib.request.urlopen(url[1], timeout=10) as page:
+            with urllib.request.urlopen(url[1], timeout=60) as page:
                 assert b"Which genre" in page.read()
             with pytest.raises(urllib.error.HTTPError, match="422"):
                 urllib.request.urlopen(f"{url[1]}recognition", b"text", timeout=60)
             process.send_signal(ending)
-            assert process.communicate(timeout=30) == ("ended\n", "")
+            assert process.communicate(timeout=300) == ("ended\n", "")
             assert process.returncode == 0
         finally:
             process.kill()

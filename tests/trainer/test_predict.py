@@ -95,6 +95,22 @@ def test_pictures_are_drawn(recognizer, bad, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["whole.png"]
 
 
+def test_a_picture_that_cannot_be_written_is_one_line_and_the_rest_is_done(recognizer, bad, tmp_path, capsys):
+    whole = bad[0] / "whole.flac"
+    names = ["a\nb.flac", "c" * 252 + ".au", "d.flac"]
+    for name in names:
+        (tmp_path / name).hardlink_to(whole)
+    # What cannot be replaced by a picture, not by root either.
+    (tmp_path / "pictures" / "a\nb.png" / "held").mkdir(parents=True)
+    files = named_files([str(tmp_path / name) for name in names])
+    assert predict.predict(recognizer, files, pictures=Pictures(str(tmp_path / "pictures"), len(files))) == 1
+    said = capsys.readouterr()
+    assert [line.startswith(f"{tmp_path}/") for line in said.out.splitlines()].count(True) == 3
+    assert said.err == f"{tmp_path}/pictures/a\\nb.png cannot be written: Is a directory\n"
+    found = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert found == {"a\nb.png", "c" * 251 + ".png", "d.png"}
+
+
 def test_all_good_is_status_0(recognizer, bad, capsys):
     folder, _ = bad
     assert predict.predict(recognizer, named_files([str(folder / "whole.flac")])) == 0
@@ -131,7 +147,7 @@ def test_the_command(trained, bad):
     )
     files = [str(folder / "whole.flac"), "-", b"odd\xff.wav"]
     command = [sys.executable, "-c", code, f"--job_dir={trained}", "--json", *files]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
     assert done.returncode == 1
     *lines, beam = done.stdout.decode().splitlines()
     assert [json.loads(line)["path"] for line in lines] == [str(folder / "whole.flac"), "-", "odd\udcff.wav"]

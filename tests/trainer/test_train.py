@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import signal
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tfrecords import command_line
 from tfrecords.command_line import UserError
 from trainer import job_files, train
 from trainer.job_files import read_history
@@ -24,6 +26,19 @@ ROOT = Path(__file__).parents[2]
 def run_program(*arguments, module="trainer.train"):
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def run_here(capsys):
+    """The command in this process: its status, and what it printed to standard output and to standard error."""
+
+    def run_here(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            argv = ["train", *map(str, arguments)]
+            command_line.run(train.main, copy.deepcopy(train.FLAGS), usage=train.__doc__, argv=argv)
+        return (ended.value.code, *capsys.readouterr())
+
+    return run_here
 
 
 def run_training(job, job_dir):
@@ -316,11 +331,11 @@ def test_sigterm_ends_a_process_with_a_status_of_its_own(tiny, tmp_path):
     command = [sys.executable, "-m", "trainer.train", f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline and not (log.exists() and log.stat().st_size):
             time.sleep(0.01)
         process.terminate()
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=300)[1]
     finally:
         process.kill()
     assert process.returncode == 75
@@ -524,26 +539,27 @@ def test_a_job_that_was_stopped_before_it_began_is_begun(tiny, job_of, tmp_path)
     assert train.unfinished(job_of(tiny.path), tmp_path) is None
 
 
-def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, monkeypatch):
+def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, monkeypatch, capsys, run_here):
     job_dir = tmp_path / "job"
     run_until_save(monkeypatch, 2, job_of(tiny.path), job_dir)
+    capsys.readouterr()
     state = (job_dir / STATE_FILE).read_bytes()
     arguments = [f"--data_dir={tiny.path}", f"--job_dir={job_dir}", "--model=time", "--epochs=2", "--batch_size=4"]
-    done = run_program(*arguments, "--seed=1")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    assert run_here(*arguments, "--seed=1") == (
+        2,
+        "",
         f"error: {job_dir} holds an unfinished job that differs: learning_rate 0.01, not 0.001; seed 0, not 1; "
-        "go on with its flags, choose another --job_dir, or --overwrite it\n"
+        "go on with its flags, choose another --job_dir, or --overwrite it\n",
     )
     assert (job_dir / STATE_FILE).read_bytes() == state
     with job_files.claimed(job_dir):
-        done = run_program(*arguments, "--learning_rate=0.01")
-    assert (done.returncode, done.stderr) == (2, f"error: {job_dir}: another process is training there\n")
+        status, _, said = run_here(*arguments, "--learning_rate=0.01")
+    assert (status, said) == (2, f"error: {job_dir}: another process is training there\n")
     (job_dir / STATE_FILE).write_bytes(state[:-100])
-    done = run_program(*arguments, "--learning_rate=0.01")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {job_dir}/state.npz: not the state of this training (")
-    assert len(done.stderr.splitlines()) == 1
+    status, _, said = run_here(*arguments, "--learning_rate=0.01")
+    assert status == 2
+    assert said.startswith(f"error: {job_dir}/state.npz: not the state of this training (")
+    assert len(said.splitlines()) == 1
     (job_dir / STATE_FILE).write_bytes(state)
     done = run_program(*arguments, "--learning_rate=0.01")
     assert (done.returncode, done.stderr) == (0, "")
@@ -579,16 +595,16 @@ def test_overwriting_begins_only_when_the_new_job_can(tiny, job_of, tmp_path, fl
     assert (job_dir / CONFIG_FILE).read_text() == "the earlier job"
 
 
-def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
+def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path, run_here):
     job_dir = tmp_path / "job"
     (job_dir / "logs" / "old").mkdir(parents=True)
     (job_dir / CONFIG_FILE).write_text("{}")
     for name in (METRICS_FILE, REPORT_FILE, RUN_FILE, "notes.txt"):
         (job_dir / name).write_text("mine")
     arguments = ["--model=time", "--epochs=1", "--overwrite"]
-    done = run_program(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "epoch 1 of 1: loss " in done.stdout
+    status, printed, said = run_here(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments)
+    assert (status, said) == (0, "")
+    assert "epoch 1 of 1: loss " in printed
     assert json.loads((job_dir / CONFIG_FILE).read_text())["epochs"] == 1
     for name in ("logs/old", METRICS_FILE, REPORT_FILE):
         assert not (job_dir / name).exists()
@@ -609,12 +625,12 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path):
         (["--data_dir={data}", "--job_dir={data}/job", "--data_service=localhost:1"], "must be grpc://HOST:PORT, got"),
     ],
 )
-def test_mistakes_end_in_one_line_and_status_2(own, arguments, message):
+def test_mistakes_end_in_one_line_and_status_2(own, run_here, arguments, message):
     arguments = [argument.format(data=own.path) for argument in arguments]
-    done = run_program(*arguments, "--patch_frames=2")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message.format(data=own.path) in done.stderr
-    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    status, printed, said = run_here(*arguments, "--patch_frames=2")
+    assert (status, printed) == (2, "")
+    assert message.format(data=own.path) in said
+    assert said.startswith("error: ") and len(said.splitlines()) == 1
     assert not (own.path / "job").exists()
 
 

@@ -1,5 +1,7 @@
 """Runs a trained model over parts of a dataset."""
 
+import json
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +17,14 @@ from trainer import training_job
 from trainer.scoring.metrics import Predictions
 from trainer.training_job import TrainingJob
 
+_LONGEST_REASON = 200
+
 
 def load_model(job_dir: Path) -> keras.Model:
     """The model of the epoch that a job keeps.
 
     Raises:
-      UserError: there is none yet, or its file is damaged.
+      UserError: there is none yet, its file is damaged, or a newer Keras wrote it that has what this one has not.
     """
     path = job_dir / training_job.CHECKPOINT_FILE
     if not path.is_file():
@@ -31,8 +35,34 @@ def load_model(job_dir: Path) -> keras.Model:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"bad checksum of {damaged}")
         return keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be loaded ({str(error).splitlines()[0]}); train again") from None
+    except Exception as error:  # noqa: BLE001 - Keras builds what the file names, and so fails in any way.
+        saved, own = _keras_version(path), keras.version()
+        if saved is not None and _numbers(saved) > _numbers(own):
+            raise UserError(
+                f"{path}: the model was saved by Keras {saved}, and this is Keras {own}: upgrade keras or train again"
+            ) from None
+        raise UserError(f"{path}: cannot be loaded ({_reason(error)}); train again") from None
+
+
+def _keras_version(path: Path) -> str | None:
+    """The version of Keras that wrote a file, None where it does not say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    return version if isinstance(version, str) and re.fullmatch(r"[\w.+-]+", version) else None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _reason(error: Exception) -> str:
+    """One line of what Keras says, which begins with advice and the whole configuration where it ends with a cause."""
+    text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+    line = text.splitlines()[0]
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str]) -> Predictions:

@@ -1,5 +1,6 @@
 """Where the pictures of files go: one file for one, a folder for more."""
 
+import tempfile
 from pathlib import Path
 
 from tfrecords.command_line import UserError
@@ -9,14 +10,15 @@ from trainer import job_files
 class Pictures:
     """Names for pictures: the name itself if it ends with .png, else NAME/<file's name>.png.
 
-    Two files of one name get different pictures, the second one's ending with -2.
+    Two files of one name get different pictures, the second one's ending with -2. A name too long for a file is
+    shortened.
 
     Args:
       name: of the file or folder.
       count: pictures that there will be at most.
 
     Raises:
-      UserError: the folder cannot be made, or one file is named for many pictures.
+      UserError: the folder cannot be made or written to, or one file is named for many pictures.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -25,7 +27,13 @@ class Pictures:
         self._taken: set[str] = set()
         if self._one and count > 1:
             raise UserError(f"--png={name} is one picture, and there are {count} files; name a folder")
-        job_files.make_dir(self._path.parent if self._one else self._path, "png")
+        folder = self._path.parent if self._one else self._path
+        job_files.make_dir(folder, "png")
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"--png={name}: {folder} cannot be written to: {error.strerror}") from None
 
     def write(self, source: str, data: bytes) -> Path:
         """Writes the picture of a file, and returns where it is.
@@ -39,10 +47,14 @@ class Pictures:
         return path
 
     def _free_name(self, stem: str) -> str:
-        name, number = f"{stem}.png", 1
+        ending, number = ".png", 1
         # Some systems take names for equal that differ in upper and lower case only.
-        while name.lower() in self._taken:
+        while (name := _with_ending(stem, ending)).lower() in self._taken:
             number += 1
-            name = f"{stem}-{number}.png"
+            ending = f"-{number}.png"
         self._taken.add(name.lower())
         return name
+
+
+def _with_ending(stem: str, ending: str) -> str:
+    return job_files.shortened(stem, job_files.MAX_NAME_BYTES - len(ending)) + ending

@@ -81,7 +81,7 @@ def naps():
 
 @pytest.fixture
 def patience(naps):
-    return Patience(attempts=3, timeout_s=2.0, sleep=naps.append)
+    return Patience(attempts=3, timeout_s=30.0, sleep=naps.append)
 
 
 @pytest.fixture(scope="session")

@@ -152,18 +152,21 @@ def test_sources_that_are_none(run, tmp_path):
 def test_killed_while_it_unpacks_it_goes_on(run, archive_bytes, clip_bytes, tmp_path, files_below):
     (tmp_path / "mine.tar.gz").write_bytes(archive_bytes)
     output = tmp_path / "out"
-    # Slowed down, so that the kill comes in the middle.
+    # So slow after a while that the kill comes in the middle.
     code = f"""
 import pathlib, time
 from beam_preprocess.gtzan import fetch, unpack
 write = unpack._write
-unpack._write = lambda *args: (write(*args), time.sleep(0.01))
+def slowly(*args):
+    write(*args)
+    time.sleep(600 if pathlib.Path({str(output / "blues" / "blues.00030.wav")!r}).exists() else 0)
+unpack._write = slowly
 fetch.fetch(pathlib.Path({str(output)!r}), source=pathlib.Path({str(tmp_path / "mine.tar.gz")!r}),
             mirrors=(), archive="a", md5="", max_archive_bytes=10**8)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (output / "blues" / "blues.00020.wav").exists():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)

@@ -53,8 +53,10 @@ PROGRAM = """
 import multiprocessing, time
 from trainer.cross_validation.workers import Workers
 with Workers(2, time.time, time.sleep) as workers:
+    # Once each has done a task, each has begun: a process that starts cannot yet know of its parent's end.
+    list(workers.do([0.1, 0.1]))
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
-    list(workers.do([100, 100]))
+    list(workers.do([1000, 1000]))
 """
 
 
@@ -78,12 +80,10 @@ def test_workers_end_with_the_process_that_started_them(how):
     )
     pids = [int(word) for word in parent.stdout.readline().split()]
     assert len(pids) == 2 and all(map(is_alive, pids))
-    # So long as to have begun: a process that starts cannot yet know of its parent's end.
-    time.sleep(0.5)
     parent.send_signal(how)
-    assert parent.wait(10) == -how
+    assert parent.wait(60) == -how
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(map(is_alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(is_alive, pids))

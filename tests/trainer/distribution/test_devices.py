@@ -31,7 +31,7 @@ from trainer.training.training_state import STATE_FILE, TrainingState
 
 HERE = Path(__file__).parent
 FLAGS = ["--model_options=filters=4", "--epochs=2", "--batch_size=4", "--model=time", "--learning_rate=0.01"]
-LIMIT_S = 120
+LIMIT_S = 600
 
 
 def _module(name):

@@ -8,7 +8,7 @@ from trainer.distribution.cluster import Cluster
 from trainer.distribution.lost_host import HostLostError
 from trainer.distribution.rendezvous import meet
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -31,6 +31,18 @@ def started(addresses, index, left):
     return thread
 
 
+def connected(address):
+    """A connection to the chief, as soon as it listens."""
+    host, _, port = address.rpartition(":")
+    ends = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return socket.create_connection((host, int(port)))
+        except ConnectionRefusedError:
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_nobody_goes_on_before_the_last_one_is_there(addresses, order):
     left = []
@@ -46,10 +58,8 @@ def test_nobody_goes_on_before_the_last_one_is_there(addresses, order):
 def test_strangers_do_not_count(addresses):
     left = []
     threads = [started(addresses, 0, left)]
-    time.sleep(0.3)
-    host, _, port = addresses[0].rpartition(":")
     for words in (b"PRI * HTTP/2.0\n", b"host 2 of 4\n", b""):
-        with socket.create_connection((host, int(port))) as other:
+        with connected(addresses[0]) as other:
             other.sendall(words)
     threads.append(started(addresses, 1, left))
     time.sleep(0.5)
@@ -67,19 +77,17 @@ def test_those_who_do_not_come_are_named(addresses, index, missing):
 
 
 def test_a_host_that_is_gone_again_is_missing(addresses):
-    host, _, port = addresses[0].rpartition(":")
     found = []
 
     def wait():
         try:
-            meet(Cluster(addresses, 0), limit_s=2.0)
+            meet(Cluster(addresses, 0), limit_s=3.0)
         except HostLostError as error:
             found.append(str(error))
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    time.sleep(0.3)
-    with socket.create_connection((host, int(port))) as other:
+    with connected(addresses[0]) as other:
         other.sendall(b"host 1 of 3\n")
         time.sleep(0.3)
     thread.join(LIMIT_S)

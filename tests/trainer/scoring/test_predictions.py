@@ -1,6 +1,9 @@
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -43,11 +46,24 @@ def test_file_names_that_are_no_utf8_come_through(trained, tmp_path, write_datas
 
 def test_an_answer_that_is_no_number_is_one_line(trained, tiny):
     model = load_model(trained)
-    kernel = model.get_layer("convolution").kernel
-    kernel.assign(np.full(kernel.shape, np.inf))
+    # Whatever computes the last layer, and however: what is added to its outputs is in them.
+    bias = model.get_layer("genre").bias
+    bias.assign(np.full(bias.shape, np.nan))
     first = tiny.records["test"][0].track_id
     with pytest.raises(UserError, match=rf"^the model's answer to '{first}' is no number; train again, with a lower"):
         predict(TrainingJob.load(trained), model, str(tiny.path), ("test",))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_the_track_of_the_first_answer_that_is_no_number_is_named(trained, tiny, wrong):
+    def answer(patches):
+        found = np.full((len(patches), 3), 1 / 3, np.float32)
+        found[2:, 1] = wrong
+        return found
+
+    patches = [record for record in tiny.records["test"] for _ in range(len(record.log_mel) // 80)]
+    with pytest.raises(UserError, match=rf"^the model's answer to '{patches[2].track_id}' is no number"):
+        predict(TrainingJob.load(trained), SimpleNamespace(predict_on_batch=answer), str(tiny.path), ("test",))
 
 
 def test_a_corrupt_shard_is_one_line(trained, tmp_path, write_dataset):
@@ -92,3 +108,81 @@ def test_a_damaged_checkpoint_is_one_line(copied, damage):
         load_model(copied)
     assert str(error.value).startswith(f"{copied / CHECKPOINT_FILE}: cannot be loaded (")
     assert len(str(error.value).splitlines()) == 1
+
+
+def rewritten(path, *, version, change):
+    """Edits a checkpoint as another Keras could have written it; `change` may alter the convolution in its config."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config, metadata = (json.loads(files[name]) for name in ("config.json", "metadata.json"))
+    change(next(layer for layer in config["config"]["layers"] if layer["config"]["name"] == "convolution"))
+    metadata["keras_version"] = version
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | as_json(config, metadata)).items():
+            archive.writestr(name, content)
+
+
+def as_json(config, metadata):
+    return {"config.json": json.dumps(config), "metadata.json": json.dumps(metadata)}
+
+
+CHANGES = {
+    "unknown class": lambda layer: layer.update(class_name="Conv9D"),
+    "unknown module": lambda layer: layer.update(module="keras.later", class_name="Conv9D"),
+    "unknown argument": lambda layer: layer["config"].update(later=1),
+    "missing argument": lambda layer: layer["config"].pop("filters"),
+    "unknown function": lambda layer: layer["config"].update(activation="later"),
+    "unknown object": lambda layer: layer["config"]["kernel_initializer"].update(class_name="Later"),
+    "unknown precision": lambda layer: layer["config"]["dtype"]["config"].update(name="float4"),
+    "no layer": lambda layer: layer.clear() or layer.update(config={"name": "convolution"}),
+    "no config": lambda layer: layer.update(config=None),
+    "other weights": lambda layer: layer["config"].update(filters=7),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_a_newer_keras_saved_names_both_versions(copied, change):
+    path = copied / CHECKPOINT_FILE
+    rewritten(path, version="99.0.0", change=change)
+    with pytest.raises(UserError) as error:
+        load_model(copied)
+    expected = f"{path}: the model was saved by Keras 99.0.0, and this is Keras {keras.__version__}: "
+    assert str(error.value) == f"{expected}upgrade keras or train again"
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        *((change, keras.__version__) for change in CHANGES),
+        *(("unknown argument", version) for version in ("3.0.0", None, "99\n")),
+    ],
+)
+def test_what_no_newer_keras_saved_is_one_short_line(copied, change, version):
+    path = copied / CHECKPOINT_FILE
+    rewritten(path, version=version, change=CHANGES[change])
+    with pytest.raises(UserError) as error:
+        load_model(copied)
+    said = str(error.value)
+    assert said.startswith(f"{path}: cannot be loaded (") and said.endswith("); train again")
+    assert len(said.splitlines()) == 1 and len(said) < len(str(path)) + 300
+
+
+def test_the_line_has_the_cause_and_not_the_configuration(copied):
+    rewritten(copied / CHECKPOINT_FILE, version=keras.__version__, change=CHANGES["unknown argument"])
+    with pytest.raises(UserError, match=r"cannot be loaded \(Unrecognized keyword arguments .* Conv2D: {'later': 1}\)"):
+        load_model(copied)
+
+
+def test_a_newer_keras_whose_model_can_be_read_is_of_no_concern(copied):
+    rewritten(copied / CHECKPOINT_FILE, version="99.0.0", change=lambda layer: None)
+    assert load_model(copied).name == "time"
+
+
+def test_the_line_is_all_that_a_command_prints(copied, tmp_path):
+    rewritten(copied / CHECKPOINT_FILE, version="99.0.0", change=CHANGES["unknown argument"])
+    (tmp_path / "a.wav").write_bytes(b"")
+    command = [sys.executable, "-m", "trainer.predict", f"--job_dir={copied}", str(tmp_path / "a.wav")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {copied / CHECKPOINT_FILE}: the model was saved by Keras 99.0.0, and")
+    assert len(done.stderr.splitlines()) == 1

@@ -138,7 +138,7 @@ def test_it_loads_without_this_project(exported, recognizer, noise, tmp_path):
         "print(json.dumps([answer['probabilities'].numpy().tolist(), sorted(own)]))\n"
     )
     command = [sys.executable, "-I", "-c", code, str(exported), str(tmp_path / "waveform.npy")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, timeout=600)
     probabilities, own = json.loads(done.stdout)
     assert not own
     np.testing.assert_allclose(probabilities, expected(recognizer, waveform).probabilities, atol=1e-5)

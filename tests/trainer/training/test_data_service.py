@@ -83,7 +83,7 @@ def test_an_address_at_which_no_dispatcher_answers(listens):
         began = time.monotonic()
         with pytest.raises(UserError, match=f"^--data_service={address}: no dispatcher answers; start one with python"):
             check_service(address, limit_s=0.5)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 def test_several_hosts_do_not_train_by_a_service():

@@ -40,7 +40,8 @@ def test_bytes_that_trickle_in_do_not_move_the_deadline(ends):
         reader.read(1000)
     stop.set()
     thread.join()
-    assert 0.2 < time.monotonic() - begun < 2
+    # All of it would take 50 s.
+    assert 0.2 < time.monotonic() - begun < 30
     # The connection's own timeout, for what is written, is as it was.
     assert one.gettimeout() == 5
 

@@ -1,3 +1,4 @@
+import http.client
 import io
 import json
 import socket
@@ -12,6 +13,13 @@ from tests.trainer.serving.web.page_server import ask, recognize, running
 
 @pytest.fixture(scope="module")
 def server():
+    with running(head_s=60, body_s=60) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    """A server that gives its clients no time, for tests of just that: a busy machine is as slow as a slow client."""
     with running(head_s=0.6, body_s=0.4) as started:
         yield started
 
@@ -66,7 +74,7 @@ def test_a_file_larger_than_allowed_is_refused_before_it_is_read(server):
     answer = raw(server, head(server, "Content-Length: 500000000"))
     # Refused though none of it was sent, and nothing is waited for but what might still come.
     assert answer.startswith(b"HTTP/1.1 413") and b"larger than 0.1 MB" in answer and b'"500.0 MB"' in answer
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 def test_a_client_that_sends_all_of_a_file_too_large_still_gets_the_answer(server):
@@ -85,9 +93,12 @@ def test_a_body_without_a_length_is_refused(server, line):
     assert raw(server, head(server, line)).split(b" ")[1] == (b"400" if "-5" in line else b"411")
 
 
-def test_a_file_that_arrives_too_slowly_or_not_whole_is_given_up(server):
-    trickle = raw(server, head(server, "Content-Length: 900"), *[b"m"] * 8, pause_s=0.1)
+def test_a_file_that_arrives_too_slowly_is_given_up(hasty):
+    trickle = raw(hasty, head(hasty, "Content-Length: 900"), *[b"m"] * 8, pause_s=0.1)
     assert trickle.startswith(b"HTTP/1.1 408") and b'"too_slow"' in trickle
+
+
+def test_a_file_that_does_not_arrive_whole_is_given_up(server):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
         connection.sendall(head(server, "Content-Length: 900") + b"half")
         connection.shutdown(socket.SHUT_WR)
@@ -95,11 +106,12 @@ def test_a_file_that_arrives_too_slowly_or_not_whole_is_given_up(server):
     assert answer.startswith(b"HTTP/1.1 400") and b'"broken_off"' in answer and b"4 of 900 bytes" in answer
 
 
-def test_a_head_that_trickles_in_is_given_up(server):
+def test_a_head_that_trickles_in_is_given_up(hasty):
     begun = time.monotonic()
+    # They would take 60 s.
     with pytest.raises(ConnectionError):
-        raw(server, *[b"G"] * 20, pause_s=0.1)
-    assert time.monotonic() - begun < 2
+        raw(hasty, *[b"G"] * 600, pause_s=0.1)
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize(
@@ -136,10 +148,22 @@ def test_a_format_that_browsers_do_not_play_comes_back_as_wav(server):
     assert (status, answer["error"]["reason"]) == (422, "undecodable")
 
 
+def seated(server):
+    """The status of a recognition; None if this client, too, was so slow that it lost its seat."""
+    try:
+        return recognize(server, b"music")[0]
+    except (OSError, http.client.HTTPException):
+        return None
+
+
 def test_a_silent_client_loses_its_seat(capfd):
-    with running(head_s=0.2, connections=1) as server:
-        silent = socket.create_connection(("127.0.0.1", server.server_port))
-        time.sleep(0.5)
-        assert recognize(server, b"music")[0] == 200
-        silent.close()
+    with (
+        running(head_s=0.5, connections=1) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as silent,
+    ):
+        assert silent.recv(1) == b""
+        ends = time.monotonic() + 60
+        while (status := seated(server)) in (503, None):
+            assert time.monotonic() < ends
+    assert status == 200
     assert capfd.readouterr() == ("", "")

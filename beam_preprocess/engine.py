@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
 import grpc
@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_preprocess import finish, pipeline, storage, summary
@@ -175,6 +175,7 @@ def run_pipeline(
             # Workers of this process print each traceback besides raising it; and they limit its BLAS for good.
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
+            stack.enter_context(_without_timed_flush())
             logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         else:
             # The page on which the job can be watched, and what its service says of it.
@@ -194,6 +195,23 @@ def run_pipeline(
             if local:
                 raise
             raise UserError(f"--runner={_runner(options)}: the job failed: {_cause(error)}") from error
+
+
+@contextlib.contextmanager
+def _without_timed_flush() -> Iterator[None]:
+    """Keeps Beam's local workers from sending an element that is only half written.
+
+    Each second a thread of its own sends what is in a worker's output buffer (apache-beam 2.77.0,
+    runners/worker/data_plane.py, TimeBasedBufferingClosableOutputStream), while another may be in the middle of an
+    element whose encoding runs Python, such as a pickled one: the element is torn, and what is written meanwhile is
+    lost. Without a time limit, buffers are sent between elements, by their size and at their end.
+    """
+    before = worker_handlers.DATA_BUFFER_TIME_LIMIT_MS
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
+    try:
+        yield
+    finally:
+        worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = before
 
 
 def _wait(result: PipelineResult) -> None:

@@ -38,6 +38,7 @@ class Dataset:
       parts: part names, in order.
       split: how tracks were dealt into parts.
       num_shards: over all parts.
+      num_tracks: over all shards.
       fingerprint: of the whole.
     """
 
@@ -46,12 +47,15 @@ class Dataset:
     parts: tuple[str, ...]
     split: dict[str, Any]
     num_shards: int
+    num_tracks: int
     fingerprint: str
 
     @classmethod
     def of(cls, config: JobConfig, plan: Plan) -> "Dataset":
         """The dataset of a plan."""
-        return cls(config, plan.labels, plan.parts, dict(plan.split), len(plan.shards), plan.fingerprint)
+        return cls(
+            config, plan.labels, plan.parts, dict(plan.split), len(plan.shards), plan.num_tracks, plan.fingerprint
+        )
 
 
 class WriteManifest(beam.DoFn):
@@ -85,7 +89,12 @@ class WriteManifest(beam.DoFn):
         results = sorted(results, key=lambda result: result.shard.file)
         reasons = _write_rejects(output, rejects)
         tracks = sum(sum(result.tracks.values()) for result in results)
-        check_rejects(dataset.config, reasons, tracks + reasons.total())
+        if tracks + reasons.total() != dataset.num_tracks:
+            raise UserError(
+                f"{output}: {tracks} tracks and {reasons.total()} rejects came out where {dataset.num_tracks} tracks "
+                "went in: the engine lost some; run the command again, it keeps what is done"
+            )
+        check_rejects(dataset.config, reasons, dataset.num_tracks)
         metrics = make_metrics(dataset, results, reasons)
         storage.write_text(output, METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
         made = make_manifest(dataset, results, reasons, duplicates)

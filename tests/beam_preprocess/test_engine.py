@@ -7,10 +7,11 @@ import grpc
 import pytest
 import threadpoolctl
 from apache_beam.options.pipeline_options import DirectOptions, PortableOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from beam_preprocess import engine, job
+from beam_preprocess.result import Rejected
 from tfrecords.command_line import UserError
 from tfrecords.shard import RecordWriter
 
@@ -181,6 +182,29 @@ def test_a_dataset_that_is_there_needs_no_template(clips, job_config, tmp_path):
     job.run(config)
     with pytest.raises(UserError, match="holds this dataset already: no job to describe"):
         job.run(config, beam_args=[*ENGINE, "--template_location=gs://bucket/template"])
+
+
+def many_rejects(bundle):
+    for index in range(20_000):
+        yield Rejected(f"{bundle}/{index}", "uri", "empty", "no samples")
+
+
+def test_local_workers_lose_no_element_to_beams_timed_flush(monkeypatch, tmp_path):
+    # As often as in many hours of its one second.
+    monkeypatch.setattr(worker_handlers, "DATA_BUFFER_TIME_LIMIT_MS", 1)
+
+    def write_count(count):
+        (tmp_path / "count").write_text(str(count))
+
+    def build(pipeline):
+        found = pipeline | beam.Create(range(4)) | beam.Reshuffle() | beam.FlatMap(many_rejects)
+        # Grouped: what goes from one stage to the next within a worker is not encoded.
+        grouped = found | beam.GroupBy(lambda reject: reject.track_id) | beam.combiners.Count.Globally()
+        return grouped | beam.Map(write_count)
+
+    engine.run_pipeline(engine.parse_options([]), build, explain=lambda error: None)
+    assert (tmp_path / "count").read_text() == "80000"
+    assert worker_handlers.DATA_BUFFER_TIME_LIMIT_MS == 1
 
 
 def test_blas_has_its_threads_back_after_a_job(clips, job_config, tmp_path):

@@ -51,7 +51,7 @@ RESULTS = [
     result(0, "fold_0", {"rock": 3, "jazz": 2}),
     result(1, "fold_0", {"rock": 5}),
     result(0, "fold_1", {"jazz": 5}),
-    result(1, "fold_1", {"jazz": 4}),
+    result(1, "fold_1", {"jazz": 3}),
 ]
 REJECTS = [
     Rejected("caf\udce9.wav", "/in/caf\udce9.wav", "empty", "detail"),
@@ -63,8 +63,8 @@ DUPLICATES = [("p.wav", "q.wav"), ("d.wav", "e.wav")]
 def test_the_manifest_sums_the_shards_of_each_part(dataset):
     (path,) = WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
     manifest = Manifest.from_json(Path(path).read_text("utf-8"), path)
-    assert manifest.tracks(["all"]) == {"jazz": 11, "rock": 8}
-    assert manifest.parts["fold_1"].tracks == {"jazz": 9, "rock": 0}
+    assert manifest.tracks(["all"]) == {"jazz": 10, "rock": 8}
+    assert manifest.parts["fold_1"].tracks == {"jazz": 8, "rock": 0}
     assert manifest.parts["fold_0"].record_frames == {2: 10}
     assert [shard.bytes for shard in manifest.parts["fold_0"].shards] == [1000, 1001]
     assert manifest.rejects == {"empty": 1, "truncated": 1}
@@ -95,12 +95,19 @@ def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
     ]
 
 
+@pytest.mark.parametrize("rejects", [REJECTS[:1], [*REJECTS, *REJECTS]])
+def test_an_engine_that_loses_or_doubles_elements_makes_no_dataset(dataset, tmp_path, rejects):
+    with pytest.raises(UserError, match="20 tracks went in"):
+        WriteManifest(dataset).process(RESULTS, rejects, [])
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_metrics(dataset, tmp_path):
     WriteManifest(dataset).process(RESULTS, REJECTS, [])
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found == {
         "input": "/in",
-        "tracks": 19,
+        "tracks": 18,
         "rejects": {"empty": 1, "truncated": 1},
         "audio_s": 5.0,
         "bytes": 4002,
@@ -153,8 +160,9 @@ def test_another_dataset_is_not_taken_for_a_repeated_end(dataset):
 
 def test_too_many_rejects_leave_no_manifest_but_their_names(dataset, tmp_path, read_rejects):
     more = Rejected("b.wav", "/in/b.wav", "empty", "detail")
-    with pytest.raises(UserError, match="3 of 22 tracks cannot be used"):
-        WriteManifest(dataset).process(RESULTS, [*REJECTS, more], [])
+    results = [*RESULTS[:3], result(1, "fold_1", {"jazz": 2})]
+    with pytest.raises(UserError, match="3 of 20 tracks cannot be used"):
+        WriteManifest(dataset).process(results, [*REJECTS, more], [])
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert (tmp_path / "out" / ".partial").exists()
     assert len(read_rejects(tmp_path / "out")) == 3

@@ -175,9 +175,10 @@ def _mp3_starts(source: Source) -> list[int]:
         end = _end_of_tag(source, begin)
         if end > begin and _mpeg_frame(source.read_at(end, 4)):
             starts[begin] = end
+    after_tags = set(starts.values())
     for word in source.find_all(b"Xing", b"Info"):
         frame = _length_frame(source, word)
-        if frame is not None and frame not in starts.values():
+        if frame is not None and frame not in after_tags:
             starts[frame] = frame
     found = sorted(starts)
     # What stands before the first one may be no audio at all, such as zeros of a download that was not finished.

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -105,22 +106,18 @@ class Source:
             os.pwrite(copy.rewind(), data, offset)
             yield copy
 
-    def find_all(self, *words: bytes) -> list[int]:
+    def find_all(self, *words: bytes) -> Iterator[int]:
         """Where any of some words stands in the file, in order.
 
         Raises:
           Reject: "unreadable".
         """
+        pattern = re.compile(b"|".join(map(re.escape, words)))
         overlap = max(map(len, words)) - 1
-        found = set()
         for offset in range(0, self.size, _BLOCK_BYTES):
-            data = self.read_at(offset, _BLOCK_BYTES + overlap)
-            for word in words:
-                place = data.find(word)
-                while place >= 0:
-                    found.add(offset + place)
-                    place = data.find(word, place + 1)
-        return sorted(found)
+            for match in pattern.finditer(self.read_at(offset, _BLOCK_BYTES + overlap)):
+                if match.start() < _BLOCK_BYTES:
+                    yield offset + match.start()
 
     def check_readable(self) -> None:
         """Reads all: to a decoder that reads by itself, what a disk cannot give may look like the file's end.

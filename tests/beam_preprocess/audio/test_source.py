@@ -1,0 +1,13 @@
+import io
+
+from beam_preprocess.audio.source import _BLOCK_BYTES, Source
+
+
+def test_words_are_found_in_order_and_once_wherever_blocks_end():
+    places = [0, 7, _BLOCK_BYTES - 4, _BLOCK_BYTES - 1, _BLOCK_BYTES + 3, 2 * _BLOCK_BYTES, 2 * _BLOCK_BYTES + 3]
+    data = bytearray(2 * _BLOCK_BYTES + 6)
+    for number, place in enumerate(places):
+        data[place : place + 3] = (b"ABC", b"XYZ")[number % 2]
+    assert list(Source(io.BytesIO(data)).find_all(b"ABC", b"XYZ")) == places
+    assert list(Source(io.BytesIO(data)).find_all(b"XYZ")) == places[1::2]
+    assert not list(Source(io.BytesIO(b"")).find_all(b"ABC"))

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -112,12 +111,12 @@ class Source:
         Raises:
           Reject: "unreadable".
         """
-        pattern = re.compile(b"|".join(map(re.escape, words)))
         overlap = max(map(len, words)) - 1
         for offset in range(0, self.size, _BLOCK_BYTES):
-            for match in pattern.finditer(self.read_at(offset, _BLOCK_BYTES + overlap)):
-                if match.start() < _BLOCK_BYTES:
-                    yield offset + match.start()
+            data = self.read_at(offset, _BLOCK_BYTES + overlap)
+            # One by one: a pattern of several words takes seven times as long.
+            places = {place for word in words for place in _find(data, word) if place < _BLOCK_BYTES}
+            yield from (offset + place for place in sorted(places))
 
     def check_readable(self) -> None:
         """Reads all: to a decoder that reads by itself, what a disk cannot give may look like the file's end.
@@ -128,6 +127,13 @@ class Source:
         offset = 0
         while data := self.read_at(offset, _BLOCK_BYTES):
             offset += len(data)
+
+
+def _find(data: bytes, word: bytes) -> Iterator[int]:
+    place = data.find(word)
+    while place >= 0:
+        yield place
+        place = data.find(word, place + 1)
 
 
 def _descriptor(file: BinaryIO) -> int | None:

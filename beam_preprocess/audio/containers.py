@@ -59,17 +59,22 @@ _BOX_BYTES, _LONG_BOX_BYTES = 8, 16
 
 def check_mp4_boxes(source: Source) -> None:
     """Raises Reject when the last box of an MP4 should go on past the file's end: its index may have come after it."""
+    end = max((end for _, _, end in _mp4_boxes(source)), default=0)
+    if end > source.size:
+        raise Reject("truncated", f"{source.size} of at least {end} bytes")
+
+
+def _mp4_boxes(source: Source) -> Iterator[tuple[int, bytes, int]]:
+    """Where each of the outermost boxes begins, its kind, and where it ends; the last one may state no end."""
     offset = 0
     while len(header := source.read_at(offset, _LONG_BOX_BYTES)) >= _BOX_BYTES and header[4:8].isalnum():
         size = int.from_bytes(header[:4], "big")
         if size == 1:
             size = int.from_bytes(header[8:], "big")
         if size < _BOX_BYTES:
-            # 0: up to the end, whatever it is.
             return
+        yield offset, header[4:8], offset + size
         offset += size
-    if offset > source.size:
-        raise Reject("truncated", f"{source.size} of at least {offset} bytes")
 
 
 # An Ogg page (RFC 3533) is at most this long. Its sixth byte says whether it begins a stream, and whether it
@@ -113,9 +118,34 @@ def parts(source: Source, container: Container) -> list[tuple[int, int]]:
     Raises:
       Reject: "unreadable".
     """
-    find = {"ogg": _ogg_starts, "mpeg audio": _mp3_starts}.get(container.name)
+    find = _STARTS.get(container.name)
     starts = (find(source) if find else []) or [0]
     return list(zip(starts, [*starts[1:], source.size], strict=True))
+
+
+def _wav_starts(source: Source) -> list[int]:
+    starts, offset = [], 0
+    while (header := source.read_at(offset, 12))[:4] == b"RIFF" and header[8:] == b"WAVE":
+        starts.append(offset)
+        size = int.from_bytes(header[4:8], "little")
+        offset += 8 + size + size % 2
+    return starts
+
+
+def _flac_starts(source: Source) -> list[int]:
+    # The mark, and the header of the block that always comes first, of 34 bytes.
+    return list(source.find_all(b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22"))
+
+
+def _mp4_starts(source: Source) -> list[int]:
+    starts = [offset for offset, kind, _ in _mp4_boxes(source) if kind == b"ftyp"]
+    # What stands before the first one may be the audio itself.
+    return [0, *starts[1:]]
+
+
+def _matroska_starts(source: Source) -> list[int]:
+    # The header's own mark, and that of the type of document, which is in every header.
+    return [begin for begin in source.find_all(b"\x1a\x45\xdf\xa3") if b"\x42\x82" in source.read_at(begin, 64)]
 
 
 def _ogg_starts(source: Source) -> list[int]:
@@ -300,3 +330,13 @@ def asf_length_s(source: Source) -> float | None:
         return None
     plays, preroll = (int.from_bytes(said[at : at + 8], "little") for at in (_ASF_PLAYS, _ASF_PREROLL))
     return plays / 1e7 - preroll / 1e3
+
+
+_STARTS = {
+    "wav": _wav_starts,
+    "flac": _flac_starts,
+    "ogg": _ogg_starts,
+    "mp4": _mp4_starts,
+    "matroska": _matroska_starts,
+    "mpeg audio": _mp3_starts,
+}

@@ -30,8 +30,8 @@ _ESTIMATED = {"aac", "loas", "ac3", "eac3", "dts", "amr", "mpegts", "mpeg", "avi
 # Those whose length is that of the samples; of others, frames and clocks round it, and an encoder's delay may count.
 _EXACT = {"wav", "w64", "aiff", "au", "flac", "tta", "wv", "ape", "ogg"}
 _EXACT_S, _ROUNDED_S = 0.04, 0.1
-# What damaged packets may take from the middle of a file: two frames of MP3.
-_LOST_TOLERANCE_S = 0.055
+# What damaged packets may take from the middle of a file: two frames of AAC or WMA, three of MP3.
+_LOST_TOLERANCE_S = 0.1
 # Titles and artists of old files are in other encodings; PyAV would raise where it reads them, and nothing here does.
 _TAGS_NOT_IN_UTF_8 = "replace"
 # Sample types of FFmpeg that are not floats: type, offset and scale.

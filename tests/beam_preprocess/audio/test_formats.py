@@ -93,6 +93,11 @@ JOINED = {
     "ogg of two rates": lambda: _OGG() + _OGG(rate=22_050),
     "opus": lambda: 2 * _OPUS(),
     "oga flac": lambda: 2 * by_av("ogg", "flac"),
+    "wav": lambda: by_soundfile("WAV", "PCM_16") + by_soundfile("WAV", "PCM_24"),
+    "flac": lambda: 2 * by_soundfile("FLAC", "PCM_16"),
+    "m4a": lambda: 2 * by_av("ipod", "alac"),
+    "m4a of two kinds": lambda: by_av("ipod", "alac") + by_av("mp4", "alac", options={"movflags": "faststart"}),
+    "webm": lambda: 2 * by_av("webm", "libopus", rate=48_000, bit_rate=510_000),
 }
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from beam_preprocess.audio.block import Block
 
-# A window each 1.5 s at 22050 Hz: a tenth of a percent of the decoder's time, and enough for what holds all along.
-_WINDOW, _EVERY = 1024, 1 << 15
+# A window each 3 s at 22050 Hz: enough for what holds all along, and a hundredth of the decoder's time.
+_WINDOW, _EVERY = 1024, 1 << 16
 _HANN = np.hanning(_WINDOW).astype(np.float32)
 # Power relative to the strongest bin (-80 dB) down to which there is sound: music has noise above that up to the top,
 # what was once at a lower rate has nothing.
@@ -50,15 +50,14 @@ class TrackMeasure:
         self._until_next = max(0, (starts[-1] + _EVERY if starts else self._until_next) - len(mean))
         if not starts:
             return
-        windows = np.stack([mean[start : start + _WINDOW] for start in starts])
-        spectrum = np.abs(np.fft.rfft(windows * _HANN)).max(axis=0)
-        np.maximum(self._spectrum, spectrum, out=self._spectrum)
+        windows = _windows(mean, starts)
+        np.maximum(self._spectrum, np.abs(np.fft.rfft(windows * _HANN)).max(axis=0), out=self._spectrum)
         self._mean_power += float(np.vdot(windows, windows)) * len(block.channels)
         for channel in block.channels:
-            for start in starts:
-                window = channel[start : start + _WINDOW]
-                self._channel_power += float(np.dot(window, window))
-                self._peak = max(self._peak, float(np.abs(window).max()))
+            # Of one channel the mean is the channel itself.
+            own = windows if channel is mean else _windows(channel, starts)
+            self._channel_power += float(np.vdot(own, own))
+            self._peak = max(self._peak, float(own.max()), float(-own.min()))
 
     def sound(self) -> TrackSound:
         """What was measured, after the last block."""
@@ -70,3 +69,8 @@ class TrackMeasure:
             cancels=self._mean_power < _CANCELLED * self._channel_power,
             far_beyond_full_scale=self._peak > _FAR_BEYOND,
         )
+
+
+def _windows(channel: np.ndarray, starts: range) -> np.ndarray:
+    """[windows, _WINDOW] float32."""
+    return np.stack([channel[start : start + _WINDOW] for start in starts])

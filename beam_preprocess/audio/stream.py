@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from beam_preprocess.audio import containers, ffmpeg, sndfile
+from beam_preprocess.audio import containers, sndfile
 from beam_preprocess.audio.block import Block, after
 from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, Container, container_of
 from beam_preprocess.audio.reject import DecodeError, Reject
@@ -96,18 +96,30 @@ def _decoded_part(source: Source, container: Container) -> Iterator[Block]:
     Raises:
       DecodeError: neither can decode it.
     """
-    by_sndfile, by_ffmpeg = sndfile.blocks(source), ffmpeg.blocks(source, container)
-    first, second = (by_sndfile, by_ffmpeg) if container.sndfile_first else (by_ffmpeg, by_sndfile)
+    first, second = _by_sndfile, _by_ffmpeg
+    if not container.sndfile_first:
+        first, second = second, first
     samples = 0
     try:
-        for block in first:
+        for block in first(source, container):
             samples += block.samples
             yield block
     except DecodeError as failure:
         try:
-            yield from after(second, samples)
+            yield from after(second(source, container), samples)
         except DecodeError:
             raise failure from None
+
+
+def _by_sndfile(source: Source, container: Container) -> Iterator[Block]:
+    return sndfile.blocks(source)
+
+
+def _by_ffmpeg(source: Source, container: Container) -> Iterator[Block]:
+    # FFmpeg's libraries take a fifth of a second to load, and most sets of music are of one kind.
+    from beam_preprocess.audio import ffmpeg
+
+    return ffmpeg.blocks(source, container)
 
 
 def _mono(blocks: Iterator[Block], max_duration_s: float, observe: Observer | None) -> Iterator[tuple[np.ndarray, int]]:

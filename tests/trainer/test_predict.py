@@ -45,7 +45,7 @@ def bad(tmp_path):
     reasons = {
         "empty.wav": "empty: 0 bytes",
         "text.mp3": "undecodable",
-        "cut.flac": "undecodable",
+        "cut.flac": "truncated",
         "nan.wav": "not_finite",
         "no samples.wav": "empty: no samples",
         "short.wav": "too_short: 0.91 s, at least 1.83 s",

@@ -30,28 +30,27 @@ def missing_wav_length(source: Source) -> tuple[int, bytes] | None:
     Raises:
       Reject: "unreadable".
     """
-    offset = 12
-    while len(header := source.read_at(offset, 8)) == 8:
-        size = int.from_bytes(header[4:], "little")
-        if header[:4] == b"ds64" and not any(source.read_at(offset + 16, 8)):
+    for offset, kind, size in _wav_chunks(source):
+        if kind == b"ds64" and not any(source.read_at(offset + 16, 8)):
             # RF64 has its sizes, of 64 bits, in a chunk of their own.
-            return offset + 16, (source.size - _data_start(source)).to_bytes(8, "little")
-        if header[:4] == b"data" and size == 0:
+            begins = next((at + 8 for at, other, _ in _wav_chunks(source) if other == b"data"), source.size)
+            missing = source.size - begins
+            return (offset + 16, missing.to_bytes(8, "little")) if missing > 0 else None
+        if kind == b"data" and size == 0:
             following = source.read_at(offset + 8, 8)
             ends = offset + 16 + int.from_bytes(following[4:], "little")
             empty = len(following) < 8 or (following[:4].isalnum() and ends <= source.size)
             return None if empty else (offset + 4, min(source.size - offset - 8, 0xFFFFFFFF).to_bytes(4, "little"))
-        offset += 8 + size + size % 2
     return None
 
 
-def _data_start(source: Source) -> int:
-    """Where the audio of an RF64 file begins."""
+def _wav_chunks(source: Source) -> Iterator[tuple[int, bytes, int]]:
+    """Where each chunk of a WAV begins, its kind, and its size as it says."""
     offset = 12
-    while len(header := source.read_at(offset, 8)) == 8 and header[:4] != b"data":
+    while len(header := source.read_at(offset, 8)) == 8:
         size = int.from_bytes(header[4:], "little")
+        yield offset, header[:4], size
         offset += 8 + size + size % 2
-    return offset + 8
 
 
 _BOX_BYTES, _LONG_BOX_BYTES = 8, 16

@@ -1,5 +1,6 @@
 import io
 
+from beam_preprocess.audio.containers import missing_wav_length
 from beam_preprocess.audio.source import _BLOCK_BYTES, Source
 
 
@@ -11,3 +12,13 @@ def test_words_are_found_in_order_and_once_wherever_blocks_end():
     assert list(Source(io.BytesIO(data)).find_all(b"ABC", b"XYZ")) == places
     assert list(Source(io.BytesIO(data)).find_all(b"XYZ")) == places[1::2]
     assert not list(Source(io.BytesIO(b"")).find_all(b"ABC"))
+
+
+def test_an_rf64_without_audio_says_nothing_of_a_length():
+    sizes = b"ds64" + (28).to_bytes(4, "little") + bytes(28)
+    assert missing_wav_length(Source(io.BytesIO(b"RF64\xff\xff\xff\xffWAVE" + sizes))) is None
+    data = b"data\xff\xff\xff\xff" + bytes(100)
+    assert missing_wav_length(Source(io.BytesIO(b"RF64\xff\xff\xff\xffWAVE" + sizes + data))) == (
+        28,
+        (100).to_bytes(8, "little"),
+    )

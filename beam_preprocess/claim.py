@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.plan import Plan
-from tfrecords import claimed_dir, manifest, tfds
+from tfrecords import files, manifest, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
@@ -33,7 +33,7 @@ def sole_writer(output: str) -> Iterator[None]:
         return
     with storage.reporting(f"--output={output} cannot be used"):
         storage.make_directories(output)
-    with claimed_dir.claimed(path, "writing"):
+    with files.lock_directory(path, "writing"):
         yield
 
 

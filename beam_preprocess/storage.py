@@ -12,6 +12,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from tfrecords.command_line import UserError
+from tfrecords.files import open_regular
 from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
@@ -26,10 +27,12 @@ def open_file(uri: str) -> BinaryIO:
     """Opens a file for reading, without regard to what its extension says of compression.
 
     Raises:
-      OSError: it is not there, or cannot be opened.
+      OSError: it is not there, cannot be opened, or is a pipe or a device.
     """
-    # Stores in a cloud notice a missing file when it is read, and raise what only their own library knows.
-    if FileSystems.get_scheme(uri) is not None and not FileSystems.exists(uri):
+    # Stores notice a missing file when it is read, and raise what only their own library knows.
+    if FileSystems.get_scheme(uri) is None:
+        return open_regular(uri)
+    if not FileSystems.exists(uri):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return FileSystems.open(uri, compression_type=_RAW)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfrecords import files
 from tfrecords.command_line import UserError
 from tfrecords.example import DTYPES, FEATURES
 from tfrecords.statistics import BandStatistics
@@ -208,7 +209,7 @@ class Manifest:
         """
         path = Path(data_dir) / FILE_NAME
         try:
-            text = path.read_text("utf-8")
+            text = files.read_text(path)
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a manifest (not UTF-8 text); write the dataset again") from None
         except (FileNotFoundError, NotADirectoryError):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import google_crc32c
 
+from tfrecords import files
 from tfrecords.command_line import UserError
 
 _LENGTH = struct.Struct("<Q")
@@ -77,7 +78,7 @@ def open_shard(path: str | Path) -> BinaryIO:
       ShardError: it cannot be opened.
     """
     try:
-        return Path(path).open("rb")
+        return files.open_regular(path)
     except OSError as error:
         raise ShardError(f"{path} cannot be read: {error.strerror}") from None
 

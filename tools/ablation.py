@@ -26,7 +26,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, files
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tools import ablation_rows, ablation_table
@@ -160,8 +160,8 @@ def _finish(
         seconds={row.name: _mean_seconds(predictions, row) for row in rows},
     )
     text = ablation_table.markdown(found)
-    job_files.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
-    job_files.write_text(output / TABLE_FILE, text)
+    files.write_text(output / RESULTS_FILE, ablation_table.as_json(found))
+    files.write_text(output / TABLE_FILE, text)
     print(f"\n{text}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from beam_preprocess import splits
 from beam_preprocess.tracks import Track, list_tracks
 from benchmarks import processes
+from tfrecords import files
 from tfrecords.command_line import UserError
 from trainer import job_files
 
@@ -50,7 +51,7 @@ def make_dataset(audio: str, development: Collection[str], output: Path) -> Path
     lists, data_dir = output / "lists", output / "data"
     job_files.make_dir(lists, "output")
     for part, track_ids in split_lists(list_tracks(audio), development).items():
-        job_files.write_text(lists / f"{part}.txt", "".join(f"{track_id}\n" for track_id in track_ids))
+        files.write_text(lists / f"{part}.txt", "".join(f"{track_id}\n" for track_id in track_ids))
         print(f"{part}: {len(track_ids)} tracks", flush=True)
     command = ("-m", "beam_preprocess", f"--input={audio}", f"--output={data_dir}", f"--split_lists={lists}")
     try:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, files
 from tfrecords.command_line import UserError
 from trainer import job_files
 from trainer.cross_validation import compared_tables
@@ -72,10 +72,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
     torn = torn_groups(finished, left_out) if left_out else []
     found = compared(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
-    with job_files.whole_file(output_dir / PICTURE_FILE) as temporary:
+    with files.whole_file(output_dir / PICTURE_FILE) as temporary:
         temporary.write_bytes(accuracy_against_cost(found))
-    job_files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
-    job_files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
+    files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"{compared_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
 
 

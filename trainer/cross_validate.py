@@ -35,7 +35,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, files
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from trainer import job_files, models, train, training_job
@@ -184,8 +184,8 @@ def _finish(
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
     found = results.results(asked, manifest, job, runs, pooled)
     pooled.save(cv_dir / plan.POOLED_FILE)
-    job_files.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
-    job_files.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    files.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
+    files.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"\n{tables.text(found)}\n\nresults: {cv_dir / plan.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, files
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
@@ -117,7 +117,7 @@ def evaluate(
         filters=filter_sections(job, model, data_dir, chosen),
         audio_link=audio_link,
     )
-    job_files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
+    files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
     return summary
 
 

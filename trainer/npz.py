@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.job_files import whole_file
+from tfrecords.files import whole_file
 
 # It is a zip file, whose every byte may be another. Of RuntimeError: a bit that says encrypted, and as
 # NotImplementedError one that names another compression. The arrays found may have other names, types, shapes and

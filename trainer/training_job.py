@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords import files
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
-from trainer import job_files, models
+from trainer import models
 from trainer.distribution import precision
 from trainer.parts import PartChoice
 from trainer.training import recipes
@@ -144,7 +145,7 @@ class TrainingJob:
         nested = ("parts", "augmentation", "init_from")
         data |= {name: dataclasses.asdict(data[name]) for name in nested if data[name] is not None}
         data["statistics"] = self.statistics.to_json()
-        job_files.write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
+        files.write_text(job_dir / CONFIG_FILE, json.dumps(data, indent=1) + "\n")
 
     @classmethod
     def load(cls, job_dir: Path) -> "TrainingJob":
@@ -155,7 +156,7 @@ class TrainingJob:
         """
         path = job_dir / CONFIG_FILE
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = json.loads(files.read_text(path))
             data["parts"] = PartChoice(**{role: tuple(names) for role, names in data["parts"].items()})
             data["labels"] = tuple(data["labels"])
             data["augmentation"] = Augmentation(**data["augmentation"])

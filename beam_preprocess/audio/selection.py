@@ -3,11 +3,11 @@
 import functools
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, is_audio_content, is_audio_name
+from tfrecords.files import open_regular
 
 # For help texts and errors.
 COMMON_FORMATS = f"any common audio format: {' '.join(EXTENSIONS)}"
@@ -85,14 +85,12 @@ class Selection:
 
 
 def head_of(path: str) -> bytes:
-    """Return the first HEAD_BYTES of a local file; none of a pipe or a device, which could keep its reader waiting.
+    """Return the first HEAD_BYTES of a local file.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: it cannot be read, or is a pipe or a device.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-        return b""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a name of any bytes
+    with open_regular(path) as file:
         return file.read(HEAD_BYTES)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer.job_files import HISTORY_FILE, claimed, read_history, whole_file, write_history, write_text
+from trainer.job_files import HISTORY_FILE, claimed, read_history, write_history
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,45 +36,12 @@ def test_a_damaged_history(tmp_path, text):
         read_history(tmp_path)
 
 
-def test_a_text_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    write_text(path, "first")
-    write_text(path, "Björk")
-    assert path.read_bytes() == "Björk".encode()
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(UserError, match=f"{tmp_path}/taken cannot be written: Is a directory"):
-        write_text(tmp_path / "taken", "text")
-    with pytest.raises(UserError, match="cannot be written: No such file or directory"):
-        write_text(tmp_path / "no" / "file", "text")
-    with pytest.raises(UserError, match=f"{path}/below cannot be written: Not a directory"):
-        write_text(path / "below", "text")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
-
-
 def test_history_is_written_as_it_is_read(tmp_path):
     write_history(tmp_path, [])
     assert read_history(tmp_path) == {}
     write_history(tmp_path, [{"val_loss": 0.1 + 0.2, "loss": 1.5}, {"val_loss": 2.0, "loss": 0.25}])
     assert (tmp_path / HISTORY_FILE).read_text().splitlines()[0] == "epoch,loss,val_loss"
     assert read_history(tmp_path) == {"epoch": [0, 1], "loss": [1.5, 0.25], "val_loss": [0.1 + 0.2, 2]}
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path, error):
-    path = tmp_path / "file"
-    path.write_text("first")
-
-    def fail():
-        with whole_file(path) as temporary:
-            temporary.write_text("sec")
-            assert path.read_text() == "first"
-            raise error
-
-    full = f"{path} cannot be written: No space left on device"
-    with pytest.raises(UserError, match=full) if isinstance(error, OSError) else pytest.raises(KeyboardInterrupt):
-        fail()
-    assert path.read_text() == "first"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):

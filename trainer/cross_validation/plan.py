@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfrecords import files
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
+from tfrecords.files import write_text
 from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
-from trainer.job_files import write_text
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE
 from trainer.training import recipes
 
@@ -92,7 +93,7 @@ class CrossValidation:
         """
         path = cv_dir / CROSS_VALIDATION_FILE
         try:
-            data = json.loads(path.read_text("utf-8"))
+            data = json.loads(files.read_text(path))
             return cls(**(data | {name: tuple(data[name]) for name in ("models", "seeds")}))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
@@ -142,7 +143,7 @@ def load_results(cv_dir: Path) -> dict[str, Any]:
     """
     path = cv_dir / RESULTS_FILE
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(files.read_text(path))
     except OSError:
         raise UserError(
             f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"

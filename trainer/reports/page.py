@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tfrecords.files import write_text
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
-from trainer.job_files import write_text
 from trainer.reports.page_style import CSS
 
 _COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfrecords import files
 from tfrecords.command_line import UserError
-from trainer import job_files, training_job
+from trainer import training_job
 from trainer.serving.recognizer import Recognizer
 from trainer.training_job import TrainingJob
 
@@ -45,7 +46,7 @@ def export(job_dir: Path, export_dir: Path) -> None:
         except tf.errors.OpError as error:
             raise UserError(f"{export_dir} cannot be written: {error.message}") from None
         shutil.copyfile(job_dir / training_job.CHECKPOINT_FILE, temporary / MODEL_FILE)
-        job_files.write_text(temporary / FACTS_FILE, json.dumps(_facts(job), indent=1) + "\n")
+        files.write_text(temporary / FACTS_FILE, json.dumps(_facts(job), indent=1) + "\n")
 
 
 def check_free(export_dir: Path, *, overwrite: bool) -> None:

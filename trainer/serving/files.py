@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
-import stat
 import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
 from beam_preprocess.audio import Reject
 from beam_preprocess.audio.selection import COMMON_FORMATS, Selection, walk
+from tfrecords.files import open_regular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +59,6 @@ def open_audio(path: str) -> BinaryIO:
       Reject: it is not there, may not be read, or is no file of bytes: a pipe could keep its reader waiting for ever.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            raise Reject("unreadable", "not a regular file")
-        return open(path, "rb")  # noqa: PTH123 - a name of any bytes, closed by the caller
+        return open_regular(path)
     except (OSError, ValueError) as error:
         raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error

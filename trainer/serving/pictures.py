@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from tfrecords import files
 from tfrecords.command_line import UserError
 from trainer import job_files
 
@@ -42,7 +43,7 @@ class Pictures:
           UserError: it cannot be written.
         """
         path = self._path if self._one else self._path / self._free_name(Path(source).stem)
-        with job_files.whole_file(path) as temporary:
+        with files.whole_file(path) as temporary:
             temporary.write_bytes(data)
         return path
 
@@ -57,4 +58,4 @@ class Pictures:
 
 
 def _with_ending(stem: str, ending: str) -> str:
-    return job_files.shortened(stem, job_files.MAX_NAME_BYTES - len(ending)) + ending
+    return files.shortened(stem, files.MAX_NAME_BYTES - len(ending)) + ending

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from tfrecords.command_line import UserError
+from tfrecords.files import whole_file
 from trainer import job_files
-from trainer.job_files import whole_file
 from trainer.training.recipes import History, Recipe
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training.weight_average import averaged

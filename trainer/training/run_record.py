@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trainer.job_files import write_text
+from tfrecords.files import write_text
 from trainer.training.training_state import TrainingState
 from trainer.training_job import RUN_FILE, TrainingJob
 

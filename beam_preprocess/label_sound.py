@@ -60,14 +60,6 @@ class LabelSound:
             "far_beyond_full_scale": self.far_beyond_full_scale,
         }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "LabelSound":
-        """Inverse of `to_json`, after JSON made its numbers text."""
-        rates, bandwidths = (
-            Counter({int(hz): count for hz, count in data[name].items()}) for name in ("sample_rates", "bandwidths_hz")
-        )
-        return cls(rates, bandwidths, data["cancelled"], data["far_beyond_full_scale"])
-
 
 def merged(sounds: Iterable[Mapping[str, LabelSound]]) -> dict[str, LabelSound]:
     """The counts of all shards, by label."""

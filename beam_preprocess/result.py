@@ -3,9 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from beam_preprocess.label_sound import LabelSound
+from tfrecords import json_data
 from tfrecords.manifest import Shard
 from tfrecords.statistics import BandStatistics
 
@@ -75,16 +75,6 @@ class ShardResult:
         """Inverse of `to_json`.
 
         Raises:
-          ValueError, KeyError, TypeError: the text is something else.
+          ValueError: the text is something else.
         """
-        data: dict[str, Any] = json.loads(text)
-        return cls(
-            **data
-            | {
-                "shard": Shard(**data["shard"]),
-                "record_frames": {int(frames): count for frames, count in data["record_frames"].items()},
-                "statistics": BandStatistics.from_json(data["statistics"]),
-                "rejects": tuple(Rejected(**reject) for reject in data["rejects"]),
-                "sound": {label: LabelSound.from_json(sound) for label, sound in data["sound"].items()},
-            }
-        )
+        return json_data.build(cls, json_data.parse(text))

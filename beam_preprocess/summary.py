@@ -14,6 +14,7 @@ from beam_preprocess.label_sound import LabelSound, warnings
 from beam_preprocess.messages import SHOWN, say, some
 from beam_preprocess.plan import Plan
 from beam_preprocess.tracks import Track
+from tfrecords import json_data
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
 
@@ -35,7 +36,7 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
         say(f"warning: not one track of {', '.join(lost)} can be used")
     tell_rejects(config, plan)
-    sounds = {label: LabelSound.from_json(sound) for label, sound in metrics["sound"].items()}
+    sounds = {label: json_data.build(LabelSound, sound) for label, sound in metrics["sound"].items()}
     for warning in warnings(sounds, config.front_end.sample_rate):
         say(f"warning: {warning}")
     _tell_duplicates(plan, manifest)

@@ -197,7 +197,7 @@ def kept_result(output: str, plan: ShardPlan) -> ShardResult | None:
     text = storage.read_text(FileSystems.join(output, sidecar(plan.file)))
     try:
         result = ShardResult.from_json(text or "")
-    except (KeyError, TypeError, ValueError):
+    except ValueError:
         return None
     path = FileSystems.join(output, plan.file)
     if any(reject.reason == "unreadable" for reject in result.rejects):

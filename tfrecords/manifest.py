@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords import files
+from tfrecords import files, json_data
 from tfrecords.command_line import UserError
 from tfrecords.example import DTYPES, FEATURES
 from tfrecords.statistics import BandStatistics
@@ -33,6 +34,9 @@ class Shard:
       frames: number of spectrogram frames over all records.
       bytes: size of the file.
       sha256: hexadecimal checksum of the file.
+
+    Raises:
+      ValueError: the file is not in the dataset's directory itself, a number is below 0, or the checksum is none.
     """
 
     file: str
@@ -40,6 +44,15 @@ class Shard:
     frames: int
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not self.file or "/" in self.file or "\0" in self.file or self.file in (".", ".."):
+            raise ValueError(f"file must be a name in the dataset's directory, got {self.file!r}")
+        for name in ("records", "frames", "bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +64,32 @@ class Part:
       tracks: tracks per label name; a label that the part lacks counts 0.
       record_frames: frames of a record -> how many records have as many. Gives the number of patches of any size.
       statistics: per band, before rounding to the record's dtype.
+
+    Raises:
+      ValueError: the counts do not agree.
     """
 
     shards: tuple[Shard, ...]
     tracks: Mapping[str, int]
     record_frames: Mapping[int, int]
     statistics: BandStatistics
+
+    def __post_init__(self) -> None:
+        if min(self.tracks.values(), default=0) < 0:
+            raise ValueError(f"tracks must be at least 0 of each label, got {min(self.tracks.values())}")
+        if min(self.record_frames, default=1) < 1 or min(self.record_frames.values(), default=1) < 1:
+            raise ValueError("record_frames must be whole numbers from 1, each at least once")
+        frames = sum(frames * count for frames, count in self.record_frames.items())
+        for what, found, stated in (
+            ("record_frames are of {} records, the shards of {}", sum(self.record_frames.values()), self.records),
+            ("record_frames are {} frames, the shards' {}", frames, sum(shard.frames for shard in self.shards)),
+            ("statistics are of {} frames, the shards of {}", self.statistics.count, frames),
+        ):
+            if found != stated:
+                raise ValueError(what.format(found, stated))
+        # Of a long track there may be several.
+        if sum(self.tracks.values()) > self.records:
+            raise ValueError(f"there are {sum(self.tracks.values())} tracks in {self.records} records")
 
     @property
     def records(self) -> int:
@@ -80,6 +113,9 @@ class Manifest:
       duplicates: track_ids of each recording that is there more than once, with the very same sound.
       fingerprint: of the configuration and the track list.
       versions: of the libraries that decide the bytes.
+
+    Raises:
+      ValueError: a field does not have what it must, or they do not agree.
     """
 
     name: str
@@ -92,6 +128,38 @@ class Manifest:
     fingerprint: str
     versions: Mapping[str, str]
     duplicates: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if not self.labels or "" in self.labels or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels must be different names, at least one, got {list(self.labels)}")
+        for name in ("n_mels", "sample_rate", "hop_length"):
+            value = self.front_end.get(name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"front_end.{name} must be a whole number from 1, got {value!r}")
+        for name in ("grouped", "group_safe"):
+            if not isinstance(self.split.get(name, False), bool):
+                raise ValueError(f"split.{name} must be true or false, got {self.split[name]!r}")
+        if min(self.rejects.values(), default=0) < 0:
+            raise ValueError(f"rejects must be at least 0 of each reason, got {min(self.rejects.values())}")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        if not self.parts:
+            raise ValueError("parts must have at least one")
+        names = [shard.file for part in self.parts.values() for shard in part.shards]
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"the shard {twice[0]!r} is there twice")
+        frame_bytes = self.mel_bands * DTYPES[self.dtype].itemsize
+        for name, part in self.parts.items():
+            if part.tracks.keys() != set(self.labels):
+                raise ValueError(f"parts.{name}.tracks must name each label, and no other")
+            if (bands := len(part.statistics.mean)) != self.mel_bands:
+                raise ValueError(f"the statistics of {name} have {bands} bands, not {self.mel_bands}")
+            for shard in part.shards:
+                if shard.frames * frame_bytes > shard.bytes:
+                    raise ValueError(f"the shard {shard.file!r} is too small for its {shard.frames} frames")
 
     @property
     def mel_bands(self) -> int:
@@ -171,34 +239,20 @@ class Manifest:
           UserError: the text is no manifest, or one of a format that this version does not read.
         """
         try:
-            data = json.loads(text)
-            version = data["format_version"]
-            if version != FORMAT_VERSION:
+            data = json_data.parse(text)
+            version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else FORMAT_VERSION
+            if type(version) is not int or version != FORMAT_VERSION:
                 raise UserError(
                     f"{where}: format version {version} is not {FORMAT_VERSION}, the one that this program reads; "
                     "write the dataset again"
                 )
-            values = {field.name: data[field.name] for field in dataclasses.fields(cls)}
-            if values["dtype"] not in DTYPES:
-                raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {values['dtype']!r}")
-            values["labels"] = tuple(values["labels"])
-            values["duplicates"] = tuple(tuple(names) for names in values["duplicates"])
-            values["parts"] = {name: _part_from_json(part) for name, part in values["parts"].items()}
-            manifest = cls(**values)
-            manifest._check_bands()
-            return manifest
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"{where}: not a manifest ({type(error).__name__}: {error}); write the dataset again"
-            ) from None
-
-    def _check_bands(self) -> None:
-        for name, part in self.parts.items():
-            bands = len(part.statistics.mean)
-            if bands != self.mel_bands:
-                raise ValueError(f"the statistics of {name} have {bands} bands, not {self.mel_bands}")
+            if isinstance(data, dict) and "format_version" not in data:
+                raise ValueError("format_version is missing")
+            return json_data.build(cls, data, more=True)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{where}: not a manifest ({error}); write the dataset again") from None
 
     @classmethod
     def load(cls, data_dir: str | Path) -> "Manifest":
@@ -238,13 +292,3 @@ def _part_to_json(part: Part) -> dict[str, Any]:
         "statistics": part.statistics.to_json(),
         "shards": [dataclasses.asdict(shard) for shard in part.shards],
     }
-
-
-def _part_from_json(data: Mapping[str, Any]) -> Part:
-    shards: Sequence[Mapping[str, Any]] = data["shards"]
-    return Part(
-        shards=tuple(Shard(**shard) for shard in shards),
-        tracks=dict(data["tracks"]),
-        record_frames={int(frames): int(count) for frames, count in data["record_frames"].items()},
-        statistics=BandStatistics.from_json(data["statistics"]),
-    )

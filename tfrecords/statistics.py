@@ -16,11 +16,20 @@ class BandStatistics:
       count: number of frames seen.
       mean: [mel_bands] float64.
       m2: [mel_bands] float64, the sum over frames of (x - mean)^2.
+
+    Raises:
+      ValueError: mean and m2 are not of one shape, or a count or sum of squares is below 0.
     """
 
     count: int
     mean: np.ndarray
     m2: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 1 or self.mean.shape != self.m2.shape:
+            raise ValueError(f"mean and m2 must be [mel_bands] both, got {self.mean.shape} and {self.m2.shape}")
+        if self.count < 0 or (self.m2 < 0).any():
+            raise ValueError(f"count and m2 must be at least 0, got {self.count} and {min(self.m2, default=0)}")
 
     @classmethod
     def empty(cls, mel_bands: int) -> "BandStatistics":
@@ -73,15 +82,3 @@ class BandStatistics:
     def to_json(self) -> dict:
         """As plain lists, exact: Python prints floats so that they read back to the same bits."""
         return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
-
-    @classmethod
-    def from_json(cls, data: dict) -> "BandStatistics":
-        """Inverse of `to_json`.
-
-        Raises:
-          ValueError: mean and m2 are not lists of one length.
-        """
-        mean, m2 = (np.asarray(data[name], np.float64) for name in ("mean", "m2"))
-        if mean.ndim != 1 or mean.shape != m2.shape:
-            raise ValueError(f"mean and m2 must be [mel_bands] both, got shapes {mean.shape} and {m2.shape}")
-        return cls(int(data["count"]), mean, m2)

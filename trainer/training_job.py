@@ -4,11 +4,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrecords import files
+from tfrecords import files, json_data
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.statistics import BandStatistics
@@ -18,6 +18,9 @@ from trainer.parts import PartChoice
 from trainer.training import recipes
 from trainer.training.parents import Parents
 from trainer.training.recipes import History, Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
@@ -98,6 +101,10 @@ class TrainingJob:
             raise UserError(f"--patch_mode must be one of {', '.join(recipes.PATCH_MODES)}, got {self.patch_mode!r}")
         if not 0 <= self.seed < 1 << 32:
             raise UserError(f"--seed must be from 0 to {(1 << 32) - 1}, got {self.seed}")
+        if len(set(self.labels)) < max(2, len(self.labels)):
+            raise UserError(f"the labels must be different ones, at least two, got {', '.join(self.labels)}")
+        if (bands := len(self.statistics.mean)) != self.front_end.get("n_mels"):
+            raise UserError(f"the statistics have {bands} bands, the front end {self.front_end.get('n_mels')}")
         if self.init_from is not None and self.model != models.WITH_PARENTS:
             raise UserError(f"--init_from is for --model={models.WITH_PARENTS}, got --model={self.model}")
 
@@ -135,6 +142,14 @@ class TrainingJob:
         """Its recipe."""
         return recipes.get(self.recipe)
 
+    def check_shapes(self, model: "keras.Model") -> None:
+        """Raises UserError when a model's input or output is not what this configuration says."""
+        expected = [(None, self.patch_frames, self.front_end["n_mels"], 1)], [(None, len(self.labels))]
+        found = [tensor.shape for tensor in model.inputs], [tensor.shape for tensor in model.outputs]
+        if found != expected:
+            has, says = (" to ".join(str(shapes)[1:-1] for shapes in both) for both in (found, expected))
+            raise UserError(f"the model maps {has}, its job's configuration says {says}; train again")
+
     def is_done(self, history: History) -> bool:
         """Whether training ends with the last of the epochs that are finished."""
         return self.rules.is_done(history, epochs=self.epochs, patience=self.patience)
@@ -156,19 +171,12 @@ class TrainingJob:
         """
         path = job_dir / CONFIG_FILE
         try:
-            data = json.loads(files.read_text(path))
-            data["parts"] = PartChoice(**{role: tuple(names) for role, names in data["parts"].items()})
-            data["labels"] = tuple(data["labels"])
-            data["augmentation"] = Augmentation(**data["augmentation"])
-            if data.get("init_from") is not None:
-                data["init_from"] = Parents(**data["init_from"])
-            data["statistics"] = BandStatistics.from_json(data["statistics"])
-            return cls(**data)
+            return json_data.build(cls, json_data.parse(files.read_text(path)))
         except OSError:
             raise UserError(
                 f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."
             ) from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"{path}: not a training job's configuration ({error}); train again") from None
 
     def differences(self, other: "TrainingJob") -> list[str]:

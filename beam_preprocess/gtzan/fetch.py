@@ -10,8 +10,8 @@ from beam_preprocess.gtzan.download import Patience, download, md5_of
 from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
 from beam_preprocess.gtzan.verify import Found, described, verify
 from beam_preprocess.messages import say
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 
 TABLE = table.FILE_NAME
 
@@ -41,7 +41,7 @@ def fetch(
       UserError: no mirror gives the archive, what was given is not GTZAN, output cannot be written, or another process
         writes to it.
     """
-    with _made_and_claimed(output):
+    with _made_and_locked(output):
         found = verify(output)
         if found.problem is None:
             say(f"{output} holds GTZAN already: nothing to do")
@@ -59,7 +59,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _made_and_claimed(output: Path) -> Iterator[None]:
+def _made_and_locked(output: Path) -> Iterator[None]:
     """Makes the directory, unless it is there, for this process alone: two would write the same temporary files.
 
     Where nothing came into it, it is taken away again.
@@ -70,7 +70,7 @@ def _made_and_claimed(output: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}; give another --output") from None
     try:
-        with claimed(output, "fetching GTZAN"):
+        with lock_directory(output, "fetching GTZAN"):
             yield
     finally:
         if made:

@@ -15,7 +15,7 @@ def result():
     return ShardResult(
         part="fold_0",
         fingerprint="abc",
-        shard=Shard("music-fold_0.tfrecord-00000-of-00001", 2, 7, 100, "f00"),
+        shard=Shard("music-fold_0.tfrecord-00000-of-00001", 2, 7, 100, "f0" * 32),
         tracks={"R&B": 1, "日本": 1},
         record_frames={4: 1, 3: 1},
         statistics=BandStatistics.of(values),
@@ -60,7 +60,7 @@ def test_a_line_of_the_rejects_file():
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '{"part": "fold_0"}', "torn" * 9])
 def test_another_text(text):
-    with pytest.raises((KeyError, TypeError, ValueError)):
+    with pytest.raises(ValueError, match=r"."):
         ShardResult.from_json(text)
 
 
@@ -72,5 +72,5 @@ def test_a_torn_text():
 
 
 def test_a_result_with_a_field_of_another_version():
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="more is not known"):
         ShardResult.from_json(json.dumps(json.loads(result().to_json()) | {"more": 1}))

@@ -46,7 +46,12 @@ def test_a_manifest_is_read_as_it_was_written(folds):
 
 
 def test_file_names_of_any_bytes_survive(folds):
-    manifest = dataclasses.replace(folds.manifest, labels=("Björk ♫", "\udcff", 'a"\n'))
+    labels = ("Björk ♫", "\udcff", 'a"\n')
+    parts = {
+        name: dataclasses.replace(part, tracks=dict(zip(labels, part.tracks.values(), strict=True)))
+        for name, part in folds.manifest.parts.items()
+    }
+    manifest = dataclasses.replace(folds.manifest, labels=labels, parts=parts)
     assert Manifest.from_json(manifest.to_json(), "").labels == manifest.labels
     manifest.to_json().encode("ascii")
 
@@ -178,3 +183,41 @@ def test_one_value_replaced_anywhere_gives_a_manifest_or_one_line(own, data):
     except UserError as error:
         assert str(error).startswith("here: ")
         assert len(str(error).splitlines()) == 1
+
+
+def _changed(data, *path, to):
+    for key in path[:-1]:
+        data = data[key]
+    data[path[-1]] = to(data[path[-1]]) if callable(to) else to
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "message"),
+    [
+        (("labels",), ["blues", "blues", "rock"], "labels must be different names"),
+        (("labels",), [], "labels must be different names"),
+        (("parts",), {}, "parts must have at least one"),
+        (("parts", "fold_0", "shards", 0, "file"), "../x", "must be a name in the dataset's directory, got '../x'"),
+        (("parts", "fold_0", "shards", 0, "file"), "..", "must be a name in the dataset's directory"),
+        (("parts", "fold_0", "shards", 0, "sha256"), "0" * 63, "must be 64 hexadecimal digits"),
+        (("parts", "fold_0", "shards"), lambda shards: [shards[0], *shards], "records, the shards of"),
+        (("parts", "fold_0"), "fold_1", "is there twice"),
+        (("parts", "fold_0", "shards", 0, "bytes"), 1, "is too small for its"),
+        (("parts", "fold_0", "shards", 0, "records"), lambda records: records + 1, "records, the shards of"),
+        (("parts", "fold_0", "shards", 0, "frames"), lambda frames: frames + 1, "frames, the shards' "),
+        (("parts", "fold_0", "record_frames"), {str(10**15): 2}, "record_frames are of 2 records"),
+        (("parts", "fold_0", "statistics", "count"), 1, "statistics are of 1 frames"),
+        (("parts", "fold_0", "statistics", "mean", 0), float("nan"), "NaN is no number"),
+        (("parts", "fold_0", "statistics", "m2", 0), -1.0, "must be at least 0"),
+        (("parts", "fold_0", "tracks"), {"blues": 1}, "must name each label"),
+        (("parts", "fold_0", "tracks", "blues"), 10**6, "tracks in"),
+        (("front_end", "hop_length"), 0, "front_end.hop_length must be a whole number from 1, got 0"),
+        (("split", "group_safe"), "yes", "split.group_safe must be true or false"),
+        (("rejects",), {"too_short": -1}, "rejects must be at least 0"),
+    ],
+)
+def test_what_cannot_be_of_a_dataset_is_refused(tmp_path, own, path, to, message):
+    data = json.loads(own.manifest.to_json())
+    _changed(data, *path, to=data["parts"][to] if to == "fold_1" else to)
+    with_text(tmp_path, json.dumps(data))
+    assert message in fails(tmp_path)

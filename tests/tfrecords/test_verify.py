@@ -120,17 +120,14 @@ def test_every_damaged_part_is_reported(own):
     assert len(problems(own)) == 2
 
 
-@pytest.mark.parametrize("name", ["records", "frames"])
-def test_counts_of_a_shard(own, name):
-    shards = own.manifest.parts["fold_1"].shards
-    (line,) = problems(own, parts=with_shard(own, "fold_1", 1, **{name: getattr(shards[1], name) + 1}))
-    assert line.startswith(f"{own.shards('fold_1')[1]}: found 3 records of {shards[1].frames} frames")
-
-
 def test_counts_of_two_shards_that_make_up_for_each_other(own):
     first, second = own.manifest.parts["fold_1"].shards
     moved = dataclasses.replace(first, records=2), dataclasses.replace(second, records=4)
-    assert len(problems(own, parts=with_part(own, "fold_1", shards=moved))) == 2
+    lines = problems(own, parts=with_part(own, "fold_1", shards=moved))
+    assert [line.partition(" frames")[0] for line in lines] == [
+        f"{path}: found 3 records of {shard.frames}"
+        for path, shard in zip(own.shards("fold_1"), (first, second), strict=True)
+    ]
 
 
 def test_tracks_per_label_and_record_lengths(own):
@@ -150,10 +147,9 @@ def test_statistics_of_other_data(tmp_path, write_dataset, dtype):
     for wrong in (
         dataclasses.replace(right, mean=moved),
         dataclasses.replace(right, m2=wider),
-        dataclasses.replace(right, count=right.count - 1),
         dataclasses.replace(right, mean=right.mean * np.nan),
-        BandStatistics.empty(4),
-        data.manifest.parts["test"].statistics,
+        dataclasses.replace(data.manifest.parts["test"].statistics, count=right.count),
+        dataclasses.replace(BandStatistics.empty(4), count=right.count),
     ):
         (line,) = problems(data, parts=with_part(data, "valid", statistics=wrong))
         assert line == "valid: its records do not have the mean and variance that the manifest says"

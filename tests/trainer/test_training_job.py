@@ -1,11 +1,14 @@
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
+from tools.json_edits import edited_json
+from tools.tamper import wrongly_accepted
 from trainer.train import make_job
 from trainer.training.recipes import RECIPES
 from trainer.training_job import CONFIG_FILE, TrainingJob
@@ -152,3 +155,43 @@ def test_jobs_differ_in_what_changes_a_training(job_of, tiny):
     assert job.differences(other) == ["other fingerprint", "other labels", "batch_size 4, not 9", "seed 0, not 3"]
     other = job_of(tiny.path, "--recipe=cbmi2016", "--model_options=filter_frames=50")
     assert job.differences(other) == ["patience 8, not None", "recipe modern, not cbmi2016", "other model_options"]
+
+
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        (("statistics", "mean", 0), float("nan")),
+        (("statistics", "m2", 0), -1.0),
+        (("labels", 0), "jazz"),
+        (("front_end", "n_mels"), 3),
+        (("batch_size",), 2.0),
+        (("model_options",), {"filters": "4"}),
+        (("augmentation", "gain_db"), True),
+        (("seed",), 10**30),
+    ],
+)
+def test_one_value_that_cannot_be(job_of, tiny, tmp_path, path, to):
+    job_of(tiny.path).save(tmp_path)
+    data = json.loads((tmp_path / CONFIG_FILE).read_text())
+    spot = data
+    for key in path[:-1]:
+        spot = spot[key]
+    spot[path[-1]] = to
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(data))
+    with pytest.raises(UserError, match="not a training job's configuration"):
+        TrainingJob.load(tmp_path)
+
+
+def test_an_edited_configuration_is_taken_or_refused_in_one_line(job_of, tiny, tmp_path):
+    job_of(tiny.path).save(tmp_path)
+    path = tmp_path / CONFIG_FILE
+    original, rng, refused = path.read_text(), random.Random(0), 0
+    for _ in range(300):
+        path.write_text(edited_json(original, rng), "utf-8", "surrogatepass")
+        try:
+            TrainingJob.load(tmp_path)
+        except UserError as error:
+            assert len(str(error).splitlines()) == 1
+            refused += 1
+        assert wrongly_accepted(path) is None, path.read_text()[:3000]
+    assert 150 < refused < 300

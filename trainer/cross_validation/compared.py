@@ -10,7 +10,6 @@ from tfrecords.command_line import UserError
 from trainer.cross_validation import comparison
 from trainer.cross_validation.entries import Entry
 from trainer.cross_validation.left_out import LeftOut
-from trainer.distribution.precision import FLOAT32
 from trainer.scoring.score_warnings import WITHOUT_PATCH
 
 
@@ -88,7 +87,7 @@ def compared(
 
 def _warnings(entries: Sequence[Entry], torn: Sequence[str]) -> list[str]:
     """What makes the scores too good; how many tracks are not scored is a fact of the comparison's own."""
-    every = dict.fromkeys(words for entry in entries for words in entry.finished.results["warnings"])
+    every = dict.fromkeys(words for entry in entries for words in entry.finished.results.warnings)
     found = [words for words in every if not words.startswith(WITHOUT_PATCH)]
     if torn:
         found.append(
@@ -113,16 +112,16 @@ def _data(entries: Sequence[Entry], left_out: LeftOut | None) -> dict[str, Any]:
       chance: the accuracy of always answering the most common label of these tracks.
     """
     first = entries[0].finished
-    pooled, data = first.pooled, first.results["data"]
+    pooled, data = first.pooled, first.results.data
     per_label = np.bincount(pooled.labels, minlength=len(pooled.label_names))
-    of_dataset = data["tracks"] + data["tracks_without_patch"]
+    of_dataset = data.tracks + data.tracks_without_patch
     listed = len(left_out.track_ids) if left_out else 0
     return {
-        "name": data["name"],
+        "name": data.name,
         "fingerprint": first.asked.fingerprint,
         "tracks": len(pooled.track_ids),
         "groups": len(set(pooled.groups)),
-        "grouped": data["grouped"],
+        "grouped": data.grouped,
         "folds": first.asked.folds,
         "label_names": list(pooled.label_names),
         "tracks_per_label": dict(zip(pooled.label_names, per_label.tolist(), strict=True)),
@@ -144,15 +143,19 @@ def _entry(entry: Entry, speeds: Mapping[str, Sequence[float]]) -> dict[str, Any
         none was; how many were; how many there are.
       predictions_per_s: {median, rounds}; None where it was not measured.
     """
-    training = entry.finished.results["training"]
+    training = entry.finished.results.training
     measured, rounds = entry.core_seconds(), speeds.get(entry.name)
     return {
         "model": entry.model,
         "recipe": entry.finished.recipe,
         "flags": entry.flags,
-        "training": {name: training[name] for name in ("described", "patch_frames", "augment")}
-        # Not in results that were saved before there was a choice.
-        | {"model_options": training.get("model_options", {}), "precision": training.get("precision", FLOAT32)},
+        "training": {
+            "described": training.described,
+            "patch_frames": training.patch_frames,
+            "augment": training.augment,
+            "model_options": dict(training.model_options),
+            "precision": training.precision,
+        },
         "seeds": list(entry.seeds),
         "parameters": entry.parameters,
         "core_seconds": {

@@ -2,17 +2,71 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tfrecords import json_data
 from tfrecords.command_line import UserError
 from trainer.cross_validation import plan
 from trainer.cross_validation.plan import CrossValidation, Run
 from trainer.cross_validation.pooling import PooledPredictions
+from trainer.distribution.precision import FLOAT32
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What results.json says of the dataset: its name, its tracks, and whether its groups were kept apart."""
+
+    name: str
+    tracks: int
+    tracks_without_patch: int
+    grouped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFacts:
+    """What it says of the trainings; results that were saved before there was a choice lack the last two."""
+
+    recipe: str
+    described: str
+    patch_frames: int
+    augment: str
+    model_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    precision: str = FLOAT32
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """What it says of a model: how many parameters it has."""
+
+    parameters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Of results.json, what a comparison needs; trainer.cross_validation.results has all."""
+
+    models: Mapping[str, ModelFacts]
+    seeds: tuple[int, ...]
+    data: DataFacts
+    training: TrainingFacts
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def load(cls, cv_dir: Path) -> "Results":
+        """Reads the results.json of a cross-validation.
+
+        Raises:
+          UserError: there is none, or it is damaged.
+        """
+        data = plan.load_results(cv_dir)
+        try:
+            return json_data.build(cls, data, more=True)
+        except ValueError as error:
+            raise plan.damaged_results(cv_dir, error) from None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,13 +76,13 @@ class Finished:
     Attributes:
       cv_dir: its directory.
       asked: what it consists of.
-      results: as trainer.cross_validation.results has them.
+      results: of it.
       pooled: its predictions.
     """
 
     cv_dir: Path
     asked: CrossValidation
-    results: dict[str, Any]
+    results: Results
     pooled: PooledPredictions
 
     @classmethod
@@ -38,9 +92,9 @@ class Finished:
         Raises:
           UserError: the directory holds none, or one that is not finished or damaged.
         """
-        results, asked = plan.load_results(cv_dir), CrossValidation.load(cv_dir)
+        results, asked = Results.load(cv_dir), CrossValidation.load(cv_dir)
         pooled = PooledPredictions.load(cv_dir / plan.POOLED_FILE)
-        if pooled.models != tuple(results["models"]) or pooled.seeds != tuple(results["seeds"]):
+        if pooled.models != tuple(results.models) or pooled.seeds != results.seeds:
             raise UserError(
                 f"{cv_dir}: {plan.POOLED_FILE} and {plan.RESULTS_FILE} are not of the same trainings; "
                 "the command that made it writes both again"
@@ -50,7 +104,7 @@ class Finished:
     @property
     def recipe(self) -> str:
         """How its models were trained."""
-        return self.results["training"]["recipe"]
+        return self.results.training.recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +132,7 @@ class Entry:
     @property
     def parameters(self) -> int:
         """How many the model has."""
-        return self.finished.results["models"][self.model]["parameters"]
+        return self.finished.results.models[self.model].parameters
 
     def runs(self) -> list[Run]:
         """Its trainings; of the first seed and fold first."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords import files
+from tfrecords import files, json_data
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.files import write_text
@@ -29,6 +29,8 @@ _BEFORE_THERE_WAS_A_CHOICE = {
     "weight_average": 0.0,
     "patch_mode": recipes.WINDOWS,
 }
+# Each is a training.
+_MAX_FOLDS = 100_000
 _OUTCOMES = (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE)
 
 
@@ -76,6 +78,16 @@ class CrossValidation:
     flags: Mapping[str, Any]
     command: str
 
+    def __post_init__(self) -> None:
+        for name in self.models:
+            models.check_name(name)
+        for name in ("models", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < max(1, len(values)):
+                raise ValueError(f"{name} must be different ones, at least one, got {values}")
+        if not 2 <= self.folds <= _MAX_FOLDS:
+            raise ValueError(f"folds must be from 2 to {_MAX_FOLDS}, got {self.folds}")
+
     def runs(self) -> list[Run]:
         """Every training, in a fixed order."""
         return [Run(*place) for place in itertools.product(self.models, self.seeds, range(self.folds))]
@@ -93,11 +105,10 @@ class CrossValidation:
         """
         path = cv_dir / CROSS_VALIDATION_FILE
         try:
-            data = json.loads(files.read_text(path))
-            return cls(**(data | {name: tuple(data[name]) for name in ("models", "seeds")}))
+            return json_data.build(cls, json_data.parse(files.read_text(path)))
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"{path}: not a cross-validation ({error}); --overwrite starts over") from None
 
     def check_continues(self, earlier: "CrossValidation", cv_dir: Path) -> None:
@@ -141,15 +152,19 @@ def load_results(cv_dir: Path) -> dict[str, Any]:
     Raises:
       UserError: there is none, or it is damaged.
     """
-    path = cv_dir / RESULTS_FILE
     try:
-        return json.loads(files.read_text(path))
+        return json_data.parse(files.read_text(cv_dir / RESULTS_FILE))
     except OSError:
         raise UserError(
             f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"
         ) from None
     except ValueError as error:
-        raise UserError(f"{path}: not the results of a cross-validation ({error}); cross-validate again") from None
+        raise damaged_results(cv_dir, error) from None
+
+
+def damaged_results(cv_dir: Path, error: ValueError) -> UserError:
+    """The error to raise where results.json is not what a cross-validation has written."""
+    return UserError(f"{cv_dir / RESULTS_FILE}: not the results of a cross-validation ({error}); cross-validate again")
 
 
 def check_own_files(cv_dir: Path) -> None:

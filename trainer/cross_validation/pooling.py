@@ -41,7 +41,10 @@ class PooledPredictions:
       label_names: [labels].
       models: [models].
       seeds: [seeds].
-      probabilities: [models, seeds, tracks, labels] float32, means over each track's patches.
+      probabilities: [models, seeds, tracks, labels] float32, finite, means over each track's patches.
+
+    Raises:
+      ValueError: a shape, a number or a label breaks these rules, or a track, model or seed is there twice.
     """
 
     track_ids: tuple[str, ...]
@@ -52,6 +55,27 @@ class PooledPredictions:
     models: tuple[str, ...]
     seeds: tuple[int, ...]
     probabilities: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("track_ids", "label_names", "models", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must be all different")
+        tracks, labels = len(self.track_ids), len(self.label_names)
+        shapes = {
+            "labels": (tracks,),
+            "folds": (tracks,),
+            "probabilities": (len(self.models), len(self.seeds), tracks, labels),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} must be of shape {shape}, got {getattr(self, name).shape}")
+        if len(self.groups) != tracks:
+            raise ValueError(f"groups must be one for each of {tracks} tracks, got {len(self.groups)}")
+        if tracks and not 0 <= self.labels.min() <= self.labels.max() < labels:
+            raise ValueError(f"labels must be from 0 to {labels - 1}")
+        if not np.isfinite(self.probabilities).all():
+            raise ValueError("probabilities must be finite")
 
     @property
     def group_numbers(self) -> np.ndarray:

@@ -24,8 +24,10 @@ def load_model(job_dir: Path) -> keras.Model:
     """The model of the epoch that a job keeps.
 
     Raises:
-      UserError: there is none yet, its file is damaged, or a newer Keras wrote it that has what this one has not.
+      UserError: there is none yet, its file is damaged, a newer Keras wrote it that has what this one has not, or it is
+        not a model of this job.
     """
+    job = TrainingJob.load(job_dir)
     path = job_dir / training_job.CHECKPOINT_FILE
     if not path.is_file():
         raise UserError(f"{path}: no model yet; training has not finished its first epoch")
@@ -34,7 +36,7 @@ def load_model(job_dir: Path) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"bad checksum of {damaged}")
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except Exception as error:  # noqa: BLE001 - Keras builds what the file names, and so fails in any way.
         saved, own = _keras_version(path), keras.version()
         if saved is not None and _numbers(saved) > _numbers(own):
@@ -42,6 +44,23 @@ def load_model(job_dir: Path) -> keras.Model:
                 f"{path}: the model was saved by Keras {saved}, and this is Keras {own}: upgrade keras or train again"
             ) from None
         raise UserError(f"{path}: cannot be loaded ({_reason(error)}); train again") from None
+    _check(path, job, model)
+    return model
+
+
+def _check(path: Path, job: TrainingJob, model: keras.Model) -> None:
+    """Raises UserError where a file holds a model, but not one that a training of this job has left."""
+    if not isinstance(model, keras.Model):
+        raise UserError(f"{path}: holds a {type(model).__name__}, not a model; train again")
+    try:
+        job.check_shapes(model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
+        raise UserError(f"{path}: the model does not end with a softmax, so it gives no probabilities; train again")
+    for weights in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
+            raise UserError(f"{path}: {weights.path} holds numbers that are not finite; train again")
 
 
 def _keras_version(path: Path) -> str | None:

@@ -12,9 +12,9 @@ _SHOWN_GROUPS = 10
 
 def groups_of(manifest: Manifest) -> str:
     """What the split did about tracks that belong together: KEPT_APART, TORN or NOT_GIVEN."""
-    if not manifest.split["group_safe"]:
+    if not manifest.split.get("group_safe", False):
         return TORN
-    return KEPT_APART if manifest.split["grouped"] else NOT_GIVEN
+    return KEPT_APART if manifest.split.get("grouped", False) else NOT_GIVEN
 
 
 def data_warnings(groups: str, tracks_without_patch: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from beam_preprocess import audio
 from beam_preprocess.audio import Reject
 from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from tfrecords import command_line
+from tfrecords import command_line, json_data
 from tfrecords.command_line import UserError
 from trainer.serving.patch_starts import patch_starts
 from trainer.training_job import TrainingJob
@@ -92,7 +92,7 @@ class Recognizer:
         self._one_at_a_time = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
         self._scale = 1 / job.statistics.std.astype(np.float32)
-        check_shapes(job, model)
+        job.check_shapes(model)
 
     @classmethod
     def load(cls, job_dir: Path) -> "Recognizer":
@@ -186,17 +186,8 @@ def front_end_config(job: TrainingJob) -> FrontEndConfig:
       UserError: the job names one that this version does not have.
     """
     try:
-        return FrontEndConfig(**job.front_end)
-    except TypeError as error:
+        return json_data.build(FrontEndConfig, dict(job.front_end))
+    except ValueError as error:
         raise UserError(
             f"the job's front end is not one of this version ({error}); preprocess and train again"
         ) from None
-
-
-def check_shapes(job: TrainingJob, model: "keras.Model") -> None:
-    """Raises UserError when a model's input or output is not what the job's configuration says."""
-    expected = (job.patch_frames, front_end_config(job).n_mels, 1), (len(job.labels),)
-    found = tuple(model.input_shape[1:]), tuple(model.output_shape[1:])
-    if found != expected:
-        has, says = (" to ".join(map(str, shapes)) for shapes in (found, expected))
-        raise UserError(f"the model maps {has}, its job's configuration says {says}; train again")

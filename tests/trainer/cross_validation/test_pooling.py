@@ -130,6 +130,7 @@ def test_tracks_come_from_the_records_without_those_that_give_no_patch(tmp_path,
 
 def test_a_track_in_two_folds_is_refused(tmp_path, write_dataset):
     data = write_dataset(tmp_path, parts=("fold_0", "fold_1", "fold_2"), frames=(5, 9), mel_bands=4)
-    parts = data.manifest.parts | {"fold_1": data.manifest.parts["fold_0"]}
+    for own, others in zip(data.shards("fold_1"), data.shards("fold_0"), strict=True):
+        own.write_bytes(others.read_bytes())
     with pytest.raises(UserError, match="has records of several folds, labels or groups"):
-        read_tracks(dataclasses.replace(data.manifest, parts=parts), data.path, patch_frames=5)
+        read_tracks(data.manifest, data.path, patch_frames=5)

@@ -1,4 +1,5 @@
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
+from tools.json_edits import edited_archive
 from trainer.scoring.predictions import load_model, predict
 from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 
@@ -186,3 +188,43 @@ def test_the_line_is_all_that_a_command_prints(copied, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {copied / CHECKPOINT_FILE}: the model was saved by Keras 99.0.0, and")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_with_numbers_that_are_not_finite_is_refused(copied):
+    path = copied / CHECKPOINT_FILE
+    model = keras.models.load_model(path, compile=False)
+    kernel, bias = model.get_layer("convolution").get_weights()
+    kernel[0, 0, 0, 0] = np.nan
+    model.get_layer("convolution").set_weights([kernel, bias])
+    model.save(path)
+    with pytest.raises(UserError, match=r"best\.keras: .*convolution/kernel holds numbers that are not finite"):
+        load_model(copied)
+
+
+def test_a_model_that_gives_no_probabilities_is_refused(copied):
+    path = copied / CHECKPOINT_FILE
+    model = keras.models.load_model(path, compile=False)
+    model.layers[-1].activation = keras.activations.linear
+    model.save(path)
+    with pytest.raises(UserError, match=r"best\.keras: the model does not end with a softmax"):
+        load_model(copied)
+
+
+def test_a_model_of_another_shape_is_refused(copied, tiny):
+    other = keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Flatten(), keras.layers.Dense(7, "softmax")])
+    other.save(copied / CHECKPOINT_FILE)
+    with pytest.raises(UserError, match=r"best\.keras: the model maps .*9, 9, 1.* its job's configuration says"):
+        load_model(copied)
+
+
+def test_an_edited_model_is_taken_or_refused_in_one_line(copied):
+    path, rng = copied / CHECKPOINT_FILE, random.Random(0)
+    original, refused = path.read_bytes(), 0
+    for _ in range(40):
+        path.write_bytes(edited_archive(original, "config.json", rng))
+        try:
+            load_model(copied)
+        except UserError as error:
+            assert len(str(error).splitlines()) == 1
+            refused += 1
+    assert 10 < refused < 40

@@ -10,8 +10,8 @@ import pytest
 
 from beam_preprocess.gtzan.clips import genre_of
 from beam_preprocess.gtzan.fetch import fetch
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 
 
 @pytest.fixture
@@ -184,6 +184,9 @@ fetch.fetch(pathlib.Path({str(output)!r}), source=pathlib.Path({str(tmp_path / "
 
 def test_one_at_a_time_writes_to_a_directory(run, tmp_path, server):
     (tmp_path / "out").mkdir()
-    with claimed(tmp_path / "out", "fetching GTZAN"), pytest.raises(UserError, match="another process is fetching"):
+    with (
+        lock_directory(tmp_path / "out", "fetching GTZAN"),
+        pytest.raises(UserError, match="another process is fetching"),
+    ):
         run()
     assert server.asked == [] and list((tmp_path / "out").iterdir()) == []

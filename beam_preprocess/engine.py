@@ -30,10 +30,11 @@ from beam_preprocess import finish, pipeline, storage, summary
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.messages import say
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
 from beam_preprocess.tracks import Track, absolute
+from beam_preprocess.worker import end_children
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 
 # Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
@@ -176,20 +177,19 @@ def run_pipeline(
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())
+            stack.enter_context(shutdown.if_ended(end_children))
             logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         else:
             # The page on which the job can be watched, and what its service says of it.
             logging.getLogger("apache_beam.runners.dataflow").setLevel(logging.INFO)
+            words = "the engine may still run the job: end it there before this command is run again"
+            stack.enter_context(shutdown.if_ended(lambda: shutdown.tell(words)))
         job = make_pipeline(options)
         build(job)
         try:
             result = job.run()
             if not is_template(options):
                 _wait(result)
-        except KeyboardInterrupt:
-            if not local:
-                say("the engine may still run the job: end it there before this command is run again")
-            raise
         except Exception as error:
             explain(str(error))
             if local:

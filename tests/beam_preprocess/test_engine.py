@@ -157,11 +157,16 @@ def test_an_engines_failure_is_one_line(runner, clips, job_config, tmp_path, err
         job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
 
 
-def test_interrupting_the_launcher_does_not_end_the_engine(runner, clips, job_config, tmp_path, capsys):
-    runner.error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+def test_interrupting_the_launcher_does_not_end_the_engine(
+    runner, clips, job_config, tmp_path, capfd, monkeypatch, end_by_signal
+):
+    monkeypatch.setattr(
+        type(runner) if not isinstance(runner, type) else runner, "run_pipeline", lambda *_: end_by_signal()
+    )
+    with pytest.raises(SystemExit):
         job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
-    assert "the engine may still run the job" in capsys.readouterr().err
+    said = capfd.readouterr().err
+    assert "the engine may still run the job" in said and said.endswith("\nterminated\n")
 
 
 def test_a_job_that_was_cancelled_is_no_success(runner, clips, job_config, tmp_path):

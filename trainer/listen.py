@@ -15,6 +15,7 @@ from tfrecords import command_line, shutdown
 from tfrecords.command_line import UserError
 from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.serving.web.server import Limits, PageServer
+from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 _MEGABYTE = 1_000_000
@@ -46,6 +47,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     limits = _limits(flag_values)
     job_dir = Path(flag_values.job_dir)
     job = TrainingJob.load(job_dir)
+    tell_unfinished(job, job_dir)
     with PageServer(flag_values.port, limits, facts=facts(job)) as server:
         server.recognizer = Recognizer.load(job_dir)
         # A thread may still be listening to a file then, perhaps a long one. Nothing is lost with it.

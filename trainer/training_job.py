@@ -164,10 +164,12 @@ class TrainingJob:
                 data["init_from"] = Parents(**data["init_from"])
             data["statistics"] = BandStatistics.from_json(data["statistics"])
             return cls(**data)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."
             ) from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: not a training job's configuration ({error}); train again") from None
 

@@ -144,10 +144,12 @@ def load_results(cv_dir: Path) -> dict[str, Any]:
     path = cv_dir / RESULTS_FILE
     try:
         return json.loads(files.read_text(path))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{path}: not the results of a cross-validation ({error}); cross-validate again") from None
 

@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import grpc
@@ -23,6 +24,8 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -231,11 +234,23 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     Raises:
       UserError: Beam has no such runner, or lacks what it needs.
     """
-    runner = FnApiRunner() if is_local(options) else None
+    runner = _LocalRunner() if is_local(options) else None
     try:
         return beam.Pipeline(runner=runner, options=options)
     except (ValueError, ImportError, AttributeError) as error:
         raise UserError(f"--runner={_runner(options)} cannot be used: {storage.cause(error)}") from None
+
+
+class _LocalRunner(FnApiRunner):
+    """Beam's local runner, whose workers leave Ctrl-C to their launcher also where they are processes."""
+
+    def run_via_runner_api(self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> Any:
+        """Runs a pipeline whose workers' environments are known by now."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                # A command of the shell.
+                environment.payload = b"trap '' INT; exec " + environment.payload
+        return super().run_via_runner_api(pipeline_proto, options)
 
 
 def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:

@@ -7,6 +7,7 @@ import grpc
 import pytest
 import threadpoolctl
 from apache_beam.options.pipeline_options import DirectOptions, PortableOptions, StandardOptions
+from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
@@ -26,13 +27,24 @@ def test_every_core_is_used_by_threads_unless_told():
 
 def test_the_default_runner_looks_for_no_other_engine():
     made = engine.make_pipeline(engine.parse_options([]))
-    assert type(made.runner) is FnApiRunner
+    assert isinstance(made.runner, FnApiRunner)
 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "FnApiRunner", "direct", "directrunner"])
 def test_beams_names_of_the_local_runner_are_ours(name):
     made = engine.make_pipeline(engine.parse_options([f"--runner={name}"]))
-    assert type(made.runner) is FnApiRunner
+    assert isinstance(made.runner, FnApiRunner)
+
+
+def test_workers_that_are_processes_leave_ctrl_c_to_their_launcher(monkeypatch):
+    handed = []
+    monkeypatch.setattr(FnApiRunner, "run_via_runner_api", lambda self, proto, options: handed.append(proto))
+    made = engine.make_pipeline(engine.parse_options(["--direct_running_mode=multi_processing"]))
+    _ = made | beam.Create([1])
+    made.run()
+    environments = handed[0].components.environments.values()
+    (command,) = (each.payload for each in environments if each.urn == python_urns.SUBPROCESS_SDK)
+    assert command.startswith(b"trap '' INT; exec /")
 
 
 def test_a_runner_of_choice_is_left_to_beam():

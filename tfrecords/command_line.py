@@ -88,7 +88,8 @@ def _last_of_stdout() -> OSError | None:
 def _in_words(error: OSError) -> str:
     """What the system has refused, and of which file."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
-    return ": ".join([" -> ".join(names)] * bool(names) + [error.strerror or str(error) or type(error).__name__])
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{' -> '.join(names)}: {reason}" if names else reason
 
 
 def import_tensorflow() -> None:

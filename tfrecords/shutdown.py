@@ -26,6 +26,8 @@ _Handler = Callable[[int, FrameType | None], object]
 _own: set[_Handler] = set()
 _actions: dict[object, Callable[[], object]] = {}
 _is_ending = False
+# A forked process has begun nothing of that.
+os.register_at_fork(after_in_child=_actions.clear)
 
 
 def install() -> None:

@@ -71,6 +71,20 @@ def test_a_second_signal_does_not_wait_for_the_first():
     assert run_program(body + "    signal.raise_signal(signal.SIGINT)") == (-signal.SIGTERM, "", "")
 
 
+FORKED = """
+shutdown.install()
+with shutdown.if_ended(lambda: os.write(1, b"cleaned up ")):
+    child = os.fork()
+    if not child:
+        signal.raise_signal(signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_a_forked_process_cleans_up_nothing_of_its_parents():
+    assert run_program(FORKED) == (0, "143\n", "terminated\n")
+
+
 FULL = """
 os.set_blocking(1, False)
 try:

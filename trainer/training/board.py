@@ -4,6 +4,7 @@ An epoch's numbers are written once its state is saved, so that a training that 
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
 
 _CONFUSION = "confusion_matrix"
+# What TensorFlow was at, before and behind the reason.
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
 # To draw a picture may take so much of the time that has gone by since the last one.
 _PICTURES_SHARE = 0.05
 
@@ -31,9 +34,8 @@ def writing(logs_dir: Path) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        # Inside it is the system's reason, behind the names of files and of what TensorFlow was at.
-        reason = (str(error.message).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{logs_dir} cannot be written: {reason}") from None
+        lines = _PLACE.sub("", str(error.message)).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{logs_dir} cannot be written: {lines[0]}") from None
 
 
 class Board(keras.callbacks.Callback):

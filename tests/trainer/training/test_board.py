@@ -80,9 +80,8 @@ def test_a_log_that_cannot_be_written_is_one_line(model, tmp_path):
     pace = types.SimpleNamespace(pace=lambda: None)
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "train").write_text("")
-    with pytest.raises(UserError, match=f"^{tmp_path}/logs cannot be written: .+") as caught:
+    with pytest.raises(UserError, match=f"^{tmp_path}/logs cannot be written: [Nn]ot a directory$"):
         Board(tmp_path, pace)
-    assert "\n" not in str(caught.value)
     (tmp_path / "logs" / "train").unlink()
     board = Board(tmp_path, pace, validates=False)
     board.set_model(model)

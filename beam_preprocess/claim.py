@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.plan import Plan
-from tfrecords import files, manifest, tfds
+from tfrecords import files, manifest, shutdown, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
@@ -22,7 +22,8 @@ _SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[A-Za-z0-9_]+\.tfrecord-\d{5}-of-\d{5
 def sole_writer(output: str) -> Iterator[None]:
     """Makes an output on this machine and has it for this process alone; on other file systems it does nothing.
 
-    Two jobs, or a job and an audit, would delete each other's files.
+    Two jobs, or a job and an audit, would delete each other's files. What workers have half written when they are ended
+    goes with the next one, or at once where a signal ends this process, which ends its workers first.
 
     Raises:
       UserError: another process is writing to it, or it cannot be used.
@@ -33,7 +34,8 @@ def sole_writer(output: str) -> Iterator[None]:
         return
     with storage.reporting(f"--output={output} cannot be used"):
         storage.make_directories(output)
-    with files.lock_directory(path, "writing"):
+    with files.lock_directory(path, "writing"), shutdown.if_ended(lambda: storage.delete_temporary(path)):
+        storage.delete_temporary(path)
         yield
 
 
@@ -87,8 +89,11 @@ def _existing(output: str, overwrite: bool) -> Manifest | None:
 
 def _unfinished(job_uri: str, overwrite: bool) -> dict[str, Any] | None:
     try:
-        return json.loads(storage.read_text(job_uri) or "null")
-    except ValueError:
+        job = json.loads(storage.read_text(job_uri) or "null")
+        if job is not None and not (isinstance(job["files"], list) and isinstance(job["configuration"], str)):
+            raise ValueError("no job")
+        return job
+    except (KeyError, TypeError, ValueError):
         if overwrite:
             return None
         raise UserError(f"{job_uri} is damaged; --overwrite starts over") from None

@@ -11,6 +11,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import grpc
@@ -23,6 +24,8 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -30,10 +33,11 @@ from beam_preprocess import finish, pipeline, storage, summary
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.messages import say
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
 from beam_preprocess.tracks import Track, absolute
+from beam_preprocess.worker import end_children
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 
 # Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
@@ -176,20 +180,19 @@ def run_pipeline(
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())
+            stack.enter_context(shutdown.if_ended(end_children))
             logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         else:
             # The page on which the job can be watched, and what its service says of it.
             logging.getLogger("apache_beam.runners.dataflow").setLevel(logging.INFO)
+            words = "the engine may still run the job: end it there before this command is run again"
+            stack.enter_context(shutdown.if_ended(lambda: shutdown.tell(words)))
         job = make_pipeline(options)
         build(job)
         try:
             result = job.run()
             if not is_template(options):
                 _wait(result)
-        except KeyboardInterrupt:
-            if not local:
-                say("the engine may still run the job: end it there before this command is run again")
-            raise
         except Exception as error:
             explain(str(error))
             if local:
@@ -231,11 +234,23 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     Raises:
       UserError: Beam has no such runner, or lacks what it needs.
     """
-    runner = FnApiRunner() if is_local(options) else None
+    runner = _LocalRunner() if is_local(options) else None
     try:
         return beam.Pipeline(runner=runner, options=options)
     except (ValueError, ImportError, AttributeError) as error:
         raise UserError(f"--runner={_runner(options)} cannot be used: {storage.cause(error)}") from None
+
+
+class _LocalRunner(FnApiRunner):
+    """Beam's local runner, whose workers leave Ctrl-C to their launcher also where they are processes."""
+
+    def run_via_runner_api(self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> Any:
+        """Runs a pipeline whose workers' environments are known by now."""
+        for environment in pipeline_proto.components.environments.values():
+            if environment.urn == python_urns.SUBPROCESS_SDK:
+                # A command of the shell.
+                environment.payload = b"trap '' INT; exec " + environment.payload
+        return super().run_via_runner_api(pipeline_proto, options)
 
 
 def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:

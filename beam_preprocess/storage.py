@@ -11,11 +11,13 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 from tfrecords.files import open_regular
 from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
+_TEMPORARY = ".tmp"
 
 
 def partial_dir(output: str) -> str:
@@ -39,18 +41,29 @@ def open_file(uri: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def replacing(output: str, name: str) -> Iterator[BinaryIO]:
-    """Opens output/name for writing: it appears, or is replaced, when the block ends without an error."""
+    """Opens output/name for writing: it appears, or is replaced, when the block ends without an error.
+
+    Where a signal ends this process, the temporary file is gone if it is on this machine.
+    """
     directory = partial_dir(output)
-    temporary = FileSystems.join(directory, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}.tmp")
-    file = FileSystems.create(temporary, compression_type=_RAW)
-    try:
-        with file:
-            yield file
-    except BaseException:
-        with contextlib.suppress(BeamIOError):
-            FileSystems.delete([temporary])
-        raise
-    FileSystems.rename([temporary], [FileSystems.join(output, name)])
+    temporary = FileSystems.join(directory, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}{_TEMPORARY}")
+    here = local_path(temporary)
+    with shutdown.if_ended(here.unlink) if here else contextlib.nullcontext():
+        file = FileSystems.create(temporary, compression_type=_RAW)
+        try:
+            with file:
+                yield file
+        except BaseException:
+            with contextlib.suppress(BeamIOError):
+                FileSystems.delete([temporary])
+            raise
+        FileSystems.rename([temporary], [FileSystems.join(output, name)])
+
+
+def delete_temporary(output: Path) -> None:
+    """Deletes what `replacing` has begun in an output of this machine that no process writes to any more."""
+    for path in Path(partial_dir(str(output))).glob(f"*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(output: str, name: str, text: str) -> None:

@@ -24,7 +24,7 @@ from absl import flags
 from beam_preprocess import synthetic_contrasts
 from beam_preprocess.synthetic_audio import SAMPLE_RATE_HZ, synthesize_track
 from beam_preprocess.synthetic_genres import GENRES
-from tfrecords import command_line
+from tfrecords import command_line, shutdown
 from tfrecords.terminal_line import TerminalLine
 
 __all__ = ["GENRES", "GENRE_SETS", "synthesize_dataset", "synthesize_track"]
@@ -80,11 +80,12 @@ class _Track:
             file.comment = self.comment
             file.write(samples)
         partial_path = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            partial_path.write_bytes(wav.getvalue())
-            partial_path.replace(self.path)
-        finally:
-            partial_path.unlink(missing_ok=True)
+        with shutdown.if_ended(partial_path.unlink):
+            try:
+                partial_path.write_bytes(wav.getvalue())
+                partial_path.replace(self.path)
+            finally:
+                partial_path.unlink(missing_ok=True)
 
 
 def synthesize_dataset(

@@ -1,6 +1,11 @@
-"""What a worker asks of its process before it computes."""
+"""What a worker asks of its process before it computes, and how the workers that are processes end."""
 
+import contextlib
 import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import threadpoolctl
 
@@ -24,3 +29,22 @@ def prepare() -> threadpoolctl.threadpool_limits:
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     return threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+def end_children() -> None:
+    """Kills all processes that this one has started, and those that they have; where there is /proc.
+
+    Beam's workers that are processes would only end when they miss their launcher, and complain.
+    """
+    for process in [*_descendants(os.getpid())]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for listed in Path(f"/proc/{process}/task").glob("*/children"):
+        # A thread or a process may end before it is asked.
+        with contextlib.suppress(OSError):
+            for child in map(int, listed.read_text("ascii").split()):
+                yield from _descendants(child)
+                yield child

@@ -15,7 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from tfrecords import shutdown
 
 MIB = 1 << 20
 _SAMPLE_EVERY_S = 0.05
@@ -64,13 +66,29 @@ def start(
     )
 
 
+@contextlib.contextmanager
+def started(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """As `start`; at the end of the block, also where `tfrecords.shutdown` ends this process, all of it is ended."""
+    with contextlib.ExitStack() as stack:
+        with shutdown.put_off():
+            process = start(*command, **options)
+            # Without a wait, for whose lock this process may be waiting already.
+            stack.enter_context(shutdown.if_ended(lambda: _kill_group(process)))
+        stack.callback(kill, process)
+        yield process
+
+
 def kill(process: subprocess.Popen[str]) -> None:
     """Ends a process from `start` and all of its group at once, without a warning, and waits until it is gone."""
     # One that was waited for is gone, and its number may be another's by now.
     if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)
         process.wait()
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool], *, limit_s: float) -> None:
@@ -89,6 +107,8 @@ def run(
 ) -> Finished:
     """Runs `python COMMAND` to its end. An exception ends it with all that it started, as do SIGTERM and SIGHUP.
 
+    So do the signals that `tfrecords.shutdown` handles.
+
     Args:
       command: the interpreter's arguments.
       env: its environment; by default this process's.
@@ -100,8 +120,7 @@ def run(
     timed_out = False
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_by_exceptions())
-        process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-        stack.callback(kill, process)
+        process = stack.enter_context(started(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env))
         if address_space_bytes is not None:
             resource.prlimit(process.pid, resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
         peak = stack.enter_context(PeakMemory(process.pid)) if watch_memory else None

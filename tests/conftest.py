@@ -1,10 +1,13 @@
 import dataclasses
 import json
+import os
+import signal
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from tfrecords import shutdown
 from tfrecords.example import DTYPES, Record, encode
 from tfrecords.manifest import FILE_NAME, Manifest, Part, Shard
 from tfrecords.shard import RecordWriter, shard_file
@@ -13,6 +16,28 @@ from trainer.cross_validation.plan import CrossValidation
 from trainer.cross_validation.pooling import PooledPredictions
 from trainer.scoring import metrics
 from trainer.scoring.saved_predictions import FoldPredictions
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals():
+    """Those of the tests, whatever a command sets for its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def end_by_signal(monkeypatch):
+    """Does what a signal does in the main thread, but for the process, which goes on with SystemExit."""
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(shutdown, "_is_ending", False)
+    monkeypatch.setattr(os, "_exit", leave)
+    return lambda: shutdown.end("terminated", shutdown.TERMINATED_STATUS)
+
 
 FRONT_END = {"sample_rate": 22050, "frame_length": 1024, "hop_length": 512, "compression": "log10"}
 

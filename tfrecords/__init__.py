@@ -1,22 +1,35 @@
 """What one record is, how shards of records are written, found, checked, and read as tf.data.
 
 Only reading as tf.data needs TensorFlow, so it is imported when `load` or `mix` is first asked for: a worker that
-writes records starts without it.
+writes records starts without it. The rest needs NumPy, and comes when it is asked for as well: a command handles
+signals before it imports anything that takes time.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
-from tfrecords.manifest import Manifest
-from tfrecords.options import ReaderOptions
+from tfrecords import shutdown
 
 if TYPE_CHECKING:
     from tfrecords.dataset import load
+    from tfrecords.manifest import Manifest
     from tfrecords.mixing import mix
+    from tfrecords.options import ReaderOptions
 
 __all__ = ["Manifest", "ReaderOptions", "load", "mix"]
 
-_MODULES = {"load": "tfrecords.dataset", "mix": "tfrecords.mixing"}
+_MODULES = {
+    "Manifest": "tfrecords.manifest",
+    "ReaderOptions": "tfrecords.options",
+    "load": "tfrecords.dataset",
+    "mix": "tfrecords.mixing",
+}
+
+# So while Python looks for the module of `python -m tfrecords`, before that imports anything; where the package is
+# imported as a library, the program has its own name there, and its own handlers.
+if sys.argv[:1] == ["-m"]:
+    shutdown.install()
 
 
 def __getattr__(name: str) -> Any:

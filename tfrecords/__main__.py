@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from tfrecords import command_line, show, verify
+from tfrecords import command_line, files, show, verify
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.info import describe
@@ -79,10 +79,8 @@ def _show(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> 
         items = show.samples(manifest, data_dir, parts=parts, count=flag_values.tracks or _TRACKS)
     if not items:
         raise UserError(f"{data_dir}: no tracks in {', '.join(parts)}, so nothing to show")
-    try:
-        Path(flag_values.png).write_bytes(spectrogram_grid(items, **drawn))
-    except OSError as error:
-        raise UserError(f"--png={flag_values.png} cannot be written: {error.strerror}") from None
+    with files.whole_file(Path(flag_values.png)) as temporary:
+        temporary.write_bytes(spectrogram_grid(items, **drawn))
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
 

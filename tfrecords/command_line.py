@@ -8,9 +8,15 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
+
+from tfrecords import shutdown
+
+# Standard error is one for the whole process.
+_held = threading.RLock()
 
 
 class UserError(ValueError):
@@ -27,13 +33,16 @@ def run(
 ) -> None:
     """Parses the command line, calls `main(flag_values, positional)` and exits with its status.
 
+    Signals end the process as `tfrecords.shutdown` has it.
+
     Args:
-      main: returns the exit status (None: 0). A `UserError` it raises is printed as one line, status 2.
+      main: returns the exit status (None: 0). A `UserError` or an OSError it raises is printed as one line, status 2.
       flag_values: this command's flags, apart from absl's global ones so that commands can import each other.
       usage: printed above the flags for --help.
       pass_through: leave flags that are not ours among the positional arguments instead of refusing them.
       argv: the command line with the program's name first; `sys.argv` by default.
     """
+    shutdown.install()
     # TensorFlow's C++ start-up chatter would bury what the command says; a value set by the user wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # File names are foreign text: what the terminal cannot show is escaped, and no reason to fail.
@@ -51,16 +60,36 @@ def run(
             status = main(flag_values, positional)
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        message = str(error)
+        _last_of_stdout()
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say, and nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone: nothing more to say.
+        _last_of_stdout()
         sys.exit(0)
-    sys.exit(status or 0)
+    except OSError as error:
+        unwritable = _last_of_stdout()
+        message = f"standard output: {_in_words(unwritable)}" if unwritable else _in_words(error)
+    else:
+        sys.exit(status or 0)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _last_of_stdout() -> OSError | None:
+    """Flushes standard output; where it cannot be written, the interpreter will not try again at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
+
+
+def _in_words(error: OSError) -> str:
+    """What the system has refused, and of which file."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{' -> '.join(names)}: {reason}" if names else reason
 
 
 def import_tensorflow() -> None:
@@ -76,20 +105,28 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Keeps what is written to standard error, by C++ too, from the terminal; it is shown when the block fails."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    """Keeps what is written to standard error, by C++ too, from the terminal.
+
+    It is shown when the block fails, or a signal ends the process within it. Another thread's block waits for this one.
+    """
+    with _held, tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        stack.callback(os.close, terminal)
+
+        def show() -> None:
+            os.dup2(terminal, 2)
+            held.seek(0)
+            os.write(terminal, held.read())
+
+        stack.enter_context(shutdown.if_ended(show))
+        stack.callback(os.dup2, terminal, 2)
         os.dup2(held.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(terminal, held.read())
+            show()
             raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def _flags_help(flag_values: flags.FlagValues) -> str:

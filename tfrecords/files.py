@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 
 # Of a file's name, on the file systems in use.
@@ -51,15 +52,19 @@ def read_text(path: str | Path) -> str:
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to; afterwards the file is on the disk and has its own name.
 
+    What is under the temporary name is gone in any case, also where a signal ends the process; but for a kill, after
+    which the next one who writes the file writes over it.
+
     Raises:
       UserError: it cannot be written; what the name held before is still there.
     """
     # The ending stays: it tells Keras the format. The beginning of a long name does not, to leave room for the mark.
     temporary = path.with_name(_TEMPORARY + shortened(path.name[::-1], MAX_NAME_BYTES - len(_TEMPORARY))[::-1])
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
+        with shutdown.if_ended(temporary.unlink):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Shard
 from tfrecords.shard import ShardError, open_shard
@@ -31,15 +32,16 @@ def _copied(file: Path, shard: Shard, folder: Path) -> str:
     if not copy.is_file() or copy.stat().st_size != shard.bytes:
         # Of this copy alone: processes of several hosts may fill one cache at once.
         temporary = folder / f".tmp-{uuid.uuid4().hex}"
-        try:
-            with temporary.open("wb") as copying:
-                copying.writelines(_blocks(file))
-            with temporary.open("rb") as written:
-                if hashlib.file_digest(written, "sha256").hexdigest() != shard.sha256:
-                    raise UserError(f"{file}: its SHA-256 is not the manifest's; write the dataset again")
-            temporary.replace(copy)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with shutdown.if_ended(temporary.unlink):
+            try:
+                with temporary.open("wb") as copying:
+                    copying.writelines(_blocks(file))
+                with temporary.open("rb") as written:
+                    if hashlib.file_digest(written, "sha256").hexdigest() != shard.sha256:
+                        raise UserError(f"{file}: its SHA-256 is not the manifest's; write the dataset again")
+                temporary.replace(copy)
+            finally:
+                temporary.unlink(missing_ok=True)
     return str(copy)
 
 

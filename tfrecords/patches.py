@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecords import example
@@ -47,11 +48,21 @@ def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
 
 
 def parse(serialized: tf.Tensor, manifest: Manifest, cutter: "Cutter", *, with_track_id: bool) -> Clips:
-    """Serialized records [clips] -> the clips, without frames that are in no patch."""
+    """Serialized records [clips] -> the clips, without frames that are in no patch.
+
+    A label that is none of the manifest's is an InvalidArgumentError when it is read.
+    """
     kinds = {example.FRAMES: tf.int64, example.LABEL: tf.int64, example.LOG_MEL: tf.string}
     if with_track_id:
         kinds[example.TRACK_ID] = tf.string
     about = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()})
+    labels = about[example.LABEL]
+    checks = [
+        tf.debugging.assert_non_negative(labels),
+        tf.debugging.assert_less(labels, np.int64(len(manifest.labels))),
+    ]
+    with tf.control_dependencies(checks):
+        about[example.LABEL] = tf.identity(labels)
     frames = about.pop(example.FRAMES)
     log_mel, first = _decode(about.pop(example.LOG_MEL), cutter.used_of(frames), manifest, unit=cutter.unit)
     return Clips(log_mel, first, frames, about)

@@ -31,6 +31,20 @@ def iterate_file(manifest: Manifest, path: str | Path) -> Iterator[Record]:
     """Yields the records of one shard's file, in order.
 
     Raises:
+      ShardError: as `iterate_any_label`, or a record's label is none of the manifest's.
+    """
+    for index, record in enumerate(iterate_any_label(manifest, path)):
+        try:
+            check_label(manifest, record)
+        except ValueError as error:
+            raise ShardError(f"{path}: record {index}: {error}") from None
+        yield record
+
+
+def iterate_any_label(manifest: Manifest, path: str | Path) -> Iterator[Record]:
+    """Yields the records of one shard's file, in order, whatever their labels are.
+
+    Raises:
       ShardError: it is missing, cannot be read, is torn or corrupt, or a record does not parse; the message names file
         and offset or record.
     """
@@ -40,3 +54,9 @@ def iterate_file(manifest: Manifest, path: str | Path) -> Iterator[Record]:
                 yield decode(serialized, mel_bands=manifest.mel_bands, dtype=manifest.dtype)
             except ValueError as error:
                 raise ShardError(f"{path}: record {index}: {error}") from None
+
+
+def check_label(manifest: Manifest, record: Record) -> None:
+    """Raises ValueError when a record's label is none of the manifest's."""
+    if not 0 <= record.label < len(manifest.labels):
+        raise ValueError(f"label {record.label} is none of the {len(manifest.labels)} labels")

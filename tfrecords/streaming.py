@@ -17,7 +17,7 @@ from tfrecords import example
 from tfrecords.epochs import Reader
 from tfrecords.manifest import Manifest
 from tfrecords.patches import Cutter
-from tfrecords.records import iterate_file
+from tfrecords.records import check_label, iterate_file
 from tfrecords.shard import ShardError
 
 # TensorFlow copies an array that does not begin at a multiple of this.
@@ -81,6 +81,7 @@ class ChunkReader:
         for serialized in self.reader.iterate(epoch, first * self.chunk_records):
             try:
                 record = example.decode(serialized, mel_bands=self.manifest.mel_bands, dtype=self.manifest.dtype)
+                check_label(self.manifest, record)
                 used = record.log_mel[: self.cutter.used(len(record.log_mel))]
                 rows[filled : filled + len(used)] = used
             except ValueError:

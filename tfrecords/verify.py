@@ -9,7 +9,7 @@ import numpy as np
 
 from tfrecords.example import DTYPES, Record
 from tfrecords.manifest import Manifest, Part
-from tfrecords.records import iterate_shard
+from tfrecords.records import check_label, iterate_any_label
 from tfrecords.shard import ShardError, read_records
 from tfrecords.statistics import BandStatistics
 
@@ -63,7 +63,7 @@ def _content_problems(manifest: Manifest, data_dir: Path, part: str, part_of_gro
     statistics = BandStatistics.empty(manifest.mel_bands)
     for shard in expected.shards:
         path, records, frames = data_dir / shard.file, 0, 0
-        for record in iterate_shard(manifest, data_dir, shard):
+        for record in iterate_any_label(manifest, path):
             records += 1
             frames += len(record.log_mel)
             record_frames[len(record.log_mel)] += 1
@@ -87,8 +87,10 @@ def _content_problems(manifest: Manifest, data_dir: Path, part: str, part_of_gro
 
 
 def _record_problems(manifest: Manifest, record: Record, part: str, part_of_group: str) -> Iterator[str]:
-    if not 0 <= record.label < len(manifest.labels):
-        yield f"label {record.label} is none of the {len(manifest.labels)} labels"
+    try:
+        check_label(manifest, record)
+    except ValueError as error:
+        yield str(error)
     if not np.isfinite(record.log_mel).all():
         yield "holds values that are not finite"
     if part != part_of_group and manifest.split.get("group_safe", True):

@@ -16,15 +16,15 @@ import multiprocessing
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, shutdown
 from tfrecords.command_line import UserError
-from tfrecords.told_to_end import ToldToEnd, heeding_signals
 
 _START_LIMIT_S = 120
 _END_LIMIT_S = 5
@@ -36,18 +36,19 @@ flags.DEFINE_integer(
 )
 
 
-def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
-    """Runs the service until it is told to end; returns the exit status."""
+def main(flag_values: flags.FlagValues, positional: list[str]) -> NoReturn:
+    """Runs the service until it is told to end.
+
+    Raises:
+      UserError: it cannot be started, or a process of it has ended.
+    """
     command_line.no_arguments(positional)
     _check_free(flag_values.port)
-    with heeding_signals(), contextlib.ExitStack() as stack:
-        try:
-            dispatcher, target = _start(stack, serve_dispatcher, flag_values.port)
-            workers = [_start(stack, serve_worker, target)[0] for _ in range(flag_values.workers)]
-            print(f"data service with {len(workers)} workers: --data_service=grpc://{target}", flush=True)
-            wait([process.sentinel for process in (dispatcher, *workers)])
-        except ToldToEnd:
-            return 0
+    with shutdown.until_told(), contextlib.ExitStack() as stack:
+        dispatcher, target = _start(stack, serve_dispatcher, flag_values.port)
+        workers = [_start(stack, serve_worker, target)[0] for _ in range(flag_values.workers)]
+        print(f"data service with {len(workers)} workers: --data_service=grpc://{target}", flush=True)
+        wait([process.sentinel for process in (dispatcher, *workers)])
     raise UserError("a process of the service has ended by itself; all are ended")
 
 
@@ -70,7 +71,9 @@ def _start(
     # Kept open: its end tells the process that this one has gone.
     stack.callback(ours.close)
     process = context.Process(target=serve, args=(its, argument))
-    process.start()
+    with shutdown.put_off():
+        process.start()
+        stack.enter_context(shutdown.if_ended(partial(_end, process)))
     stack.callback(_end, process)
     its.close()
     try:

@@ -1,5 +1,6 @@
 """Writes audio files of every kind that people have, by libsndfile or, what that cannot write, by FFmpeg."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -8,6 +9,8 @@ import av
 import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
+
+from tfrecords import shutdown
 
 # What FFmpeg would otherwise put in of its own: a random number of a stream, a version.
 _REPEATABLE = {"fflags": "+bitexact"}
@@ -72,7 +75,7 @@ def encode(samples: np.ndarray, rate: int, kind: Kind) -> bytes:
       rate: Hz; not every codec has every rate.
       kind: of the file.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, shutdown.if_ended(lambda: shutil.rmtree(temporary)):
         # By a name: FFmpeg opens some files a second time, to put their index first.
         path = Path(temporary) / "audio"
         write(path, samples, rate, kind)

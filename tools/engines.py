@@ -54,7 +54,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Runs the job locally, then on each engine; returns the exit status."""
     command_line.no_arguments(positional)
     # So that whoever ends this command ends what it has started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     engines = choose_engines(flag_values.engines)
     work_dir, engines_dir = Path(flag_values.work_dir), Path(flag_values.engines_dir)
     source = outputs.make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)

@@ -74,12 +74,9 @@ def kill_once(
       expected: what the unbroken run wrote.
     """
     shutil.rmtree(output, ignore_errors=True)
-    process = processes.start(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with processes.started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         outputs.wait_for_shards(output, at, process)
         time.sleep(delay_s)
-    finally:
-        processes.kill(process)
     kept = finished_shards(output)
     problems = [f"{name}: its result is there, but not the shard" for name, stamp in kept.items() if stamp is None]
     state = "no manifest"

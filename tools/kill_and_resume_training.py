@@ -167,13 +167,11 @@ def _train(command: list[str], log: Path, ending: Ending | None = None) -> bool:
     Raises:
       UserError: it ended in another way than it was to.
     """
-    process = processes.start(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | _THREADS)
-    try:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with processes.started(*command, **pipes, env=os.environ | _THREADS) as process:
         if ending is not None:
             _end(process, log, ending)
         said = process.communicate(timeout=_RUN_LIMIT_S)[0]
-    finally:
-        processes.kill(process)
     allowed = {0}
     if ending is not None:
         allowed.add(STOPPED_STATUS if ending.signal == signal.SIGTERM else -signal.SIGKILL)

@@ -23,6 +23,7 @@ from trainer.distribution.precision import FLOAT32
 from trainer.reports.audio_links import AudioLinks
 from trainer.scoring.score_warnings import TORN, evaluation_warnings, groups_of
 from trainer.training import recipes
+from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 _SAMPLES = 10
@@ -78,6 +79,7 @@ def evaluate(
         is no folder.
     """
     job = TrainingJob.load(job_dir)
+    tell_unfinished(job, job_dir)
     data_dir = data_dir or job.data_dir
     manifest = Manifest.load(data_dir)
     _check_fits(job, manifest, data_dir)

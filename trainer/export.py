@@ -25,6 +25,8 @@ from absl import flags
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from trainer.serving.export_dir import check_free, export
+from trainer.training.resume import tell_unfinished
+from trainer.training_job import TrainingJob
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
@@ -41,7 +43,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     check_free(export_dir, overwrite=flag_values.overwrite)
     # Before Keras is imported, and whatever the job was trained on: a SavedModel is TensorFlow's.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    export(Path(flag_values.job_dir), export_dir)
+    job_dir = Path(flag_values.job_dir)
+    tell_unfinished(TrainingJob.load(job_dir), job_dir)
+    export(job_dir, export_dir)
     print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
 
 

@@ -7,16 +7,15 @@ and the page asks nothing of the network.
 """
 
 import math
-import os
 from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, shutdown
 from tfrecords.command_line import UserError
-from tfrecords.told_to_end import ToldToEnd, heeding_signals
 from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.serving.web.server import Limits, PageServer
+from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 _MEGABYTE = 1_000_000
@@ -48,17 +47,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     limits = _limits(flag_values)
     job_dir = Path(flag_values.job_dir)
     job = TrainingJob.load(job_dir)
+    tell_unfinished(job, job_dir)
     with PageServer(flag_values.port, limits, facts=facts(job)) as server:
         server.recognizer = Recognizer.load(job_dir)
-        try:
-            with heeding_signals():
-                print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-                server.serve_forever()
-        except ToldToEnd:
-            print("ended", flush=True)
-    # A thread may still be listening to a file, perhaps a long one. Nothing is lost with it, and an orderly end would
-    # wait for it and let the libraries at work complain that they are cut short.
-    os._exit(0)
+        # A thread may still be listening to a file then, perhaps a long one. Nothing is lost with it.
+        with shutdown.until_told("ended"):
+            print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
+            server.serve_forever()
 
 
 def _limits(flag_values: flags.FlagValues) -> Limits:

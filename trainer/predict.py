@@ -25,6 +25,7 @@ from trainer.serving.many_files import recognize_all
 from trainer.serving.pictures import Pictures
 from trainer.serving.progress_line import ProgressLine
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
+from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 FLAGS = flags.FlagValues()
@@ -45,7 +46,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
     job_dir = Path(flag_values.job_dir)
-    TrainingJob.load(job_dir)
+    tell_unfinished(TrainingJob.load(job_dir), job_dir)
     files = named_files(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(

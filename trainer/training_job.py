@@ -172,10 +172,12 @@ class TrainingJob:
         path = job_dir / CONFIG_FILE
         try:
             return json_data.build(cls, json_data.parse(files.read_text(path)))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."
             ) from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise UserError(f"{path}: not a training job's configuration ({error}); train again") from None
 

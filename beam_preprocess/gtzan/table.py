@@ -8,6 +8,7 @@ from pathlib import Path
 from beam_preprocess.gtzan.artists import groups
 from beam_preprocess.gtzan.clips import genre_of
 from beam_preprocess.gtzan.facts import songs
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 
 FILE_NAME = "tracks.csv"
@@ -39,8 +40,9 @@ def write_table(folder: Path, files: Mapping[str, str]) -> Path:
     partial = path.with_name(f".{FILE_NAME}.partial")
     try:
         if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
-            partial.write_text(text, "utf-8")
-            partial.replace(path)
+            with shutdown.if_ended(partial.unlink):
+                partial.write_text(text, "utf-8")
+                partial.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}; give another --output") from None
     return path

@@ -13,6 +13,7 @@ from beam_preprocess.audio import EXTENSIONS
 from beam_preprocess.gtzan.clips import clip_of, genre_of
 from beam_preprocess.gtzan.verify import lacks
 from beam_preprocess.messages import say, some
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
 
 _BLOCK_BYTES = 1 << 20
@@ -116,12 +117,13 @@ def _write(path: Path, blocks: Iterable[bytes]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("wb") as file:
-                for block in blocks:
-                    file.write(block)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with shutdown.if_ended(partial.unlink):
+            try:
+                with partial.open("wb") as file:
+                    for block in blocks:
+                        file.write(block)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}; give another --output") from None

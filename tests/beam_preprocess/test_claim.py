@@ -5,8 +5,9 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import claim
-from beam_preprocess.claim import claim_output
+from beam_preprocess.claim import claim_output, sole_writer
 from beam_preprocess.plan import ShardPlan, make_plan
+from tfrecords.command_line import UserError
 
 
 @pytest.fixture
@@ -95,3 +96,23 @@ def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory,
 
 def names(output):
     return {path.name for path in Path(output).iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"configuration": "x", "files": 3}'])
+def test_an_unfinished_job_of_another_shape_is_one_line(plan_of, tmp_path, text):
+    output = tmp_path / "out"
+    (output / ".partial").mkdir(parents=True)
+    (output / ".partial" / "job.json").write_text(text)
+    with pytest.raises(UserError, match=r"job\.json is damaged; --overwrite starts over"):
+        claim_output(str(output), plan_of(output, 4), overwrite=False)
+
+
+def test_what_workers_have_half_written_goes_with_the_next_job_or_with_a_signal(tmp_path, end_by_signal):
+    half = tmp_path / "out" / ".partial" / "shard.0123.tmp"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    with pytest.raises(SystemExit), sole_writer(str(tmp_path / "out")):
+        assert not half.exists()
+        half.touch()
+        end_by_signal()
+    assert half.parent.is_dir() and not half.exists()

@@ -7,6 +7,7 @@ import grpc
 import pytest
 import threadpoolctl
 from apache_beam.options.pipeline_options import DirectOptions, PortableOptions, StandardOptions
+from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
@@ -26,13 +27,24 @@ def test_every_core_is_used_by_threads_unless_told():
 
 def test_the_default_runner_looks_for_no_other_engine():
     made = engine.make_pipeline(engine.parse_options([]))
-    assert type(made.runner) is FnApiRunner
+    assert isinstance(made.runner, FnApiRunner)
 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "FnApiRunner", "direct", "directrunner"])
 def test_beams_names_of_the_local_runner_are_ours(name):
     made = engine.make_pipeline(engine.parse_options([f"--runner={name}"]))
-    assert type(made.runner) is FnApiRunner
+    assert isinstance(made.runner, FnApiRunner)
+
+
+def test_workers_that_are_processes_leave_ctrl_c_to_their_launcher(monkeypatch):
+    handed = []
+    monkeypatch.setattr(FnApiRunner, "run_via_runner_api", lambda self, proto, options: handed.append(proto))
+    made = engine.make_pipeline(engine.parse_options(["--direct_running_mode=multi_processing"]))
+    _ = made | beam.Create([1])
+    made.run()
+    environments = handed[0].components.environments.values()
+    (command,) = (each.payload for each in environments if each.urn == python_urns.SUBPROCESS_SDK)
+    assert command.startswith(b"trap '' INT; exec /")
 
 
 def test_a_runner_of_choice_is_left_to_beam():
@@ -157,11 +169,16 @@ def test_an_engines_failure_is_one_line(runner, clips, job_config, tmp_path, err
         job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
 
 
-def test_interrupting_the_launcher_does_not_end_the_engine(runner, clips, job_config, tmp_path, capsys):
-    runner.error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+def test_interrupting_the_launcher_does_not_end_the_engine(
+    runner, clips, job_config, tmp_path, capfd, monkeypatch, end_by_signal
+):
+    monkeypatch.setattr(
+        type(runner) if not isinstance(runner, type) else runner, "run_pipeline", lambda *_: end_by_signal()
+    )
+    with pytest.raises(SystemExit):
         job.run(job_config(clips, tmp_path / "out"), beam_args=ENGINE)
-    assert "the engine may still run the job" in capsys.readouterr().err
+    said = capfd.readouterr().err
+    assert "the engine may still run the job" in said and said.endswith("\nterminated\n")
 
 
 def test_a_job_that_was_cancelled_is_no_success(runner, clips, job_config, tmp_path):

@@ -34,6 +34,14 @@ def test_the_old_file_stays_when_the_block_raises(output, error):
     assert (output / "shard").read_bytes() == b"old"
 
 
+def test_a_signal_leaves_no_temporary_file(output, end_by_signal):
+    with pytest.raises(SystemExit), storage.replacing(str(output), "shard"):
+        try:
+            end_by_signal()
+        finally:
+            assert names(output) == []
+
+
 def test_the_old_file_is_replaced(output):
     for text in ("old, and longer", "new"):
         storage.write_text(str(output), "manifest.json", text)

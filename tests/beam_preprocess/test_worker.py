@@ -1,12 +1,17 @@
 import ctypes
 import resource
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import threadpoolctl
 
 from beam_preprocess import worker
+
+ROOT = Path(__file__).parents[2]
 
 
 def faults_of_blocks():
@@ -31,3 +36,27 @@ def test_blas_takes_no_more_than_one_core():
         _limits = worker.prepare()
         blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
         assert {library["num_threads"] for library in blas} == {1}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc")
+def test_children_end_with_their_children():
+    # As Beam starts its workers: by a shell, from a thread.
+    program = """
+import subprocess, sys, threading
+from beam_preprocess import worker
+command = f"{sys.executable} -c 'import time; print(1, flush=True); time.sleep(600)'; true"
+started = []
+def start():
+    started.append(subprocess.Popen(command, shell=True, stdout=subprocess.PIPE))
+    started[0].wait()
+thread = threading.Thread(target=start)
+thread.start()
+while not started: pass
+started[0].stdout.readline()
+worker.end_children()
+thread.join()
+# Its end: no process has the pipe any more.
+print(started[0].returncode, started[0].stdout.read())
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "-9 b''\n"

@@ -1,5 +1,6 @@
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,12 +75,14 @@ def test_a_fault_of_the_program_is_not_hidden():
         command_line.run(main, make_flags(), usage="", argv=["program"])
 
 
-def test_interruption(capsys):
-    def main(values, positional):
-        raise KeyboardInterrupt
-
-    assert run(main) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+def test_a_file_that_the_system_refuses_is_one_line_and_status_2(capsys, tmp_path):
+    assert run(lambda *call: (tmp_path / "no" / "file").write_text("text")) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/no/file: No such file or directory\n"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "empty").mkdir()
+    assert run(lambda *call: (tmp_path / "empty").rename(tmp_path / "full")) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/empty -> {tmp_path}/full: Directory not empty\n"
 
 
 @pytest.mark.parametrize("argument", ["--help", "-h", "--helpfull"])
@@ -140,6 +143,61 @@ def test_a_reader_of_the_help_that_goes_away_is_no_error(lines):
     program = PROGRAM.replace('usage=""', f"usage='line\\n' * {lines}").replace('"program"', '"program", "--help"')
     done = run_for_no_reader(program.format(body="1"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_an_output_on_a_full_disk_is_one_line(lines):
+    with Path("/dev/full").open("w") as full:
+        done = run_program(
+            PROGRAM.format(body=f"print('line\\n' * {lines})"),
+            capture_output=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": ""},
+        )
+    assert done.returncode == 2
+    assert re.fullmatch("error: (standard output: )?No space left on device\n", done.stderr)
+
+
+def test_a_mistake_is_told_once_where_the_output_has_no_reader():
+    program = PROGRAM.replace("main = ", "").format(body="print('line') or command_line.no_arguments(['word'])")
+    done = run_for_no_reader(program)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unexpected argument 'word'") and len(done.stderr.splitlines()) == 1
+
+
+HELD = """
+import os, signal, threading
+from tfrecords import command_line, shutdown
+shutdown.install()
+{body}
+os.write(2, b"heard\\n")
+"""
+
+
+def test_what_is_held_back_is_shown_where_a_signal_ends_the_process():
+    inner = "    os.write(2, b'held\\n')\n    signal.raise_signal(signal.SIGTERM)"
+    done = run_program(HELD.format(body=f"with command_line.held_back():\n{inner}"))
+    assert (done.returncode, done.stderr) == (143, "held\nterminated\n")
+
+
+THREADS = """
+first, second = threading.Event(), threading.Event()
+def hold(own, other):
+    with command_line.held_back():
+        own.set()
+        # The blocks of two threads that cross would each take the other's file for the terminal.
+        other.wait(0.2)
+        os.write(2, b"held\\n")
+threads = [threading.Thread(target=hold, args=pair) for pair in ((first, second), (second, first))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_that_hold_back_at_once_give_the_terminal_back():
+    assert run_program(HELD.format(body=THREADS)).stderr == "heard\n"
 
 
 def test_tensorflow_is_imported_without_its_chatter():

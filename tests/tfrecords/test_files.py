@@ -42,6 +42,18 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path, error):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_signal_leaves_no_temporary_file(tmp_path, end_by_signal):
+    path = tmp_path / "file"
+    path.write_text("first")
+    with pytest.raises(SystemExit), whole_file(path) as temporary:
+        temporary.write_text("sec")
+        try:
+            end_by_signal()
+        finally:
+            assert not temporary.exists()
+    assert path.read_text() == "first"
+
+
 def test_only_files_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):

@@ -76,7 +76,7 @@ def test_show_without_tracks_is_an_error(tmp_path, write_dataset):
 
 
 def test_a_picture_that_cannot_be_written(own, tmp_path):
-    with pytest.raises(UserError, match=f"--png={tmp_path}/no/grid.png cannot be written: No such file or directory"):
+    with pytest.raises(UserError, match=f"^{tmp_path}/no/grid.png cannot be written: No such file or directory"):
         run("show", own.path, f"--png={tmp_path}/no/grid.png", "--tracks=1")
 
 
@@ -96,3 +96,18 @@ def test_a_damaged_dataset_ends_in_status_1(own):
     own.shards("fold_0")[0].unlink()
     done = run_program("verify", own.path)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_picture_for_which_there_is_no_room_leaves_the_one_before(tiny, tmp_path):
+    (tmp_path / "grid.png").write_bytes(b"one before")
+    code = (
+        "import resource, sys; from tfrecords import __main__ as program, command_line; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)); "
+        "command_line.run(program.main, program.FLAGS, usage='')"
+    )
+    arguments = ["show", str(tiny.path), f"--png={tmp_path}/grid.png", "--tracks=1"]
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path}/grid.png cannot be written: File too large\n")
+    assert (tmp_path / "grid.png").read_bytes() == b"one before"
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import re
 import shutil
 
@@ -6,10 +8,11 @@ import tensorflow as tf
 
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
+from tfrecords.example import encode
 from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
 from tfrecords.records import iterate
-from tfrecords.shard import ShardError
+from tfrecords.shard import RecordWriter, ShardError
 
 _HEADER_BYTES = 12
 
@@ -81,6 +84,28 @@ def test_a_shard_that_goes_away_is_named(own, in_graph):
     path.unlink()
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}.*; write the dataset again"), reading(own.path):
         list(batches)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("label", [-1, 99])
+def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, training, in_graph):
+    path, content, second = copy
+    records = [dataclasses.replace(small.records["train"][1], label=label)]
+    with path.open("wb") as file:
+        file.write(content[:second])
+        writer = RecordWriter(file)
+        for record in (*records, *small.records["train"][2:]):
+            writer.write(encode(record))
+    # So that it has the size that the manifest says, whatever the label takes.
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    manifest["parts"]["train"]["shards"][0]["bytes"] = path.stat().st_size
+    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+    message = f"^{re.escape(str(path))}: record 1: label {label} is none of the 3 labels"
+    with pytest.raises(UserError, match=f"{message}; write the dataset again$"), reading(path.parent):
+        list(load(path.parent, patch_frames=2, training=training, options=ReaderOptions(in_graph=in_graph)))
+    with pytest.raises(UserError, match=message):
+        load(path.parent, patch_frames=2, training=training, options=ReaderOptions(cache="memory"))
 
 
 def test_other_errors_of_tensorflow_pass(tiny):

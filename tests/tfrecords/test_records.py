@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfrecords.records import iterate, iterate_shard
+from tfrecords.records import iterate, iterate_any_label, iterate_shard
 from tfrecords.shard import RecordWriter, ShardError
 
 
@@ -52,3 +52,11 @@ def test_a_record_that_does_not_parse_is_named_with_its_number(own):
         RecordWriter(file).write(b"\xff garbage")
     with pytest.raises(ShardError, match=rf"^{path}: record 3: not a tf\.train\.Example"):
         list(iterate(own.manifest, own.path, "fold_1"))
+
+
+def test_a_label_that_is_none_is_named_with_its_record(own):
+    manifest = dataclasses.replace(own.manifest, labels=own.manifest.labels[:2])
+    path = own.shards("fold_1")[0]
+    with pytest.raises(ShardError, match=f"^{path}: record 2: label 2 is none of the 2 labels$"):
+        list(iterate(manifest, own.path, "fold_1"))
+    same(iterate_any_label(manifest, path), own.records["fold_1"][:3])

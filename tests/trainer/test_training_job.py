@@ -112,6 +112,12 @@ def test_a_directory_without_a_job(tmp_path):
         TrainingJob.load(tmp_path / "nowhere")
 
 
+def test_a_configuration_that_cannot_be_read_is_told_as_that(tmp_path):
+    (tmp_path / CONFIG_FILE).mkdir()
+    with pytest.raises(UserError, match=f"^{tmp_path}/config.json cannot be read: Is a directory$"):
+        TrainingJob.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -154,10 +154,12 @@ def load_results(cv_dir: Path) -> dict[str, Any]:
     """
     try:
         return json_data.parse(files.read_text(cv_dir / RESULTS_FILE))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"
         ) from None
+    except OSError as error:
+        raise UserError(f"{cv_dir / RESULTS_FILE} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise damaged_results(cv_dir, error) from None
 

@@ -1,15 +1,22 @@
 """Tasks for processes that each set themselves up once and then do many."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
+from tfrecords import shutdown
 from tfrecords.command_line import UserError
+
+# To remove what is half written; the rest of a task may be left at any moment.
+_END_LIMIT_S = 5.0
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -42,29 +49,43 @@ class Workers(Generic[Task, Outcome]):
         """
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, BaseProcess] = {}
-        # Ctrl-C reaches all processes of a terminal; the parent ends its workers. They inherit this from their start.
-        earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            for _ in range(count):
-                own, others = context.Pipe()
-                process = context.Process(target=_serve, args=(others, prepare, function), daemon=True)
-                process.start()
-                # Only the worker's own copy stays open, so that its end is seen here.
-                others.close()
-                self._processes[own] = process
-        finally:
-            signal.signal(signal.SIGINT, earlier)
+        self._stack = contextlib.ExitStack()
+        # It would be started with the first worker, and let Ctrl-C through again.
+        resource_tracker.ensure_running()
+        # A worker that has no more than begun would complain of its parent's end.
+        with shutdown.put_off():
+            # Ctrl-C reaches all processes of a terminal; the parent ends its workers. They inherit this from their
+            # start. Ignored, it would be lost here.
+            earlier = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                for _ in range(count):
+                    own, others = context.Pipe()
+                    process = context.Process(target=_serve, args=(others, prepare, function), daemon=True)
+                    process.start()
+                    # Only the worker's own copy stays open, so that its end is seen here.
+                    others.close()
+                    self._processes[own] = process
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+            self._stack.enter_context(shutdown.if_ended(self._end))
 
     def __enter__(self) -> "Workers[Task, Outcome]":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Whatever a task has not finished may be left at any moment.
-        for process in self._processes.values():
-            process.kill()
-        for connection, process in self._processes.items():
-            process.join()
+        self._end()
+        self._stack.close()
+        for connection in self._processes:
             connection.close()
+
+    def _end(self) -> None:
+        deadline = time.monotonic() + _END_LIMIT_S
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.join()
 
     def do(
         self, tasks: Sequence[Task], *, ready: Callable[[Task], bool] = lambda task: True
@@ -115,7 +136,9 @@ def _send(connection: Connection, task: object) -> None:
 
 
 def _serve(connection: Connection, prepare: Callable[[], None], function: Callable[[Task], Outcome]) -> None:
-    """A worker's life: one task after another, until it is killed or its parent is gone."""
+    """A worker's life: one task after another, until it is told to end or its parent is gone."""
+    # The parent says what there is to say.
+    signal.signal(signal.SIGTERM, lambda number, frame: shutdown.end("", shutdown.TERMINATED_STATUS))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare()
     while True:

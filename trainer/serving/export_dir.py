@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords import files
+from tfrecords import files, shutdown
 from tfrecords.command_line import UserError
 from trainer import training_job
 from trainer.serving.recognizer import Recognizer
@@ -66,27 +65,38 @@ def check_free(export_dir: Path, *, overwrite: bool) -> None:
 def whole_directory(path: Path) -> Iterator[Path]:
     """Gives a temporary directory to fill, which afterwards has the name, in place of what had it before.
 
+    What is under the temporary name is gone in any case, also where a signal ends the process; what one that was killed
+    has left there goes first.
+
     Raises:
-      UserError: it cannot be written; what the name held before is still there.
+      UserError: it cannot be written, or another process is writing it; what the name held before is still there.
     """
     # A link stays one: what it leads to is replaced.
     path = path.resolve()
-    # Of this process alone, beside the name, so that renaming moves nothing.
-    temporary, before = (path.parent / f".{kind}-{os.getpid()}-{path.name}" for kind in ("tmp", "old"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            path.rename(before)
-        temporary.rename(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
+    # Beside the name, so that renaming moves nothing.
+    temporary, before = (path.parent / f".{kind}-{path.name}" for kind in ("tmp", "old"))
+
+    def put_in_order() -> None:
         if before.exists() and not path.exists():
             before.rename(path)
         for leftover in (temporary, before):
             shutil.rmtree(leftover, ignore_errors=True)
+
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        # What is locked is the directory, not its name, so it is emptied and stays.
+        with files.lock_directory(temporary, "exporting"), shutdown.if_ended(put_in_order):
+            try:
+                for left in temporary.iterdir():
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                yield temporary
+                if path.exists():
+                    path.rename(before)
+                temporary.rename(path)
+            finally:
+                put_in_order()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _facts(job: TrainingJob) -> dict:

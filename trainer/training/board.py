@@ -3,23 +3,45 @@
 An epoch's numbers are written once its state is saved, so that a training that goes on does not write them again.
 """
 
+import contextlib
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from tfrecords.command_line import UserError
 from trainer.training.pace import PaceMeter
 from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
 
 _CONFUSION = "confusion_matrix"
+# What TensorFlow was at, before and behind the reason.
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
 # To draw a picture may take so much of the time that has gone by since the last one.
 _PICTURES_SHARE = 0.05
 
 
+@contextlib.contextmanager
+def writing(logs_dir: Path) -> Iterator[None]:
+    """Around what TensorFlow writes for TensorBoard.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lines = _PLACE.sub("", str(error.message)).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{logs_dir} cannot be written: {lines[0]}") from None
+
+
 class Board(keras.callbacks.Callback):
     """Writes losses, accuracies, learning rate, speed and the share of waiting, once an epoch.
+
+    What cannot be written is a UserError.
 
     Training's are in logs/train, validation's in logs/validation, under the same names, so that they share a chart.
 
@@ -32,9 +54,13 @@ class Board(keras.callbacks.Callback):
         """Stands after SaveProgress and the meter in the list of callbacks."""
         super().__init__()
         self._meter = meter
-        logs_dir = job_dir / LOGS_DIR
-        self._train = tf.summary.create_file_writer(str(logs_dir / "train"))
-        self.validation = tf.summary.create_file_writer(str(logs_dir / "validation")) if validates else None
+        self._logs_dir = job_dir / LOGS_DIR
+        self._train = self._writer("train")
+        self.validation = self._writer("validation") if validates else None
+
+    def _writer(self, name: str) -> tf.summary.SummaryWriter:
+        with writing(self._logs_dir):
+            return tf.summary.create_file_writer(str(self._logs_dir / name))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the epoch's."""
@@ -48,10 +74,10 @@ class Board(keras.callbacks.Callback):
         for writer, values in ((self._train, train), (self.validation, validation)):
             if writer is None:
                 continue
-            with writer.as_default(epoch):
+            with writing(self._logs_dir), writer.as_default(epoch):
                 for tag, value in values.items():
                     tf.summary.scalar(tag, value)
-            writer.flush()
+                writer.flush()
 
 
 class ConfusionPicture(keras.callbacks.Callback):
@@ -96,7 +122,7 @@ class ConfusionPicture(keras.callbacks.Callback):
         model = load_model(self._job_dir)
         found = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
         picture = tf.io.decode_png(confusion_matrix(found["confusion_matrix"], self._job.labels), channels=3)
-        with self._writer.as_default(epoch):
+        with writing(self._job_dir / LOGS_DIR), self._writer.as_default(epoch):
             tf.summary.image(_CONFUSION, picture[tf.newaxis])
-        self._writer.flush()
+            self._writer.flush()
         self._drawn = epoch + 1

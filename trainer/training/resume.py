@@ -1,6 +1,7 @@
 """How a training begins in its directory, and what is found there of one that was stopped."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,23 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     return (
         f"{job_dir} holds this very job, trained to its end: {job.rules.kept_in_words(history)} of "
         f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}; --overwrite trains it again"
+    )
+
+
+def tell_unfinished(job: TrainingJob, job_dir: Path) -> None:
+    """Says on standard error that a job's model is one of an unfinished training, if it is, and of which epoch.
+
+    Raises:
+      UserError: the history is damaged.
+    """
+    if not all((job_dir / name).exists() for name in (STATE_FILE, training_job.CHECKPOINT_FILE)):
+        return
+    history = recipes.rows_of(job_files.read_history(job_dir))
+    print(
+        f"warning: {job_dir}: training is not finished; this is the model of the {job.rules.kept_in_words(history)} of "
+        f"{len(history)} so far, of {job.epochs} at most",
+        file=sys.stderr,
+        flush=True,
     )
 
 

@@ -3,26 +3,24 @@
 While steps, validation or the end of an epoch are under way, a signal is only noted, and whoever is between two of them
 (trainer.training.stop_callback) saves the state and ends. In all other moments, the imports and the first step with its
 tracing among them, there is nothing new to save, and the process ends at once, as a kill would end it but for the words
-and the status: every file of a job is written under a temporary name, so none is ever half there. An exception would
-not do there, as Python swallows what is raised in a finalizer or a hook of its garbage collection. A second signal ends
-the process at once in any case.
+and the status (tfrecords.shutdown): every file of a job is written under a temporary name, so none is ever half there.
+A second signal ends the process at once in any case.
 """
 
 import contextlib
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
+
+from tfrecords import shutdown
 
 # EX_TEMPFAIL of sysexits.h: "temporary failure, the user is invited to retry". No shell gives this status of itself, so
 # that whoever started the training may tell a stop from a mistake (2), a crash (1) or a kill (137, 143), and go on.
 STOPPED_STATUS = 75
-# What shells, make and their loops take for Ctrl-C: a loop that repeats what was preempted has to end with it.
-INTERRUPTED_STATUS = 128 + signal.SIGINT
+# A loop that repeats what was preempted has to end with Ctrl-C.
+INTERRUPTED_STATUS = shutdown.INTERRUPTED_STATUS
 BEFORE_A_STEP = "before its next step"
 GOING_ON = "the same command goes on from there"
-_HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(BaseException):
@@ -43,7 +41,6 @@ class Stop:
         self.deferred = False
         self.going_on = GOING_ON
         self._what = ""
-        self._terminal = 2
 
     def check(self, where: str = BEFORE_A_STEP) -> None:
         """Raises Stopped if it was asked for; `where` is how far the training is, as a part of a sentence."""
@@ -62,27 +59,14 @@ class Stop:
         Signals that something else handles, or that are ignored (SIGINT, in the background of a shell), stay as they
         are; so do all in other threads than the main one, which alone may set handlers.
         """
-        usual = (signal.SIG_DFL, signal.default_int_handler)
-        main = threading.current_thread() is threading.main_thread()
-        earlier = {number: signal.getsignal(number) for number in _HANDLED if main}
-        taken = [number for number, handler in earlier.items() if handler in usual]
-        # While TensorFlow is imported, descriptor 2 is not the terminal.
-        self._what, self._terminal = what, os.dup(2)
-        try:
-            for number in taken:
-                signal.signal(number, self._note)
+        self._what = what
+        with shutdown.handled_by(self._note):
             yield self
-        finally:
-            for number in taken:
-                signal.signal(number, earlier[number])
-            os.close(self._terminal)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again, self.requested = self.requested is not None, signal.Signals(number)
         if again or not self.deferred:
-            sentence = self._sentence(self.requested, BEFORE_A_STEP)
-            os.write(self._terminal, f"{sentence}\n".encode(errors="backslashreplace"))
-            os._exit(self.status)
+            shutdown.end(self._sentence(self.requested, BEFORE_A_STEP), self.status)
 
     def _sentence(self, by: signal.Signals, where: str) -> str:
         return f"{self._what}: stopped by {by.name} {where}; {self.going_on}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords.command_line import UserError
+from tfrecords.files import whole_file
 from tfrecords.manifest import Manifest
 from trainer.cross_validation.workers import WorkerEndedError, Workers
 
@@ -95,5 +96,24 @@ def test_workers_ignore_ctrl_c_from_their_first_moment():
         assert signal.getsignal(signal.SIGINT) is before
         for process in multiprocessing.active_children():
             # They are still starting.
-            (mask,) = re.findall(r"SigIgn:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+            (mask,) = re.findall(r"SigBlk:\s+(\w+)", Path(f"/proc/{process.pid}/status").read_text())
             assert int(mask, 16) & 1 << (signal.SIGINT - 1)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def write_or_fail(path):
+    """Begins to write a file; or, where another one has, makes a mistake."""
+    temporary = path.with_name(".tmp-file")
+    if path.name == "file":
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            time.sleep(1000)
+    while not temporary.exists():
+        time.sleep(0.02)
+    raise UserError("a mistake")
+
+
+def test_workers_that_are_ended_leave_nothing_half_written(tmp_path):
+    with pytest.raises(UserError, match="a mistake"), Workers(2, time.time, write_or_fail) as workers:
+        list(workers.do([tmp_path / "file", tmp_path / "mistake"]))
+    assert list(tmp_path.iterdir()) == []

@@ -74,3 +74,39 @@ def test_nothing_but_an_export_is_replaced(tmp_path):
     with pytest.raises(UserError, match="--overwrite replaces it"):
         check_free(target, overwrite=False)
     check_free(target, overwrite=True)
+
+
+def test_a_signal_leaves_what_was_there(tmp_path, end_by_signal):
+    target = tmp_path / "model"
+    fill(target, "first")
+    with pytest.raises(SystemExit), whole_directory(target) as folder:
+        (folder / "file").write_text("half")
+        try:
+            end_by_signal()
+        finally:
+            assert names(tmp_path) == ["model"]
+    assert (target / "file").read_text() == "first"
+
+
+def test_what_a_killed_export_has_left_is_put_in_order(tmp_path):
+    target = tmp_path / "model"
+    # Between its two renames.
+    (tmp_path / ".old-model").mkdir()
+    (tmp_path / ".old-model" / "file").write_text("first")
+    (tmp_path / ".tmp-model" / "variables").mkdir(parents=True)
+    (tmp_path / ".tmp-model" / "half").write_text("half")
+    with pytest.raises(UserError, match="no room"), whole_directory(target):
+        raise UserError("no room")
+    assert names(tmp_path) == ["model"] and (target / "file").read_text() == "first"
+    (tmp_path / ".tmp-model").mkdir()
+    (tmp_path / ".tmp-model" / "half").write_text("half")
+    fill(target, "second")
+    assert names(tmp_path) == ["model"] and names(target) == ["file"]
+
+
+def test_one_at_a_time_writes_a_directory(tmp_path):
+    with whole_directory(tmp_path / "model") as folder:
+        (folder / "file").write_text("first")
+        with pytest.raises(UserError, match="another process is exporting there"):
+            fill(tmp_path / "model", "second")
+    assert (tmp_path / "model" / "file").read_text() == "first"

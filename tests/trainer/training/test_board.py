@@ -1,4 +1,5 @@
 import io
+import resource
 import types
 
 import keras
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tfrecords.command_line import UserError
 from trainer.training.board import Board, ConfusionPicture
 from trainer.training.callbacks import save_model
 from trainer.training.pace import Pace
@@ -72,3 +74,22 @@ def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, jo
     assert [step for step, _ in drawn] == [0, 1]
     for _, png in drawn:
         assert np.ptp(np.asarray(Image.open(io.BytesIO(png)).convert("L"))) > 100
+
+
+def test_a_log_that_cannot_be_written_is_one_line(model, tmp_path):
+    pace = types.SimpleNamespace(pace=lambda: None)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "train").write_text("")
+    with pytest.raises(UserError, match=f"^{tmp_path}/logs cannot be written: [Nn]ot a directory$"):
+        Board(tmp_path, pace)
+    (tmp_path / "logs" / "train").unlink()
+    board = Board(tmp_path, pace, validates=False)
+    board.set_model(model)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(UserError, match=f"^{tmp_path}/logs cannot be written: .+"):
+            for epoch in range(10):
+                board.on_epoch_end(epoch, LOGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

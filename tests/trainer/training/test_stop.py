@@ -49,7 +49,8 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 PROGRAM = """
-import gc, os, signal, sys
+import os, signal, sys
+from tfrecords import command_line, shutdown
 from trainer.training.stop import Stop
 with Stop().on_signals("JOB é") as stop:
     {before}
@@ -78,7 +79,14 @@ def test_where_nobody_looks_a_signal_ends_the_process_at_once():
 
 def test_the_words_are_seen_where_the_standard_error_is_not_the_terminal():
     # As during the import of TensorFlow.
-    assert end_of(before="os.dup2(os.open(os.devnull, os.O_WRONLY), 2)") == (STOPPED_STATUS, "", SAID)
+    assert end_of(before="held = command_line.held_back(); held.__enter__()") == (STOPPED_STATUS, "", SAID)
+
+
+def test_it_takes_signals_over_from_who_ends_the_process_and_cleans_up():
+    before = "cleaned_up = shutdown.if_ended(lambda: os.write(1, b'cleaned up')); cleaned_up.__enter__()"
+    program = PROGRAM.replace("with Stop()", "shutdown.install()\nwith Stop()").format(before=before, after="")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (STOPPED_STATUS, "cleaned up")
 
 
 def test_a_second_signal_does_not_wait():

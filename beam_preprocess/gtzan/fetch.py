@@ -10,8 +10,8 @@ from beam_preprocess.gtzan.download import Patience, download, md5_of
 from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
 from beam_preprocess.gtzan.verify import Found, described, verify
 from beam_preprocess.messages import say
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 
 TABLE = table.FILE_NAME
 
@@ -70,7 +70,7 @@ def _made_and_claimed(output: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}; give another --output") from None
     try:
-        with claimed(output, "fetching GTZAN"):
+        with lock_directory(output, "fetching GTZAN"):
             yield
     finally:
         if made:
@@ -94,7 +94,7 @@ def _bring(
         say(f"{archive} is no longer needed")
     elif source.is_dir():
         copy_folder(source, output)
-    elif not source.is_file():
+    elif not source.exists():
         raise UserError(f"--from={source}: no such file or folder")
     elif not is_archive(str(source)):
         raise UserError(f"--from={source}: must be a .tar, .tar.gz or .tgz; unpack others and give the folder")

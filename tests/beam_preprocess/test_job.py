@@ -16,8 +16,8 @@ import tensorflow_datasets
 from beam_preprocess import engine, job, segments, write_shard
 from beam_preprocess.config import SplitConfig
 from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate
 from tfrecords.verify import problems
@@ -230,21 +230,21 @@ def test_one_label_only(tmp_path, make_clips, job_config):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_one_job_at_a_time_writes_to_an_output(copy, clips, job_config, contents, overwrite):
     before = contents(copy)
-    with claimed(copy, "writing"), pytest.raises(UserError, match=f"^{copy}: another process is writing there$"):
+    with lock_directory(copy, "writing"), pytest.raises(UserError, match=f"^{copy}: another process is writing there$"):
         job.run(job_config(clips, copy, num_shards=2), overwrite=overwrite)
     assert contents(copy) == before
 
 
 def test_the_output_is_claimed_until_all_is_written(clips, job_config, tmp_path, monkeypatch):
     def execute(*arguments):
-        with pytest.raises(UserError, match="another process is writing"), claimed(tmp_path / "out", "writing"):
+        with pytest.raises(UserError, match="another process is writing"), lock_directory(tmp_path / "out", "writing"):
             pass
         real(*arguments)
 
     real = engine.execute
     monkeypatch.setattr(engine, "execute", execute)
     job.run(job_config(clips, tmp_path / "out"), beam_args=ONE_WORKER)
-    with claimed(tmp_path / "out", "writing"):
+    with lock_directory(tmp_path / "out", "writing"):
         pass
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from beam_preprocess.audit import job
 from beam_preprocess.config import JobConfig, SplitConfig
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 
 
 def audit(source, output, *beam_args, **changes):
@@ -96,6 +96,9 @@ def test_a_dataset_is_left_alone(clips, tmp_path, name):
 
 def test_one_at_a_time_writes_to_an_output(clips, tmp_path):
     (tmp_path / "audit.json").write_text("of another one")
-    with claimed(tmp_path, "writing"), pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there"):
+    with (
+        lock_directory(tmp_path, "writing"),
+        pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there"),
+    ):
         audit(clips, tmp_path)
     assert (tmp_path / "audit.json").read_text() == "of another one"

@@ -10,8 +10,8 @@ import pytest
 
 from beam_preprocess.gtzan.clips import genre_of
 from beam_preprocess.gtzan.fetch import fetch
-from tfrecords.claimed_dir import claimed
 from tfrecords.command_line import UserError
+from tfrecords.files import lock_directory
 
 
 @pytest.fixture
@@ -143,8 +143,13 @@ def test_a_folder_with_another_unreadable_clip(run, clip_bytes, tmp_path):
 
 def test_sources_that_are_none(run, tmp_path):
     (tmp_path / "archive.zip").write_bytes(b"PK")
-    for name, message in (("none", "no such file or folder"), ("archive.zip", "unpack others and give the folder")):
-        with pytest.raises(UserError, match=f"--from=.*{name}: .*{message}"):
+    (tmp_path / "pipe.tar").symlink_to("/dev/null")
+    for name, message in (
+        ("none", "no such file or folder"),
+        ("archive.zip", "unpack others and give the folder"),
+        ("pipe.tar", "cannot be read: not a regular file"),
+    ):
+        with pytest.raises(UserError, match=f"{name}:? .*{message}"):
             run(source=tmp_path / name)
     assert not (tmp_path / "out").exists()
 
@@ -184,6 +189,9 @@ fetch.fetch(pathlib.Path({str(output)!r}), source=pathlib.Path({str(tmp_path / "
 
 def test_one_at_a_time_writes_to_a_directory(run, tmp_path, server):
     (tmp_path / "out").mkdir()
-    with claimed(tmp_path / "out", "fetching GTZAN"), pytest.raises(UserError, match="another process is fetching"):
+    with (
+        lock_directory(tmp_path / "out", "fetching GTZAN"),
+        pytest.raises(UserError, match="another process is fetching"),
+    ):
         run()
     assert server.asked == [] and list((tmp_path / "out").iterdir()) == []

@@ -63,13 +63,19 @@ def list_files(directory: str) -> dict[str, int]:
     if local_path(directory) is not None:
         return _list_local(directory)
     directory = directory.rstrip("/")
-    fixed = directory[: min((directory.index(sign) for sign in MAGIC if sign in directory), default=len(directory))]
-    # Beam knows no way to quote what it takes for a pattern: all that begins alike is listed.
-    pattern = f"{directory}/*" if fixed == directory else f"{fixed}**"
-    (match,) = FileSystems.match([pattern])
+    (match,) = FileSystems.match([pattern_below(directory, "*")])
     found = {metadata.path: metadata.size_in_bytes for metadata in match.metadata_list}
     names = ((path[len(directory) + 1 :], size) for path, size in found.items() if path.startswith(f"{directory}/"))
     return {name: size for name, size in names if name and "/" not in name}
+
+
+def pattern_below(directory: str, pattern: str = "**") -> str:
+    """A glob for what lies below a directory; where its name is like a glob, it matches all that begins like it too.
+
+    Beam knows no way to quote what it takes for a pattern.
+    """
+    fixed = directory[: min((directory.index(sign) for sign in MAGIC if sign in directory), default=len(directory))]
+    return f"{directory}/{pattern}" if fixed == directory else f"{fixed}**"
 
 
 def _list_local(directory: str) -> dict[str, int]:

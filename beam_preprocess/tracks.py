@@ -290,7 +290,7 @@ def _sizes(source: str) -> Callable[[str], int | None]:
         return _size
     try:
         # One listing is cheaper than a question for each file.
-        sizes = dict(match_files(f"{FileSystems.split(source)[0]}/**"))
+        sizes = dict(match_files(storage.pattern_below(FileSystems.split(source)[0])))
     except UserError:
         # What may be read may not always be listed; the files will say for themselves whether they are there.
         sizes = {}

@@ -479,3 +479,10 @@ def test_a_pipe_in_place_of_an_input_is_one_line(tmp_path, name):
     os.mkfifo(tmp_path / "tracks.csv")
     with pytest.raises(UserError, match=r"cannot be read: not a regular file|is a file; give the folder"):
         list_tracks(str(tmp_path / name))
+
+
+def test_a_remote_csv_in_a_folder_named_like_a_glob(memory):
+    memory.write("mem://bucket/set [1]/rock/b.wav", b"sound")
+    memory.write("mem://bucket/set [1]/tracks.csv", b"path,genre\nrock/b.wav,rock\n")
+    (track,) = list_tracks("mem://bucket/set [1]/tracks.csv")
+    assert (track.uri, track.size) == ("mem://bucket/set [1]/rock/b.wav", 5)

@@ -103,9 +103,8 @@ def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
     with storage.reporting(f"--output={config.output} cannot be used"):
         folder = FileSystems.split(tracks[0].uri)[0]
         storage.make_directories(folder)
-        (match,) = FileSystems.match([FileSystems.join(folder, "*")])
         # A file has its name once it is whole; so the list of names and sizes says what is left to do.
-        there = {metadata.path: metadata.size_in_bytes for metadata in match.metadata_list}
+        there = {FileSystems.join(folder, name): size for name, size in storage.list_files(folder).items()}
     missing = {track.uri: track.size for track in tracks if there.get(track.uri) != track.size}
     if not missing:
         return

@@ -104,9 +104,7 @@ def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | 
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
     if existing is None and FileSystems.exists(FileSystems.join(output, manifest.FILE_NAME)):
         # A damaged manifest names no files; shards are known by their names.
-        (match,) = FileSystems.match([FileSystems.join(output, "*.tfrecord-*-of-*")])
-        names_found = [FileSystems.split(metadata.path)[1] for metadata in match.metadata_list]
-        shards = [name for name in names_found if _SHARD_NAME.fullmatch(name)]
+        shards = [name for name in storage.list_files(output) if _SHARD_NAME.fullmatch(name)]
     written = {*shards, *(unfinished or {}).get("files", ())}
     if shards:
         # Once the manifest is gone, only this names them: whoever goes on after an interruption deletes the rest.
@@ -118,9 +116,8 @@ def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | 
 
 def _delete_files(output: str, names: Set[str]) -> None:
     """Deletes those of the files that are there, after one listing: to ask for each of thousands takes minutes."""
-    (match,) = FileSystems.match([FileSystems.join(output, "*")])
-    uris = {FileSystems.split(metadata.path)[1]: metadata.path for metadata in match.metadata_list}
-    FileSystems.delete([uris[name] for name in sorted(uris.keys() & names)])
+    there = storage.list_files(output)
+    storage.remove([FileSystems.join(output, name) for name in sorted(there.keys() & names)])
 
 
 def load_manifest(output: str) -> Manifest | None:

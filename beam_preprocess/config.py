@@ -11,6 +11,8 @@ from tfrecords.example import DTYPES
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 LABEL_FOLDERS = ("parent", "top")
 GROUPS = ("auto", "gtzan", "none")
+# Of a glob.
+MAGIC = "*?["
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -100,8 +102,8 @@ class JobConfig:
         if self.group_column and self.groups != "auto":
             raise UserError(f"--group_column and --groups={self.groups} exclude each other")
         rules = (
-            # Beam's file systems take these for a pattern: deleting "set[1]" would delete "set1".
-            ("output", not any(character in self.output for character in "*?["), "a path without * ? ["),
+            # In a store Beam takes these for a pattern: deleting "set[1]" would delete "set1".
+            ("output", "://" not in self.output or not set(MAGIC) & set(self.output), "a URL without * ? ["),
             ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
             ("record_dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("label_folder", self.label_folder in LABEL_FOLDERS, f"one of {', '.join(LABEL_FOLDERS)}"),
@@ -120,12 +122,17 @@ class JobConfig:
 
 def default_name(source: str) -> str:
     """A dataset's name from its input: that of the folder or archive, or of the folder of the CSV or glob."""
-    # A folder has one name, however it is written.
-    path = source if "://" in source else os.path.abspath(source)  # noqa: PTH100
-    path = path.rstrip("/")
-    while path and (path.lower().endswith(".csv") or any(character in path for character in "*?[")):
-        path = path.rpartition("/")[0]
-    slug = re.sub(r"[^a-z0-9]+", "_", archive_stem(path).lower()).strip("_")
+    path = source
+    if source.lower().endswith(".csv"):
+        path = os.path.dirname(source)  # noqa: PTH120
+    elif not (source.lower().endswith(ARCHIVES) or os.path.isdir(source)):  # noqa: PTH112
+        # Folders and archives may be named like globs.
+        while any(character in path for character in MAGIC):
+            path = os.path.dirname(path.rstrip("/"))  # noqa: PTH120
+    if "://" not in source:
+        # A folder has one name, however it is written.
+        path = os.path.abspath(path)  # noqa: PTH100
+    slug = re.sub(r"[^a-z0-9]+", "_", archive_stem(path.rstrip("/")).lower()).strip("_")
     return slug if _NAME.fullmatch(slug) else "dataset"
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
@@ -21,6 +20,7 @@ from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.versions import versions
 from tfrecords import manifest, tfds
 from tfrecords.command_line import UserError
+from tfrecords.example import to_bytes, to_text
 from tfrecords.manifest import Manifest, Part
 from tfrecords.statistics import BandStatistics
 
@@ -68,14 +68,14 @@ class WriteManifest(beam.DoFn):
         self._dataset = dataset
 
     def process(
-        self, results: Sequence[ShardResult], rejects: Iterable[Rejected], duplicates: Iterable[tuple[str, ...]]
-    ) -> list[str]:
-        """Writes these files, and removes what only an unfinished job needs.
+        self, results: Sequence[ShardResult], rejects: Iterable[Rejected], duplicates: Iterable[tuple[bytes, ...]]
+    ) -> list[bytes]:
+        """Writes these files, and removes what only an unfinished job needs; gives the manifest's path, as bytes.
 
         Args:
           results: of all shards; their own rejects and contents are not looked at.
           rejects: of all shards.
-          duplicates: track_ids of each recording that is there more than once.
+          duplicates: track_ids of each recording that is there more than once, as records have them.
         """
         dataset, output = self._dataset, self._dataset.config.output
         if len(results) != dataset.num_shards:
@@ -85,7 +85,7 @@ class WriteManifest(beam.DoFn):
                     f"{output}: {len(results)} of {dataset.num_shards} shards were planned and written; "
                     "every worker has to reach this directory under this name"
                 )
-            return [FileSystems.join(output, manifest.FILE_NAME)]
+            return [to_bytes(FileSystems.join(output, manifest.FILE_NAME))]
         results = sorted(results, key=lambda result: result.shard.file)
         reasons = _write_rejects(output, rejects)
         tracks = sum(sum(result.tracks.values()) for result in results)
@@ -102,9 +102,9 @@ class WriteManifest(beam.DoFn):
             storage.write_text(output, name, text)
         storage.write_text(output, manifest.FILE_NAME, made.to_json())
         # What is left of it, where another attempt at a shard is still at work, is no reason to fail.
-        with contextlib.suppress(BeamIOError):
+        with contextlib.suppress(OSError):
             storage.delete([storage.partial_dir(output)])
-        return [FileSystems.join(output, manifest.FILE_NAME)]
+        return [to_bytes(FileSystems.join(output, manifest.FILE_NAME))]
 
 
 def _is_complete(dataset: Dataset) -> bool:
@@ -151,7 +151,7 @@ def make_metrics(dataset: Dataset, results: Sequence[ShardResult], reasons: Coun
 
 
 def make_manifest(
-    dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str], duplicates: Iterable[tuple[str, ...]]
+    dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str], duplicates: Iterable[tuple[bytes, ...]]
 ) -> Manifest:
     """The manifest of a dataset from the results of all its shards, sorted by file name."""
     parts = {}
@@ -172,7 +172,7 @@ def make_manifest(
         parts=parts,
         split=dataset.split,
         rejects=dict(sorted(reasons.items())),
-        duplicates=tuple(sorted(duplicates)),
+        duplicates=tuple(sorted(tuple(map(to_text, same)) for same in duplicates)),
         fingerprint=dataset.fingerprint,
         versions=versions(),
     )

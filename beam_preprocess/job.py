@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
-from apache_beam.io.filesystems import FileSystems
-
-from beam_preprocess import archive, engine
+from beam_preprocess import archive, engine, storage
 from beam_preprocess.claim import claim_output, load_manifest, sole_writer
 from beam_preprocess.config import JobConfig
 from beam_preprocess.log_mel import FrontEnd
@@ -79,9 +78,8 @@ def list_input(config: JobConfig) -> list[Track]:
 
 def _tell_kept(config: JobConfig, plan: Plan) -> None:
     """Tells of an earlier run. Each worker decides what to keep; to ask the same here would read a file a shard."""
-    (match,) = FileSystems.match([FileSystems.join(config.output, sidecar("*"))])
-    there = {FileSystems.split(metadata.path)[1] for metadata in match.metadata_list}
-    finished = sum(FileSystems.split(sidecar(shard.file))[1] in there for shard in plan.shards)
+    there = storage.list_files(storage.partial_dir(config.output))
+    finished = sum(PurePosixPath(sidecar(shard.file)).name in there for shard in plan.shards)
     if finished:
         say(
             f"an earlier run was interrupted: it finished {finished} of {len(plan.shards)} shards; "

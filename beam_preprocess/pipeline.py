@@ -1,5 +1,6 @@
 """The Beam job. Importing it imports neither TensorFlow nor librosa."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -24,13 +25,13 @@ def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_en
       front_end: built once, here; workers get its arrays.
 
     Returns:
-      A collection of one: the manifest's path.
+      A collection of one: the manifest's path, as bytes.
     """
     plan_uri = FileSystems.join(storage.partial_dir(config.output), PLAN_FILE)
     write_shard = beam.ParDo(WriteShard(config, front_end, dataset.labels))
     written = (
         pipeline
-        | "ReadPlan" >> beam.io.ReadFromText(plan_uri)  # str, one shard's plan as JSON
+        | "ReadPlan" >> read_plan(plan_uri)  # str, one shard's plan as JSON
         | "Spread" >> beam.Reshuffle()  # str, on any worker
         | "WriteShard" >> write_shard.with_outputs(CONTENTS, REJECTS, main=RESULTS)
     )
@@ -43,12 +44,27 @@ def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_en
     return (
         written[RESULTS]  # ShardResult
         | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
-        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), rejects, beam.pvalue.AsIter(duplicates))  # str
+        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), rejects, beam.pvalue.AsIter(duplicates))  # bytes
     )
 
 
-def duplicate_ids(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, ...]]:
-    """The track_ids of a recording, sorted, if there are several."""
-    track_ids = sorted(track_id.decode("utf-8", "surrogateescape") for track_id in group[1])
+def read_plan(uri: str) -> beam.PTransform:
+    """A pipeline's begin -> the lines of a plan, read one after another by one worker.
+
+    Beam's own ReadFromText would take a directory's name for a pattern.
+    """
+    return beam.Impulse() | beam.FlatMap(_lines, uri)
+
+
+def _lines(_: bytes, uri: str) -> Iterator[str]:
+    # A worker that cannot reach the directory, or does all again after it was done, finds no plan: the last stage gets
+    # no results then, and knows which it is.
+    with contextlib.suppress(FileNotFoundError):
+        yield from storage.read_lines(uri)
+
+
+def duplicate_ids(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[bytes, ...]]:
+    """The track_ids of a recording, sorted, if there are several; as bytes, for Beam's coder of text is strict."""
+    track_ids = sorted(group[1])
     if len(track_ids) > 1:
         yield tuple(track_ids)

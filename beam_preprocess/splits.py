@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import hashlib
+import os
 import posixpath
 import unicodedata
 from collections import defaultdict
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from beam_preprocess import storage
+from beam_preprocess.config import MAGIC
 from beam_preprocess.gtzan import facts
 from beam_preprocess.messages import say
-from beam_preprocess.tracks import MAGIC, Track, match_files
+from beam_preprocess.tracks import Track, match_files
 from tfrecords.command_line import UserError
 
 
@@ -253,8 +255,9 @@ def read_lists(location: str) -> dict[str, list[str]]:
 def _list_files(location: str) -> list[str]:
     if storage.local_path(location):
         # Whatever is there, a broken link too: a list that cannot be read is not to be left out.
-        folder = Path(location).is_dir()
-        return glob.glob(f"{glob.escape(location.rstrip('/'))}/*.txt" if folder else location)  # noqa: PTH207
+        if Path(location).is_dir():
+            return glob.glob(f"{glob.escape(location.rstrip('/'))}/*.txt")  # noqa: PTH207
+        return [location] if os.path.lexists(location) else glob.glob(location)  # noqa: PTH207
     is_glob = any(character in location for character in MAGIC)
     return [name for name, _ in match_files(location if is_glob else f"{location.rstrip('/')}/*.txt")]
 

@@ -1,16 +1,22 @@
-"""Files on any file system that Beam knows, written whole or not at all."""
+"""Files on any file system that Beam knows, written whole or not at all.
+
+Beam takes a name that holds a glob's characters for a pattern, in FileSystems.match and FileSystems.delete; so files of
+this machine are listed and deleted without it.
+"""
 
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_preprocess.config import MAGIC
 from tfrecords import shutdown
 from tfrecords.command_line import UserError
 from tfrecords.files import open_regular
@@ -39,6 +45,65 @@ def open_file(uri: str) -> BinaryIO:
     return FileSystems.open(uri, compression_type=_RAW)
 
 
+def read_lines(uri: str) -> Iterator[str]:
+    """Yields the lines of an ASCII file, one after another, without what ends them.
+
+    Raises:
+      OSError: as `open_file`.
+    """
+    with open_file(uri) as file:
+        for line in file:
+            yield line.decode("ascii").rstrip("\n")
+
+
+def list_files(directory: str) -> dict[str, int]:
+    """The files that lie right in a directory, whatever its name: name -> bytes; none where there is no directory.
+
+    Raises:
+      OSError: it cannot be listed; stores in a cloud may raise errors of their own libraries.
+    """
+    if local_path(directory) is not None:
+        return _list_local(directory)
+    directory = directory.rstrip("/")
+    (match,) = FileSystems.match([pattern_below(directory, "*")])
+    found = {metadata.path: metadata.size_in_bytes for metadata in match.metadata_list}
+    names = ((path[len(directory) + 1 :], size) for path, size in found.items() if path.startswith(f"{directory}/"))
+    return {name: size for name, size in names if name and "/" not in name}
+
+
+def pattern_below(directory: str, pattern: str = "**") -> str:
+    """A glob for what lies below a directory; where its name is like a glob, it matches all that begins like it too.
+
+    Beam knows no way to quote what it takes for a pattern.
+    """
+    fixed = directory[: min((directory.index(sign) for sign in MAGIC if sign in directory), default=len(directory))]
+    return f"{directory}/{pattern}" if fixed == directory else f"{fixed}**"
+
+
+def _list_local(directory: str) -> dict[str, int]:
+    found = {}
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                # What disappears meanwhile, or leads nowhere, is no file.
+                with contextlib.suppress(OSError):
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return found
+
+
+def size_of(uri: str) -> int | None:
+    """The bytes of a file; None where there is no such file."""
+    path = local_path(uri)
+    if path is not None:
+        return path.stat().st_size if path.is_file() else None
+    if not FileSystems.exists(uri):
+        return None
+    return FileSystems.get_filesystem(uri).metadata(uri).size_in_bytes
+
+
 @contextlib.contextmanager
 def replacing(output: str, name: str) -> Iterator[BinaryIO]:
     """Opens output/name for writing: it appears, or is replaced, when the block ends without an error.
@@ -54,8 +119,8 @@ def replacing(output: str, name: str) -> Iterator[BinaryIO]:
             with file:
                 yield file
         except BaseException:
-            with contextlib.suppress(BeamIOError):
-                FileSystems.delete([temporary])
+            with contextlib.suppress(OSError):
+                remove([temporary])
             raise
         FileSystems.rename([temporary], [FileSystems.join(output, name)])
 
@@ -100,7 +165,23 @@ def delete(uris: list[str]) -> None:
         elif not FileSystems.get_filesystem(uri).has_dirs():
             # In a flat store a directory is but the beginning of names; Beam deletes all that begin so.
             there.append(f"{uri.rstrip('/')}/")
-    FileSystems.delete(there)
+    remove(there)
+
+
+def remove(uris: list[str]) -> None:
+    """Deletes files and directories that are known to be there, all on one file system.
+
+    Raises:
+      OSError: one cannot be deleted.
+    """
+    if any(local_path(uri) is None for uri in uris):
+        FileSystems.delete(uris)
+        return
+    for uri in uris:
+        if os.path.isdir(uri) and not os.path.islink(uri):  # noqa: PTH112, PTH114
+            shutil.rmtree(uri)
+        else:
+            os.unlink(uri)  # noqa: PTH108
 
 
 @contextlib.contextmanager

@@ -16,12 +16,11 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio.selection import COMMON_FORMATS, Selection, head_of, walk
+from beam_preprocess.config import MAGIC
 from beam_preprocess.csv_rows import check_row, open_quote, read_csv
 from beam_preprocess.messages import say
 from tfrecords.command_line import UserError
 
-# Of a glob.
-MAGIC = "*?["
 _PATH_COLUMN = "path"
 _GROUP_COLUMNS = ("group", "artist")
 # Scheme of URLs -> the package that Beam opens them with, and the extra of Beam's that brings it; Beam itself notices a
@@ -171,7 +170,8 @@ def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, in
     if FileSystems.get_scheme(pattern) is None:
         # A set: a pattern with ** twice finds a file more than once.
         for path in sorted(set(glob.glob(pattern, recursive=True))):  # noqa: PTH207
-            if os.path.isfile(path):  # noqa: PTH113
+            # What is no file, such as a pipe or a broken link, is not to be left out: whoever reads it says so.
+            if not os.path.isdir(path):  # noqa: PTH112
                 yield path, _size(path) or 0
         return
     with storage.reporting(f"{pattern}: cannot be listed"):
@@ -290,7 +290,7 @@ def _sizes(source: str) -> Callable[[str], int | None]:
         return _size
     try:
         # One listing is cheaper than a question for each file.
-        sizes = dict(match_files(f"{FileSystems.split(source)[0]}/**"))
+        sizes = dict(match_files(storage.pattern_below(FileSystems.split(source)[0])))
     except UserError:
         # What may be read may not always be listed; the files will say for themselves whether they are there.
         sizes = {}

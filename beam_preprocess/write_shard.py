@@ -24,7 +24,7 @@ from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.segments import segment_lengths
 from beam_preprocess.stopwatch import Stopwatch
 from beam_preprocess.tracks import Track
-from tfrecords.example import DTYPES, Record, encode
+from tfrecords.example import DTYPES, Record, encode, to_bytes
 from tfrecords.manifest import PARTIAL_DIR, Shard
 from tfrecords.shard import RecordWriter
 from tfrecords.statistics import BandStatistics
@@ -70,7 +70,7 @@ class WriteShard(beam.DoFn):
         _count(result)
         for track_id, content in result.contents.items():
             # As bytes: Beam's coder of text takes no file name that is not UTF-8.
-            yield beam.pvalue.TaggedOutput(CONTENTS, (content, track_id.encode("utf-8", "surrogateescape")))
+            yield beam.pvalue.TaggedOutput(CONTENTS, (content, to_bytes(track_id)))
         for reject in result.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, reject)
         yield dataclasses.replace(result, contents={}, rejects=())
@@ -199,10 +199,7 @@ def kept_result(output: str, plan: ShardPlan) -> ShardResult | None:
         result = ShardResult.from_json(text or "")
     except ValueError:
         return None
-    path = FileSystems.join(output, plan.file)
-    if any(reject.reason == "unreadable" for reject in result.rejects):
+    if result.fingerprint != plan.fingerprint or any(reject.reason == "unreadable" for reject in result.rejects):
         return None
-    if result.fingerprint != plan.fingerprint or not FileSystems.exists(path):
-        return None
-    (match,) = FileSystems.match([path])
-    return result if match.metadata_list[0].size_in_bytes == result.shard.bytes else None
+    whole = storage.size_of(FileSystems.join(output, plan.file)) == result.shard.bytes
+    return result if whole else None

@@ -3,11 +3,11 @@
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from tfrecords import shutdown
 from tfrecords.command_line import UserError
@@ -17,7 +17,7 @@ MAX_NAME_BYTES = 255
 _TEMPORARY = ".tmp-"
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a file for reading.
 
     Raises:

@@ -47,6 +47,11 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     tell_unfinished(TrainingJob.load(job_dir), job_dir)
     export(job_dir, export_dir)
     print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
+    if "[" in str(export_dir.absolute()):
+        # Its reader of variables takes the path for a glob.
+        print(
+            "warning: TensorFlow cannot load a model by a path that has a [ in it; move it, or name it from below that"
+        )
 
 
 if __name__ == "__main__":

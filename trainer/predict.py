@@ -4,10 +4,14 @@ python -m trainer.predict --job_dir=JOB [--json] [--png=FILE|DIR] FILE|FOLDER ..
 
 For each file, in the order given: the genre, the probability of every label, and how they go over time, one column (one
 entry with --json) for each patch that the model hears. Any format, rate and channel count that preprocessing reads. A
-folder stands for all audio in it and in its folders. A file that cannot be used (unreadable, undecodable, truncated,
-unsupported_rate, not_finite, empty, too_short: shorter than a patch, too_long) is one line on standard error and, with
---json, one with path, reason and detail among the others. A picture that cannot be written is one line on standard
-error. Either way the rest is done, and the exit status is 1.
+folder stands for all audio in it and in its folders. A silent file has no genre; one whose channels cancel, so that
+hardly any of it is heard, has one, with a note. Neither is an error; with --json, "note" is "silent", "channels cancel"
+or, of all other files, null.
+
+A file that cannot be used (unreadable, undecodable, unsupported_format, truncated, unsupported_rate, not_finite, empty,
+too_short: shorter than a patch, too_long) is one line on standard error and, with --json, one with path, reason and
+detail among the others. A picture that cannot be written is one line on standard error. Either way the rest is done,
+and the exit status is 1.
 """
 
 import os

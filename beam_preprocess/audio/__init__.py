@@ -3,6 +3,7 @@
 from beam_preprocess.audio.block import Block as Block
 from beam_preprocess.audio.formats import EXTENSIONS as EXTENSIONS
 from beam_preprocess.audio.reject import REASONS as REASONS
+from beam_preprocess.audio.reject import NoRoom as NoRoom
 from beam_preprocess.audio.reject import Reject as Reject
 from beam_preprocess.audio.stream import MAX_ENERGY as MAX_ENERGY
 from beam_preprocess.audio.stream import Observer as Observer

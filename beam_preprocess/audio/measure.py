@@ -16,6 +16,9 @@ _NOTHING = 1e-8
 _CANCELLED = 1e-4
 # Times full scale. Lossy decoders and floats go somewhat past 1.
 _FAR_BEYOND = 8.0
+# Of full scale (-90 dB), how far samples of silence lie at most from the middle between the highest and the lowest:
+# silence that was dithered to 16 bits moves by one step, 3.05e-5; what is heard of music moves by many.
+_STILL = 10 ** (-90 / 20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +30,14 @@ class TrackSound:
       bandwidth_hz: above it there is nothing; 0 in a silent track.
       cancels: whether its channels are each other's opposite, so that their mean is silent.
       far_beyond_full_scale: whether samples are many times as large as full scale.
+      silent: whether no sample of any channel moves from a constant, which need not be 0.
     """
 
     sample_rate: int
     bandwidth_hz: float
     cancels: bool
     far_beyond_full_scale: bool
+    silent: bool = False
 
 
 class TrackMeasure:
@@ -42,10 +47,15 @@ class TrackMeasure:
         self._rate = self._until_next = 0
         self._spectrum = np.zeros(_WINDOW // 2 + 1, np.float32)
         self._mean_power = self._channel_power = self._peak = 0.0
+        self._ranges: list[tuple[float, float]] = []
+        self._silent = True
 
     def __call__(self, block: Block, mean: np.ndarray) -> None:
         """Takes a block, and the mean of its channels, [samples] float32."""
         self._rate = self._rate or block.rate
+        # Unlike all else, this is asked of every sample; of music it is known after the first few blocks.
+        if self._silent:
+            self._silent = self._is_still(block)
         starts = range(self._until_next, len(mean) - _WINDOW + 1, _EVERY)
         self._until_next = max(0, (starts[-1] + _EVERY if starts else self._until_next) - len(mean))
         if not starts:
@@ -59,6 +69,16 @@ class TrackMeasure:
             self._channel_power += float(np.vdot(own, own))
             self._peak = max(self._peak, float(own.max()), float(-own.min()))
 
+    def _is_still(self, block: Block) -> bool:
+        """Whether each channel stays within the range of silence, in this block and in those before."""
+        if not block.samples:
+            return True
+        own = [(float(channel.min()), float(channel.max())) for channel in block.channels]
+        if len(self._ranges) == len(own):
+            own = [(min(low, a), max(high, b)) for (low, high), (a, b) in zip(self._ranges, own, strict=True)]
+        self._ranges = own
+        return all(high - low <= 2 * _STILL for low, high in own)
+
     def sound(self) -> TrackSound:
         """What was measured, after the last block."""
         power = self._spectrum.astype(np.float64) ** 2
@@ -68,6 +88,7 @@ class TrackMeasure:
             bandwidth_hz=float(there[-1]) * self._rate / _WINDOW,
             cancels=self._mean_power < _CANCELLED * self._channel_power,
             far_beyond_full_scale=self._peak > _FAR_BEYOND,
+            silent=self._silent,
         )
 
 

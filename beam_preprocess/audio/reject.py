@@ -20,6 +20,10 @@ class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not 
         self.detail = detail
 
 
+class NoRoom(Reject):
+    """The temporary directory does not take what is needed of a file: no fault of the file."""
+
+
 class DecodeError(Exception):
     """A decoder cannot make anything of a file, or of the rest of it; another one may."""
 
@@ -27,3 +31,8 @@ class DecodeError(Exception):
 def unreadable(error: OSError) -> Reject:
     """The reject of a file that a disk or a store could not give."""
     return Reject("unreadable", error.strerror or str(error))
+
+
+def no_room(error: OSError) -> NoRoom:
+    """The reject of a file that could not be copied to the temporary directory."""
+    return NoRoom("unreadable", f"the temporary directory: {error.strerror or error}")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from beam_preprocess.audio.reject import unreadable
+from beam_preprocess.audio.reject import no_room, unreadable
 
 _BLOCK_BYTES = 1 << 20
 
@@ -84,14 +84,19 @@ class Source:
 
     @contextlib.contextmanager
     def _copied(self, start: int, end: int) -> Iterator["Source"]:
-        with tempfile.TemporaryFile() as copy:
+        try:
+            # Without a buffer: what does not fit would be in it, and closing would fail once more.
+            copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - only its making is looked at here
+        except OSError as error:
+            raise no_room(error) from error
+        with copy:
             for offset in range(start, end, _BLOCK_BYTES):
-                data = self.read_at(offset, min(_BLOCK_BYTES, end - offset))
+                data = memoryview(self.read_at(offset, min(_BLOCK_BYTES, end - offset)))
                 try:
-                    copy.write(data)
-                    copy.flush()
+                    while data:
+                        data = data[copy.write(data) :]
                 except OSError as error:
-                    raise unreadable(error) from error
+                    raise no_room(error) from error
             yield Source(copy)
 
     @contextlib.contextmanager

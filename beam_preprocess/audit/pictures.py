@@ -41,9 +41,9 @@ def draw_pairs(
 
 def delete_pictures(output: str) -> None:
     """Deletes the pictures of an earlier audit, and no other files."""
-    (match,) = FileSystems.match([FileSystems.join(output, FOLDER, "*.png")])
-    uris = [metadata.path for metadata in match.metadata_list]
-    FileSystems.delete([uri for uri in uris if _NAME.fullmatch(FileSystems.split(uri)[1])])
+    folder = FileSystems.join(output, FOLDER)
+    drawn = [name for name in storage.list_files(folder) if _NAME.fullmatch(name)]
+    storage.remove([FileSystems.join(folder, name) for name in drawn])
 
 
 def _picture(pair: Pair, tracks: Sequence[tuple[Track, str]], front_end: FrontEnd) -> bytes:

@@ -12,6 +12,7 @@ from beam_preprocess.audit.alignment import Alignment, align
 from beam_preprocess.audit.batch import WordReader
 from beam_preprocess.audit.listen import Listen
 from beam_preprocess.config import JobConfig
+from beam_preprocess.pipeline import read_plan
 from tfrecords.manifest import PARTIAL_DIR
 
 PLAN_FILE = f"{PARTIAL_DIR}/batches.jsonl"
@@ -35,7 +36,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, sizes: Sequence[int]) -> b
     plan_uri = FileSystems.join(config.output, PLAN_FILE)
     return (
         pipeline
-        | "ReadPlan" >> beam.io.ReadFromText(plan_uri)  # str, a batch as JSON
+        | "ReadPlan" >> read_plan(plan_uri)  # str, a batch as JSON
         | "Spread" >> beam.Reshuffle()  # str, on any worker
         | "WriteHeard" >> beam.ParDo(Listen(config, partitions))  # (partition, hashes of some tracks)
         | "GroupByHash" >> beam.GroupByKey()  # (partition, its hashes in blocks)

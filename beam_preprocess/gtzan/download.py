@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 from beam_preprocess.gtzan.bar import Bar
 from beam_preprocess.messages import say
 from tfrecords.command_line import UserError
+from tfrecords.files import open_regular
 
 _BLOCK_BYTES = 1 << 18
 # The client's fault or the server's last word; to ask again would not help. 408 and 429 ask for another try.
@@ -89,7 +90,7 @@ def md5_of(path: Path) -> str:
       UserError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None

@@ -94,7 +94,7 @@ def _bring(
         say(f"{archive} is no longer needed")
     elif source.is_dir():
         copy_folder(source, output)
-    elif not source.is_file():
+    elif not source.exists():
         raise UserError(f"--from={source}: no such file or folder")
     elif not is_archive(str(source)):
         raise UserError(f"--from={source}: must be a .tar, .tar.gz or .tgz; unpack others and give the folder")

@@ -15,6 +15,7 @@ from beam_preprocess.gtzan.verify import lacks
 from beam_preprocess.messages import say, some
 from tfrecords import shutdown
 from tfrecords.command_line import UserError
+from tfrecords.files import open_regular
 
 _BLOCK_BYTES = 1 << 20
 
@@ -105,7 +106,7 @@ def _size(path: Path) -> int | None:
 
 def _read(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
     except OSError as error:

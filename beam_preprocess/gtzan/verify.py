@@ -11,6 +11,7 @@ from beam_preprocess.gtzan.artists import groups, same_songs
 from beam_preprocess.gtzan.clips import CLIPS_PER_GENRE, GENRES, all_clips, genre_of
 from beam_preprocess.gtzan.facts import faults
 from beam_preprocess.messages import some
+from tfrecords.files import open_regular
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _may_fail(clip: str) -> bool:
 
 def _readable(path: Path) -> bool:
     try:
-        with soundfile.SoundFile(path) as file:
-            return file.frames > 0
+        # Opened here: soundfile takes no path that is not UTF-8.
+        with open_regular(path) as file, soundfile.SoundFile(file) as sound:
+            return sound.frames > 0
     except (OSError, soundfile.SoundFileError):
         return False

@@ -1,6 +1,7 @@
 """Whole jobs whose input or output lies on a file system that Beam knows and this machine does not."""
 
 import dataclasses
+import json
 import os
 import tarfile
 
@@ -167,3 +168,26 @@ def test_strange_names_from_folder_and_archive(make_clips, job_config, tmp_path,
     for source in ("music", "music.tgz"):
         job.run(job_config(tmp_path / source, tmp_path / f"{source} out"), beam_args=THREADS)
     assert contents(tmp_path / "music out") == contents(tmp_path / "music.tgz out")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+def test_names_that_are_not_utf8_of_what_is_there_twice(make_clips, job_config, tmp_path, contents, capfd):
+    first, *_ = make_clips(tmp_path / "music", labels=("jazz", "rock"), per_label=2)
+    (tmp_path / "music" / "rock").rename(tmp_path / "music" / "r\udcf6ck")
+    copies = ("jazz/caf\udce9.wav", "r\udcf6ck/caf\udce9.wav")
+    for name in copies:
+        (tmp_path / "music" / name).write_bytes(first.read_bytes())
+    (tmp_path / "music" / "jazz" / "n\udcf3 audio.wav").write_text("text")
+    with tarfile.open(tmp_path / "music.tgz", "w:gz") as file:
+        file.add(tmp_path / "music", "music")
+    for source in ("music", "music.tgz"):
+        config = job_config(tmp_path / source, tmp_path / f"{source} \udce9", max_reject_fraction=0.2)
+        manifest = job.run(config, beam_args=THREADS)
+        assert manifest.duplicates == ((copies[0], f"jazz/{first.name}", copies[1]),)
+        assert manifest.labels == ("jazz", "r\udcf6ck")
+        assert "1 recordings are there more than once" in capfd.readouterr().err
+    made = contents(tmp_path / "music \udce9")
+    assert json.loads(made["rejects.jsonl"])["track_id"] == "jazz/n\udcf3 audio.wav"
+    found = contents(tmp_path / "music.tgz \udce9")
+    assert found.pop("rejects.jsonl") != made.pop("rejects.jsonl")
+    assert found == made

@@ -32,8 +32,8 @@ def test_defaults_are_ten_folds_of_half_precision():
         ({"label_folder": "first"}, "--label_folder must be one of parent, top, got 'first'"),
         ({"label_folder": "top", "source": "t.CSV"}, "--label_folder is for folders"),
         ({"max_archive_bytes": 0}, "--max_archive_bytes must be at least 1, got 0"),
-        ({"output": "out[1]"}, r"--output must be a path without \* \? \[, got 'out\[1\]'"),
-        ({"output": "out*"}, "--output must be"),
+        ({"output": "gs://b/out[1]"}, r"--output must be a URL without \* \? \[, got 'gs://b/out\[1\]'"),
+        ({"output": "gs://b/out*"}, "--output must be"),
     ],
 )
 def test_rules(changes, message):
@@ -81,3 +81,10 @@ def test_a_relative_input_has_the_name_of_its_folder(source, tmp_path, monkeypat
 def test_a_default_name_is_always_allowed():
     for source in ("a", "A b", "1", "été", "*", "x/1_y"):
         assert dataclasses.replace(JobConfig("in", "out", "x"), name=default_name(source)).name
+
+
+@pytest.mark.parametrize("source", ["my [set]", "my [set]/", "my [set]/tracks.csv", "my [set].tar", "my*/*.wav"])
+def test_a_working_directory_named_like_a_glob(source, tmp_path, monkeypatch):
+    (tmp_path / "at [work]*" / "my [set]").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "at [work]*")
+    assert default_name(source) == ("at_work" if source.startswith("my*") else "my_set")

@@ -11,7 +11,7 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from beam_preprocess import engine, job
+from beam_preprocess import engine, job, pipeline
 from beam_preprocess.result import Rejected
 from tfrecords.command_line import UserError
 from tfrecords.shard import RecordWriter
@@ -111,7 +111,7 @@ def test_dataflow_does_not_reach_this_machine(make_tracks):
 
 @pytest.fixture
 def runner(monkeypatch):
-    """An engine that does nothing: what it was handed, and how it ends."""
+    """An engine that does nothing, and how it ends."""
 
     class Engine(PipelineRunner):
         outcome = PipelineState.DONE
@@ -119,7 +119,8 @@ def runner(monkeypatch):
         waited = False
 
         def run_pipeline(self, pipeline, options):
-            self.proto = pipeline.to_runner_api()
+            # What cannot be described cannot be handed over.
+            pipeline.to_runner_api()
             if self.error:
                 raise self.error
             return self
@@ -140,11 +141,15 @@ ENGINE = ["--runner=FlinkRunner"]
 
 
 def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, monkeypatch):
+    outputs, build = [], pipeline.build
+    monkeypatch.setattr(
+        pipeline, "build", lambda job, config, *others: outputs.append(config.output) or build(job, config, *others)
+    )
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^out: the job ended without a manifest"):
         job.run(job_config(clips, "out"), beam_args=ENGINE)
     assert runner.waited
-    assert f"{tmp_path}/out/.partial/plan.jsonl".encode() in runner.proto.SerializeToString()
+    assert outputs == [f"{tmp_path}/out"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
@@ -57,12 +58,12 @@ REJECTS = [
     Rejected("caf\udce9.wav", "/in/caf\udce9.wav", "empty", "detail"),
     Rejected("a.wav", "/in/a.wav", "truncated", "detail"),
 ]
-DUPLICATES = [("p.wav", "q.wav"), ("d.wav", "e.wav")]
+DUPLICATES = [(b"p.wav", b"q.wav"), (b"d.wav", b"caf\xe9.wav")]
 
 
 def test_the_manifest_sums_the_shards_of_each_part(dataset):
     (path,) = WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
-    manifest = Manifest.from_json(Path(path).read_text("utf-8"), path)
+    manifest = Manifest.from_json(Path(os.fsdecode(path)).read_text("utf-8"), "here")
     assert manifest.tracks(["all"]) == {"jazz": 10, "rock": 8}
     assert manifest.parts["fold_1"].tracks == {"jazz": 8, "rock": 0}
     assert manifest.parts["fold_0"].record_frames == {2: 10}
@@ -74,7 +75,7 @@ def test_the_manifest_sums_the_shards_of_each_part(dataset):
     assert manifest.front_end["n_mels"] == 40
     assert manifest.split == {"method": "folds", "group_safe": True}
     assert manifest.fingerprint == dataset.fingerprint
-    assert manifest.duplicates == (("d.wav", "e.wav"), ("p.wav", "q.wav"))
+    assert manifest.duplicates == (("d.wav", "caf\udce9.wav"), ("p.wav", "q.wav"))
 
 
 def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp_path):

@@ -11,7 +11,7 @@ from beam_preprocess.claim import claim_output
 from beam_preprocess.config import SplitConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.pipeline import build
+from beam_preprocess.pipeline import _lines, build
 from beam_preprocess.planning import plan_job
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
@@ -69,3 +69,9 @@ def test_workers_need_neither_tensorflow_nor_librosa():
         [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_where_there_is_no_plan_nothing_is_planned(tmp_path, memory):
+    # As on a worker that cannot reach the output, or does all again after it was done.
+    for uri in (f"{tmp_path}/plan.jsonl", "mem://bucket/plan.jsonl"):
+        assert list(_lines(b"", uri)) == []

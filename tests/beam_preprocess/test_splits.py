@@ -319,3 +319,18 @@ def test_the_filtered_lists_of_an_au_copy(make_tracks):
     tracks = make_tracks([(f"{clip.partition('.')[0]}/{clip}.au", clip.partition(".")[0]) for clip in all_clips()])
     parts = splits.assign_by_lists(tracks, lists)
     assert Counter(parts) == {"train": 443, "valid": 197, "test": 290, None: 70}
+
+
+def test_lists_that_are_no_files_are_one_line(tmp_path):
+    os.mkfifo(tmp_path / "train.txt")
+    for location in (tmp_path, tmp_path / "train.txt", tmp_path / "*.txt"):
+        with pytest.raises(UserError, match=r"--split_lists: .*train\.txt cannot be read: not a regular file"):
+            splits.read_lists(str(location))
+
+
+def test_lists_in_a_folder_or_file_named_like_a_glob(tmp_path):
+    folder = tmp_path / "lists [1]"
+    folder.mkdir()
+    (folder / "train.txt").write_text("a.wav\n")
+    for location in (folder, folder / "train.txt"):
+        assert splits.read_lists(str(location)) == {"train": ["a.wav"]}

@@ -131,3 +131,54 @@ def test_an_error_becomes_one_line(error, line):
 def test_a_line_for_the_user_stays_as_it_is():
     with pytest.raises(UserError, match=r"^mine$"), storage.reporting("here"):
         raise UserError("mine")
+
+
+@pytest.fixture(params=["local", "in a store"])
+def alike(request, tmp_path, memory):
+    """A directory that is named like a glob, the glob's match beside it, and what writes a file below both."""
+    root = str(tmp_path) if request.param == "local" else "mem://bucket"
+
+    def write(name, data):
+        if request.param == "local":
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+        else:
+            memory.write(f"mem://bucket/{name}", data)
+
+    for folder in ("set[1]*", "set1", "set1x"):
+        for name in ("a", "b", "deep/c"):
+            write(f"{folder}/{name}", f"{folder} {name}".encode())
+    return root
+
+
+@pytest.mark.parametrize("folder", ["set[1]*", "set1", "set1/"])
+def test_the_files_of_a_directory_and_their_sizes_whatever_its_name(alike, folder):
+    size = len(f"{folder.rstrip('/')} a")
+    assert storage.list_files(f"{alike}/{folder}") == {"a": size, "b": size}
+    assert storage.size_of(f"{alike}/{folder.rstrip('/')}/a") == size
+    assert storage.size_of(f"{alike}/{folder.rstrip('/')}/gone") is None
+    assert storage.list_files(f"{alike}/gone") == {}
+
+
+def test_what_a_name_would_match_is_not_deleted(tmp_path):
+    names_like_globs = ("set[1]", "a*", "b?")
+    for name in (*names_like_globs, "set1", "ab", "bc"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "deep[1]" / "er").mkdir(parents=True)
+    storage.delete([str(tmp_path / name) for name in (*names_like_globs, "deep[1]", "gone[1]")])
+    assert names(tmp_path) == ["ab", "bc", "set1"]
+    assert not (tmp_path / "deep[1]").exists()
+
+
+def test_a_link_is_deleted_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    storage.remove([str(tmp_path / "link")])
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lines_are_read_as_they_are_asked_for(tmp_path, memory):
+    (tmp_path / "plan[1]").write_bytes(b"one\n\n{}\nlast")
+    memory.write("mem://bucket/plan", b"one\n\n{}\nlast")
+    for uri in (str(tmp_path / "plan[1]"), "mem://bucket/plan"):
+        assert list(storage.read_lines(uri)) == ["one", "", "{}", "last"]

@@ -456,3 +456,33 @@ def test_nothing_there_remotely(memory, source, message):
     with pytest.raises(UserError, match=rf"^{re.escape(source)}.*: {message}") as info:
         list_tracks(source)
     assert "\n" not in str(info.value)
+
+
+@pytest.fixture
+def with_pipes(music, tmp_path):
+    """The music with what is no file among it, under the names of audio and of nothing in particular."""
+    os.mkfifo(music / "rock" / "pipe.wav")
+    os.mkfifo(music / "rock" / "pipe")
+    (music / "rock" / "zero.mp3").symlink_to("/dev/zero")
+    (music / "rock" / "gone.flac").symlink_to(tmp_path / "nowhere")
+    return music
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**"])
+def test_what_is_named_like_audio_and_is_no_file_is_listed_for_the_job_to_reject(with_pipes, pattern, capfd):
+    assert {"rock/pipe.wav", "rock/zero.mp3", "rock/gone.flac"} < set(ids(f"{with_pipes}{pattern}"))
+    assert "1 unreadable" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tracks.csv", "/dev/zero"])
+def test_a_pipe_in_place_of_an_input_is_one_line(tmp_path, name):
+    os.mkfifo(tmp_path / "tracks.csv")
+    with pytest.raises(UserError, match=r"cannot be read: not a regular file|is a file; give the folder"):
+        list_tracks(str(tmp_path / name))
+
+
+def test_a_remote_csv_in_a_folder_named_like_a_glob(memory):
+    memory.write("mem://bucket/set [1]/rock/b.wav", b"sound")
+    memory.write("mem://bucket/set [1]/tracks.csv", b"path,genre\nrock/b.wav,rock\n")
+    (track,) = list_tracks("mem://bucket/set [1]/tracks.csv")
+    assert (track.uri, track.size) == ("mem://bucket/set [1]/rock/b.wav", 5)

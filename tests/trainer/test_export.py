@@ -53,3 +53,10 @@ def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "model" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize(("name", "warned"), [("model", False), ("model [1]", True), ("at [1]/model", True)])
+def test_where_tensorflow_cannot_load_it_is_said(tmp_path, monkeypatch, backend, capsys, name, warned):
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir: None)
+    export.main(flags_of("--job_dir=job", f"--export_dir={tmp_path / name}"), [])
+    assert ("warning: TensorFlow cannot load a model" in capsys.readouterr().out) == warned

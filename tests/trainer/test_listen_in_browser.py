@@ -209,3 +209,22 @@ def test_it_is_reached_without_a_mouse(page):
     assert page.evaluate("document.activeElement.id") == "file"
     outline = "getComputedStyle(document.querySelector('label[for=file]')).outlineStyle"
     assert page.evaluate(outline) == "solid"
+
+
+def test_silence_has_no_genre_and_the_next_file_has_one(page, recording, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.full(SECONDS * 22050, 0.25), 22050)
+    page.choose_files("#file", tmp_path / "silence.wav")
+    page.wait_until("document.getElementById('genre').innerText === 'No genre'")
+    assert "no sound in this recording" in page.evaluate("document.getElementById('caution').innerText")
+    assert page.evaluate("document.getElementById('over-time').hidden")
+    page.choose_files("#file", recording("wav"))
+    assert page.wait_until(RESULT) in ("blues", "jazz", "rock")
+    assert page.evaluate("document.getElementById('caution').innerText") == ""
+
+
+def test_channels_that_cancel_are_said_beside_the_genre(page, tmp_path):
+    noise = 0.1 * np.random.default_rng(0).normal(size=SECONDS * 22050)
+    soundfile.write(tmp_path / "cancels.wav", np.stack([noise, -noise], axis=1), 22050)
+    page.choose_files("#file", tmp_path / "cancels.wav")
+    assert page.wait_until(RESULT) in ("blues", "jazz", "rock")
+    assert "channels of this recording cancel" in page.evaluate("document.getElementById('caution').innerText")

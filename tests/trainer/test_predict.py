@@ -117,6 +117,24 @@ def test_all_good_is_status_0(recognizer, bad, capsys):
     assert not capsys.readouterr().err
 
 
+def test_silence_and_channels_that_cancel_are_no_errors(recognizer, tmp_path, capsys):
+    noise = 0.1 * np.random.default_rng(0).normal(size=66_150)
+    soundfile.write(tmp_path / "silence.wav", np.full(66_150, 0.5), 22050)
+    soundfile.write(tmp_path / "cancels.wav", np.stack([noise, -noise], axis=1), 22050)
+    files = named_files([str(tmp_path / name) for name in ("silence.wav", "cancels.wav")])
+    assert predict.predict(recognizer, files, pictures=Pictures(str(tmp_path / "pictures"), 2)) == 0
+    first, second, third, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{tmp_path}/silence.wav: silent: no genre"
+    assert second.startswith(f"{tmp_path}/cancels.wav: ")
+    assert third.startswith("  channels cancel: ")
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    assert predict.predict(recognizer, files, as_json=True) == 0
+    silent, cancels = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (silent["genre"], silent["probabilities"], silent["note"]) == (None, None, "silent")
+    assert silent["duration_s"] == 3
+    assert (cancels["genre"] in recognizer.labels, cancels["note"]) == (True, "channels cancel")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfrecords import example
 from tfrecords.command_line import UserError
+from tfrecords.files import open_regular
 from trainer.cross_validation.entries import Finished, common_tracks
 
 
@@ -35,7 +36,8 @@ class LeftOut:
           UserError: it cannot be read, or names no track.
         """
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read()
         except OSError as error:
             raise UserError(f"--{flag}={path} cannot be read: {error.strerror}") from None
         lines = data.removeprefix(codecs.BOM_UTF8).splitlines()

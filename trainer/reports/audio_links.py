@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from tfrecords.command_line import UserError
+from tfrecords.files import read_text
 
 # Of preprocessing, in the dataset's directory; the manifest is the same wherever the input lay, this file is not.
 _METRICS_FILE = "metrics.json"
@@ -40,7 +41,7 @@ def _input_folder(data_dir: Path) -> Path | None:
     only where there is a file of its name.
     """
     try:
-        source = json.loads((data_dir / _METRICS_FILE).read_text("utf-8"))["input"]
+        source = json.loads(read_text(data_dir / _METRICS_FILE))["input"]
         folder = Path(source).parent if source.lower().endswith(".csv") else Path(source)
         return folder if folder.is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -5,8 +5,14 @@ import json
 import numpy as np
 
 from beam_preprocess.audio import Reject
-from trainer.serving.recognizer import Recognition
+from tfrecords.plots import printable
+from trainer.serving.recognizer import CANCELLED, SILENT, Recognition
 
+# What a person is told of a file, by its note.
+NOTES = {
+    SILENT: "silent: no genre",
+    CANCELLED: "channels cancel: next to nothing is left in their mean, which is what the model hears",
+}
 # Eighths of a line's height, and what stands for them where the terminal's encoding has none.
 _BARS, _ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _MOST_COLUMNS = 60
@@ -15,11 +21,15 @@ _MOST_COLUMNS = 60
 def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> str:
     """The genre in one line, then a line for each label: its probability, and how that goes over time.
 
+    Of a silent file there is but the one line, which says so.
+
     Args:
       path: of the file, printable.
       recognition: what is said of it.
       encoding: of the terminal.
     """
+    if recognition.label is None:
+        return f"{path}: {NOTES[SILENT]}"
     bars = _BARS
     try:
         bars.encode(encoding)
@@ -27,12 +37,15 @@ def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> 
         bars = _ASCII_BARS
     columns = _columns(recognition.timeline)
     column_s = recognition.patch_s * -(-len(recognition.timeline) // _MOST_COLUMNS)
-    width = max(map(len, recognition.labels))
+    labels = list(map(printable, recognition.labels))
+    width = max(map(len, labels))
     share = recognition.probabilities.max()
-    lines = [f"{path}: {recognition.label} {100 * share:.1f} %"]
+    lines = [f"{path}: {printable(recognition.label)} {100 * share:.1f} %"]
+    if recognition.note:
+        lines.append(f"  {NOTES[recognition.note]}")
     for index in np.argsort(-recognition.probabilities, kind="stable"):
         line = "".join(bars[round(value * (len(bars) - 1))] for value in columns[:, index])
-        lines.append(f"  {recognition.labels[index]:<{width}} {100 * recognition.probabilities[index]:5.1f} % |{line}|")
+        lines.append(f"  {labels[index]:<{width}} {100 * recognition.probabilities[index]:5.1f} % |{line}|")
     lines.append(f"  {'':<{width}}         a column is {column_s:.2f} s, the file {recognition.duration_s:.1f} s")
     return "\n".join(lines)
 
@@ -44,7 +57,10 @@ def _columns(timeline: np.ndarray) -> np.ndarray:
 
 
 def as_json(path: str, recognition: Recognition) -> str:
-    """One line: path, genre, probabilities by label, duration_s, patch_s, and of each patch when and what."""
+    """One line: path, genre, note, probabilities by label, duration_s, patch_s, and of each patch when and what.
+
+    The note is null but for files that are out of the ordinary; of a silent one genre and probabilities are null too.
+    """
 
     def shares(probabilities: np.ndarray) -> dict[str, float]:
         return {label: round(float(p), 6) for label, p in zip(recognition.labels, probabilities, strict=True)}
@@ -53,7 +69,8 @@ def as_json(path: str, recognition: Recognition) -> str:
         {
             "path": path,
             "genre": recognition.label,
-            "probabilities": shares(recognition.probabilities),
+            "note": recognition.note,
+            "probabilities": None if recognition.label is None else shares(recognition.probabilities),
             "duration_s": round(recognition.duration_s, 3),
             "patch_s": round(recognition.patch_s, 6),
             "timeline": [

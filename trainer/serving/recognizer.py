@@ -14,6 +14,7 @@ import numpy as np
 
 from beam_preprocess import audio
 from beam_preprocess.audio import Reject
+from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
 from tfrecords import command_line, json_data
 from tfrecords.command_line import UserError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MAX_DURATION_S = 6 * 3600.0
 # Patches in a step of the model: enough for its speed, few enough for flat memory.
 _BATCH = 256
+# Notes on a file: it holds no sound at all; or hardly any is left in the mean of its channels, which is what is heard.
+SILENT, CANCELLED = "silent", "channels cancel"
 
 
 class Heard(NamedTuple):
@@ -35,10 +38,12 @@ class Heard(NamedTuple):
     Attributes:
       log_mel: [frames, mel_bands] float32.
       duration_s: of the audio.
+      note: SILENT, CANCELLED or None.
     """
 
     log_mel: np.ndarray
     duration_s: float
+    note: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,12 +52,13 @@ class Recognition:
 
     Attributes:
       labels: label names.
-      probabilities: [labels] float32, the mean over the patches.
-      timeline: [patches, labels] float32, at least one patch.
+      probabilities: [labels] float32, the mean over the patches; all 0 where there is no patch.
+      timeline: [patches, labels] float32, at least one patch; of a silent file none, for it has no genre.
       starts_s: [patches] float64, where each patch begins.
       patch_s: length of a patch.
       duration_s: of the audio.
       log_mel: [frames, mel_bands] float32, of the whole file.
+      note: SILENT, CANCELLED, or None where nothing is out of the ordinary.
     """
 
     labels: tuple[str, ...]
@@ -62,11 +68,12 @@ class Recognition:
     patch_s: float
     duration_s: float
     log_mel: np.ndarray
+    note: str | None = None
 
     @property
-    def label(self) -> str:
-        """The genre: the label of the highest probability."""
-        return self.labels[int(self.probabilities.argmax())]
+    def label(self) -> str | None:
+        """The genre: the label of the highest probability; None of a silent file."""
+        return self.labels[int(self.probabilities.argmax())] if len(self.timeline) else None
 
 
 class Recognizer:
@@ -135,35 +142,41 @@ class Recognizer:
                 yield block
 
         rate = self.front_end.config.sample_rate
+        measure = TrackMeasure()
         blocks = audio.stream(
             file,
             sample_rate=rate,
             min_samples=self.front_end.min_samples(self.patch_frames),
             max_duration_s=max_duration_s,
             name=name,
+            observe=measure,
         )
         log_mel = np.concatenate(list(self.front_end.stream(counted(blocks))))
         if not len(patch_starts(len(log_mel), self.patch_frames)):
             raise Reject("too_short", f"no piece of it holds a patch of {self.patch_frames} frames")
-        return Heard(log_mel, samples / rate)
+        return Heard(log_mel, samples / rate, _note(measure.sound()))
 
     def judge(self, heard: Sequence[Heard]) -> list[Recognition]:
         """The second half of `recognize`, for many files at once: small files share a step of the model."""
-        starts = [patch_starts(len(one.log_mel), self.patch_frames) for one in heard]
+        # What a model says of silence is chance, and sounds like knowledge.
+        frames = [0 if one.note == SILENT else len(one.log_mel) for one in heard]
+        starts = [patch_starts(number, self.patch_frames) for number in frames]
         where = [(one.log_mel, start) for one, own in zip(heard, starts, strict=True) for start in own]
-        timelines = [self._probabilities(where[at : at + _BATCH]) for at in range(0, len(where), _BATCH)]
+        timelines = [np.zeros((0, len(self.labels)), np.float32)]
+        timelines += [self._probabilities(where[at : at + _BATCH]) for at in range(0, len(where), _BATCH)]
         ends = np.cumsum([len(own) for own in starts])[:-1]
         timeline_of = np.split(np.concatenate(timelines), ends) if heard else []
         rate = self.front_end.config.frames_per_s
         return [
             Recognition(
                 labels=self.labels,
-                probabilities=timeline.mean(axis=0, dtype=np.float64).astype(np.float32),
+                probabilities=(timeline.sum(axis=0, dtype=np.float64) / max(1, len(timeline))).astype(np.float32),
                 timeline=timeline,
                 starts_s=own / rate,
                 patch_s=self.patch_frames / rate,
                 duration_s=one.duration_s,
                 log_mel=one.log_mel,
+                note=one.note,
             )
             for one, own, timeline in zip(heard, starts, timeline_of, strict=True)
         ]
@@ -177,6 +190,12 @@ class Recognizer:
         with self._one_at_a_time:
             probabilities = self.model.predict_on_batch(patches[..., np.newaxis])
         return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
+
+
+def _note(sound: TrackSound) -> str | None:
+    if sound.silent:
+        return SILENT
+    return CANCELLED if sound.cancels else None
 
 
 def front_end_config(job: TrainingJob) -> FrontEndConfig:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from beam_preprocess import audio
 from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.segments import MAX_RECORD_FRAMES
+from tfrecords.example import to_bytes
 from trainer.serving.graph_front_end import GraphFrontEnd
 from trainer.training_job import TrainingJob
 
@@ -30,7 +31,8 @@ class ServedModel(tf.Module):
         self._front_end = GraphFrontEnd(front_end)
         self._mean = tf.constant(job.statistics.mean[:, None], tf.float32)
         self._scale = 1 / tf.constant(job.statistics.std[:, None], tf.float32)
-        self._labels = tf.constant(job.labels)
+        # As bytes: TensorFlow takes no text that is not Unicode, and a folder of that name need not be.
+        self._labels = tf.constant([to_bytes(label) for label in job.labels])
         self._model = model
         # Of the model itself nothing but its variables is saved; its operations are in the functions.
         self._weights = [variable.value for variable in model.variables]

@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+from tfrecords.plots import LIGHT, Style, new_figure, png, printable, shorten, style_axes
+from trainer.serving.answers import NOTES
 from trainer.serving.recognizer import Recognition
 
 _WIDTH_IN = 11.0
@@ -17,6 +18,8 @@ _ROW_IN = 0.28
 def timeline_png(title: str, recognition: Recognition, *, style: Style = LIGHT) -> bytes:
     """Draws the spectrogram over a row for each label, darker where the model is surer; one axis of time.
 
+    Of a silent file there is the spectrogram alone. What is out of the ordinary stands in the title.
+
     Args:
       title: of the picture, such as the file's path.
       recognition: what the model says of it.
@@ -25,21 +28,28 @@ def timeline_png(title: str, recognition: Recognition, *, style: Style = LIGHT) 
     Returns:
       A PNG file.
     """
-    rows_in = _ROW_IN * len(recognition.labels)
+    rows_in = _ROW_IN * len(recognition.labels) if len(recognition.timeline) else 0.0
     figure = new_figure((_WIDTH_IN, 3.2 + rows_in), style, layout=ConstrainedLayoutEngine(hspace=0.03))
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, rows_in))
+    if rows_in:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, rows_in))
+        _draw_labels(below, recognition, style)
+    else:
+        above = below = figure.subplots()
     _draw_spectrogram(above, recognition, style)
-    _draw_labels(below, recognition, style)
-    share = f"{100 * recognition.probabilities.max():.0f} %"
     above.set_title(
-        f"{shorten(title, 90)}   {recognition.label}, {share}",
-        fontsize=10.5,
-        loc="left",
-        color=style.ink,
-        parse_math=False,
+        f"{shorten(title, 90)}   {_said(recognition)}", fontsize=10.5, loc="left", color=style.ink, parse_math=False
     )
     below.set_xlabel("seconds", fontsize=9, color=style.ink)
     return png(figure)
+
+
+def _said(recognition: Recognition) -> str:
+    """The genre and what else is to be said, in the title's words; a long note goes on in a line of its own."""
+    note = NOTES[recognition.note] if recognition.note else ""
+    if recognition.label is None:
+        return note
+    genre = f"{printable(recognition.label)}, {100 * recognition.probabilities.max():.0f} %"
+    return f"{genre}\n{note}" if note else genre
 
 
 def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> None:
@@ -60,7 +70,9 @@ def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
     edges, shares = _with_gaps(recognition)
     for row, index in enumerate(order):
         axes.pcolormesh(edges, [row - 0.42, row + 0.42], shares[None, :, index], vmin=0, vmax=1, cmap="Blues")
-    names = [f"{recognition.labels[index]}  {100 * recognition.probabilities[index]:.0f} %" for index in order]
+    names = [
+        f"{printable(recognition.labels[index])}  {100 * recognition.probabilities[index]:.0f} %" for index in order
+    ]
     style_axes(axes, style)
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.tick_params(axis="y", length=0)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfrecords.files import write_text
+from tfrecords.files import read_text, write_text
 from trainer.training.training_state import TrainingState
 from trainer.training_job import RUN_FILE, TrainingJob
 
@@ -55,7 +55,7 @@ def add(job_dir: Path, job: TrainingJob, start: TrainingState, *, command: str) 
 def read(job_dir: Path) -> list[dict[str, Any]]:
     """The starts so far, the first one first; none where the file is not there or not whole."""
     try:
-        starts = json.loads((job_dir / RUN_FILE).read_text("utf-8"))["starts"]
+        starts = json.loads(read_text(job_dir / RUN_FILE))["starts"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return starts if isinstance(starts, list) else []

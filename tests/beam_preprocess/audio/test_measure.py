@@ -60,3 +60,18 @@ def test_blocks_of_any_length_say_the_same(noise):
     for blocks in (2, 7, 100):
         assert measured([noise, -noise], blocks=blocks).cancels == whole.cancels
     assert measured([noise], blocks=7).bandwidth_hz == pytest.approx(measured([noise]).bandwidth_hz, rel=0.02)
+
+
+def test_silence_is_what_does_not_move(noise):
+    nothing = np.zeros(3 * 22050)
+    dithered = np.round(np.random.default_rng(0).uniform(-1, 1, len(nothing))) / 32768
+    for quiet in (nothing, nothing + 0.5, dithered, dithered - 0.25):
+        assert measured([quiet], blocks=3).silent
+        assert measured([quiet, nothing], blocks=3).silent
+        # Between two windows, and in one channel alone.
+        for moves in (quiet.copy(), np.concatenate([quiet, 1e-3 * noise])):
+            moves[30_000] += 1e-4
+            assert not measured([moves], blocks=3).silent
+            assert not measured([np.zeros(len(moves)), moves], blocks=3).silent
+    assert not measured([np.repeat([0.1, 0.2], 22050)], blocks=2).silent
+    assert not measured([noise, -noise]).silent

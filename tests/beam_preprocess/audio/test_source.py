@@ -1,5 +1,9 @@
 import io
+import tempfile
 
+import pytest
+
+from beam_preprocess.audio import NoRoom
 from beam_preprocess.audio.containers import missing_wav_length
 from beam_preprocess.audio.source import _BLOCK_BYTES, Source
 
@@ -22,3 +26,23 @@ def test_an_rf64_without_audio_says_nothing_of_a_length():
         28,
         (100).to_bytes(8, "little"),
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("/dev/full", "No space left on device"), ("/nowhere/x", "No such file or directory")]
+)
+def test_what_the_temporary_directory_does_not_take_is_told_apart(monkeypatch, place, words):
+    def temporary_file(**how):
+        return open(place, "r+b", **how)  # noqa: PTH123
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", temporary_file)
+    with pytest.raises(NoRoom) as refused, Source(io.BytesIO(b"x" * 9)).local():
+        pass
+    assert (refused.value.reason, refused.value.detail) == ("unreadable", f"the temporary directory: {words}")
+
+
+def test_a_copy_holds_all_that_is_asked_for(tmp_path):
+    data = bytes(range(256)) * 9000
+    with Source(io.BytesIO(data)).part(7, len(data) - 5) as part:
+        assert part.read_at(0, len(data)) == data[7:-5]
+        assert part.descriptor is not None

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,21 @@ def test_artists_of_gtzan_are_known_by_its_file_names(tmp_path, groups, status, 
     arguments = [f"--input={tmp_path / 'genres'}", f"--split_lists={split}", f"--output={tmp_path / 'out'}"]
     assert status_of(*arguments, f"--groups={groups}") == status
     assert ("Queen: 1 in test, 1 in train" in capsys.readouterr().out) == bool(status)
+
+
+def test_names_that_are_not_utf8(music, tmp_path, capfd):
+    names = ("rock/caf\udce9.wav", "r\udcf6ck/louder caf\udce9.wav", "rock/b.wav", "r\udcf6ck/n\udcf3 audio.wav")
+    sounds = (0.4 * music("rock"), music("rock"), music("jazz"), np.zeros(0))
+    for name, samples in zip(names, sounds, strict=True):
+        path = tmp_path / "music" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            soundfile.write(file, samples, 22050, format="WAV")
+    output = tmp_path / "out \udce9"
+    assert status_of(f"--input={tmp_path}/music", f"--output={output}", "--folds=2") in (0, 1)
+    audit = json.loads((output / "audit.json").read_text("utf-8"))
+    (same,) = audit["duplicates"]
+    assert {track["track_id"] for track in same["tracks"]} == set(names[:2])
+    assert [reject["track_id"] for reject in audit["rejects"]] == [names[3]]
+    assert (output / "pairs" / "0001.png").read_bytes().startswith(b"\x89PNG")
+    assert "louder caf" in capfd.readouterr().out

@@ -143,8 +143,13 @@ def test_a_folder_with_another_unreadable_clip(run, clip_bytes, tmp_path):
 
 def test_sources_that_are_none(run, tmp_path):
     (tmp_path / "archive.zip").write_bytes(b"PK")
-    for name, message in (("none", "no such file or folder"), ("archive.zip", "unpack others and give the folder")):
-        with pytest.raises(UserError, match=f"--from=.*{name}: .*{message}"):
+    (tmp_path / "pipe.tar").symlink_to("/dev/null")
+    for name, message in (
+        ("none", "no such file or folder"),
+        ("archive.zip", "unpack others and give the folder"),
+        ("pipe.tar", "cannot be read: not a regular file"),
+    ):
+        with pytest.raises(UserError, match=f"{name}:? .*{message}"):
             run(source=tmp_path / name)
     assert not (tmp_path / "out").exists()
 

@@ -161,3 +161,11 @@ def test_an_output_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/blues/blues.00000.wav cannot be written: Not a directory; give another"):
         copy_folder(folder, tmp_path / "file")
+
+
+def test_a_clip_that_is_no_file(folder, output):
+    clip = folder / "genres_original" / "blues" / "blues.00000.wav"
+    clip.unlink()
+    clip.symlink_to("/dev/null")
+    with pytest.raises(UserError, match=r"blues.00000.wav cannot be read: not a regular file$"):
+        copy_folder(folder, output)

@@ -45,3 +45,11 @@ def test_one_that_cannot_be_decoded_may_be_missing(whole):
 
 def test_nothing_there(tmp_path):
     assert "999 of 1000 clips are missing: blues.00000, " in verify(tmp_path / "none").problem
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path, clip_bytes):
+    path = tmp_path / "gtz\udce4n" / "blues" / "blues.00000.wav"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(clip_bytes["blues.00000"])
+    found = verify(path.parents[1])
+    assert (found.files, found.unreadable) == ({"blues.00000": "blues/blues.00000.wav"}, ())

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,8 @@ def test_groups_that_are_torn_are_found(finished):
 def test_one_must_be_left(finished):
     with pytest.raises(UserError, match=r"^no track is left to score: 16 left out, 16 in all$"):
         scored(finished, left_out(*finished[0].pooled.track_ids))
+
+
+def test_a_device_in_place_of_a_list_is_refused():
+    with pytest.raises(UserError, match=r"^--leave_out=/dev/null cannot be read: not a regular file$"):
+        LeftOut.read(Path("/dev/null"))

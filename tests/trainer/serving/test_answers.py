@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -8,16 +9,17 @@ from trainer.serving.answers import as_json, as_text, reject_as_json
 from trainer.serving.recognizer import Recognition
 
 
-def recognition_of(timeline):
-    timeline = np.array(timeline, np.float32)
+def recognition_of(timeline, *, note=None):
+    timeline = np.array(timeline, np.float32).reshape(-1, 2)
     return Recognition(
         labels=("jazz", "electronic"),
-        probabilities=timeline.mean(axis=0),
+        probabilities=timeline.sum(axis=0) / max(1, len(timeline)),
         timeline=timeline,
         starts_s=np.arange(len(timeline)) * 2.0,
         patch_s=2.0,
         duration_s=2.0 * len(timeline) + 0.5,
         log_mel=np.zeros((3, 4), np.float32),
+        note=note,
     )
 
 
@@ -50,6 +52,7 @@ def test_json_is_one_line_with_everything():
     assert json.loads(line) == {
         "path": "a\udcff\n.wav",
         "genre": "electronic",
+        "note": None,
         "probabilities": {"jazz": 0.125, "electronic": 0.875},
         "duration_s": 4.5,
         "patch_s": 2.0,
@@ -64,3 +67,33 @@ def test_json_is_one_line_with_everything():
         "reason": "empty",
         "detail": "no samples",
     }
+
+
+def test_silence_is_said_to_have_no_genre():
+    silent = recognition_of([], note="silent")
+    assert as_text("a.wav", silent) == "a.wav: silent: no genre"
+    assert json.loads(as_json("a.wav", silent)) == {
+        "path": "a.wav",
+        "genre": None,
+        "note": "silent",
+        "probabilities": None,
+        "duration_s": 0.5,
+        "patch_s": 2.0,
+        "timeline": [],
+    }
+
+
+def test_channels_that_cancel_are_said():
+    recognition = recognition_of([[0.25, 0.75]], note="channels cancel")
+    first, second, *_ = as_text("a.wav", recognition).splitlines()
+    assert first == "a.wav: electronic 75.0 %"
+    assert second.startswith("  channels cancel: next to nothing is left")
+    found = json.loads(as_json("a.wav", recognition))
+    assert (found["genre"], found["note"]) == ("electronic", "channels cancel")
+
+
+def test_labels_that_are_not_unicode_are_escaped():
+    recognition = dataclasses.replace(recognition_of([[0.1, 0.9]]), labels=("jazz", "r\udcf6ck"))
+    text = as_text("a.wav", recognition)
+    assert text.splitlines()[0] == r"a.wav: r\udcf6ck 90.0 %"
+    text.encode("utf-8")

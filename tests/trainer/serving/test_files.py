@@ -49,7 +49,7 @@ def test_a_folder_without_audio(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "detail"), [("missing.wav", "No such file"), ("folder", "not a regular"), ("pipe.wav", "not a regular")]
+    ("name", "detail"), [("missing.wav", "No such file"), ("folder", "Is a directory"), ("pipe.wav", "not a regular")]
 )
 def test_what_cannot_be_opened(name, detail, tmp_path):
     (tmp_path / "folder").mkdir()

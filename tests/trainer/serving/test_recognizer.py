@@ -54,6 +54,25 @@ def test_files_judged_together_get_what_each_gets_alone(recognizer, noise, monke
     assert recognizer.judge([]) == []
 
 
+@pytest.mark.parametrize("channels", [[0.0], [0.25], [0.5, -0.5]])
+def test_silence_has_no_genre(recognizer, noise, channels):
+    still = np.full((6 * 22050, len(channels)), channels, np.float32)
+    silent, music = recognizer.judge([recognizer.hear(file_of(still)), recognizer.hear(file_of(noise(2)))])
+    assert (silent.note, silent.label, silent.duration_s) == ("silent", None, 6)
+    assert silent.timeline.shape == (0, 3)
+    assert silent.starts_s.shape == (0,)
+    assert silent.probabilities.tolist() == [0, 0, 0]
+    assert (music.note, music.label in recognizer.labels) == (None, True)
+    np.testing.assert_allclose(music.timeline, recognizer.recognize(file_of(noise(2))).timeline, atol=1e-6)
+    assert recognizer.recognize(file_of(still)).label is None
+
+
+def test_channels_that_cancel_are_noted(recognizer, noise):
+    for other, note in ((-1, "channels cancel"), (1, None), (0, None)):
+        recognition = recognizer.recognize(file_of(np.stack([noise(3), other * noise(3)], axis=1)))
+        assert (recognition.note, recognition.label in recognizer.labels) == (note, True)
+
+
 def test_a_file_shorter_than_a_patch_is_rejected(recognizer, noise):
     shortest = 79 * 512
     assert len(recognizer.recognize(file_of(noise(2)[:shortest])).timeline) == 1

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import subprocess
@@ -153,3 +154,10 @@ def test_the_model_beside_it_takes_normalised_patches(exported, recognizer, nois
     patch = (recognition.log_mel[:80] - facts["normalisation"]["mean"]) / facts["normalisation"]["std"]
     found = model.predict_on_batch(patch[np.newaxis, :, :, np.newaxis])
     np.testing.assert_allclose(found, recognition.timeline, atol=1e-5)
+
+
+def test_labels_need_not_be_unicode(recognizer, trained):
+    job = dataclasses.replace(TrainingJob.load(trained), labels=("blues", "jazz", "r\udcf6ck"))
+    served = ServedModel(job, recognizer.model, recognizer.front_end)
+    labels = served.waveform(tf.zeros([SHORTEST]))["labels"]
+    assert labels.numpy().tolist() == [b"blues", b"jazz", b"r\xf6ck"]

@@ -3,23 +3,25 @@ import io
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.axes import Axes
 
 from trainer.serving.recognizer import Recognition
 from trainer.serving.timeline_plot import _with_gaps, timeline_png
 
 
-def draw(frames, *, labels=("jazz", "rock"), title="a.wav"):
+def draw(frames, *, labels=("jazz", "rock"), title="a.wav", note=None):
     rng = np.random.default_rng(0)
-    patches = frames // 80
+    patches = 0 if note == "silent" else frames // 80
     timeline = rng.dirichlet(np.ones(len(labels)), patches).astype(np.float32)
     recognition = Recognition(
         labels=tuple(labels),
-        probabilities=timeline.mean(axis=0),
+        probabilities=timeline.sum(axis=0) / max(1, patches),
         timeline=timeline,
         starts_s=np.arange(patches) * 80 / 43.0,
         patch_s=80 / 43.0,
         duration_s=frames / 43.0,
         log_mel=rng.uniform(size=(frames, 40)).astype(np.float32),
+        note=note,
     )
     return image.imread(io.BytesIO(timeline_png(title, recognition)))
 
@@ -37,6 +39,19 @@ def test_more_labels_make_it_higher():
 
 def test_foreign_names_are_drawn():
     assert draw(200, title="odd\udcff\n$name$.wav" * 20, labels=("$a", "jazz & blues")).shape[1] < 2300
+    assert draw(200, labels=("r\udcf6ck", "ja\nzz")).shape[1] < 2300
+
+
+def test_a_silent_file_has_no_rows_of_labels_and_a_note_stands_in_the_title(monkeypatch):
+    titles = []
+    set_title = Axes.set_title
+    monkeypatch.setattr(
+        Axes, "set_title", lambda self, text, **how: titles.append(text) or set_title(self, text, **how)
+    )
+    plain, silent, _ = (draw(200, note=note).shape[0] for note in (None, "silent", "channels cancel"))
+    assert silent < plain
+    assert titles[1] == "a.wav   silent: no genre"
+    assert titles[2].partition("\n")[2].startswith("channels cancel: ")
 
 
 def test_silence_is_drawn():

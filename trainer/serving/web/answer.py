@@ -1,31 +1,38 @@
 """A recognition as the page receives it: JSON of a bounded size."""
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from trainer.serving.recognizer import Recognition
+from trainer.serving.recognizer import CANCELLED, SILENT, Recognition
 
+# By note; the page shows the sentence.
+_IN_WORDS = {
+    SILENT: "There is no sound in this recording, so it has no genre.",
+    CANCELLED: "The channels of this recording cancel: next to nothing is left in their mean, which is what the model "
+    "hears.",
+}
 # More than a wide screen has pixels; three hours take no more bytes than a minute and a half.
 _MOST_COLUMNS = 4_000
 # Of the spectrogram's values, those below this share are drawn alike: digital silence would take half of the shades.
 _DARKEST_SHARE = 0.02
 
 
-def to_json(recognition: "Recognition") -> dict[str, Any]:
+def to_json(recognition: Recognition) -> dict[str, Any]:
     """What the page draws.
 
     Returns:
-      label, labels, probabilities [labels], starts_s [patches], patch_s, timeline [patches][labels], duration_s, and
-      spectrogram: columns, bands and levels, base64 of [columns, bands] bytes
-      from 0 to 255.
+      label, note and note_in_words (each may be null), labels, probabilities [labels], starts_s [patches], patch_s,
+      timeline [patches][labels], empty where there is no label, duration_s, and spectrogram: columns, bands and levels,
+      base64 of [columns, bands] bytes from 0 to 255.
     """
     levels = _levels(_fewer_columns(recognition.log_mel))
     columns, bands = levels.shape
     return {
         "label": recognition.label,
+        "note": recognition.note,
+        "note_in_words": _IN_WORDS[recognition.note] if recognition.note else None,
         "labels": list(recognition.labels),
         "probabilities": _rounded(recognition.probabilities),
         "starts_s": _rounded(recognition.starts_s),

@@ -20,11 +20,12 @@ from trainer.serving.web.refusal import Refusal
 from trainer.serving.web.upload import declared_bytes, received
 
 if TYPE_CHECKING:
-    from trainer.serving.web.server import PageServer
+    from trainer.serving.web.server import Limits, PageServer
 
 _BLOCK_BYTES = 1 << 18
-# How long the next block of a refused client is waited for.
-_LINGER_S = 2
+# A second of lingering is worth so many bytes: a browser sends a large file to its own machine much faster, and one
+# that sends a byte now and then is not to keep a seat.
+_LINGER_BYTES_PER_S = 1_000_000
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -122,13 +123,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _linger(self) -> None:
         """Takes what a refused client still sends and throws it away: closed at once, it might not see the answer."""
-        ends = time.monotonic() + self.server.limits.body_s
+        limits, begun, taken = self.server.limits, time.monotonic(), 0
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            while time.monotonic() < ends:
-                self._reader.ends = time.monotonic() + _LINGER_S
-                if not self.rfile.read1(_BLOCK_BYTES):
+            while True:
+                self._reader.ends = begun + _patience_s(limits, taken)
+                block = self.rfile.read1(_BLOCK_BYTES)
+                if not block:
                     break
+                taken += len(block)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What http.server itself refuses: a method that is not there, a head that is not HTTP."""
@@ -155,3 +158,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - named by http.server
         """Nothing: the terminal is for what goes wrong in the server itself."""
+
+
+def _patience_s(limits: "Limits", taken: int) -> float:
+    """Seconds in all for which a refused client may send, after so many bytes."""
+    return min(limits.linger_s + taken / _LINGER_BYTES_PER_S, limits.body_s)

@@ -3,12 +3,13 @@
 from http import HTTPStatus
 from typing import Any
 
-from beam_preprocess.audio import Reject
+from beam_preprocess.audio import NoRoom, Reject
 
 # By reason of a Reject; the page shows the sentence, and the detail below it.
 _IN_WORDS = {
     "unreadable": "The file could not be read to its end.",
-    "undecodable": "This is not audio that can be decoded. WAV, AU, FLAC, MP3, OGG and AIFF can.",
+    "undecodable": "This is not audio that can be decoded. WAV, FLAC, MP3, M4A, OGG and other common formats can.",
+    "unsupported_format": "This is music of a kind that is not read. Convert it to WAV, FLAC or MP3.",
     "truncated": "The file breaks off: it holds less audio than it says. Copy or download it again.",
     "unsupported_rate": "The file states a sample rate that no recording has, so it is probably damaged.",
     "not_finite": "The file holds samples that are no numbers, or absurdly large, so it is probably damaged.",
@@ -37,10 +38,18 @@ class Refusal(Exception):  # noqa: N818 - an outcome with a name of its own, not
 
     @classmethod
     def of(cls, reject: Reject) -> "Refusal":
-        """A file that cannot be used, in plain words."""
+        """A file that cannot be used, in plain words; or for which the server has no room."""
+        if isinstance(reject, NoRoom):
+            return no_room(reject.detail)
         message = _IN_WORDS.get(reject.reason, "This file cannot be used.")
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, reject.reason, message, reject.detail)
 
     def to_json(self) -> dict[str, Any]:
         """As the page receives it."""
         return {"error": {"reason": self.reason, "message": self.message, "detail": self.detail}}
+
+
+def no_room(detail: str) -> Refusal:
+    """The temporary directory takes no more."""
+    message = "The server's temporary directory has no room for the file."
+    return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "no_room", message, detail)

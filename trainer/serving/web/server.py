@@ -35,6 +35,8 @@ class Limits:
         more is told so too. At least 1.
       head_s: seconds for the head of a request to arrive, and for a client to take a block of the answer.
       body_s: seconds for the file to arrive.
+      linger_s: seconds that a refused client may take to send the rest of its file; it gets one more for each megabyte
+        that arrives, up to body_s.
 
     Raises:
       ValueError: one of them is not above 0.
@@ -46,6 +48,7 @@ class Limits:
     files: int = 16
     head_s: float = 10
     body_s: float = 120
+    linger_s: float = 2
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -106,8 +109,12 @@ class PageServer(http.server.ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Starts a thread for a connection, unless there are too many."""
         if self._seats.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
+            try:
+                super().process_request(request, client_address)
+                return
+            except (RuntimeError, MemoryError):
+                # The system has no thread to spare, so that none will give the seat back.
+                self._seats.release()
         body = json.dumps(_busy().to_json()).encode("utf-8")
         head = f"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         # Not waited for: this thread is the one that all others wait for.

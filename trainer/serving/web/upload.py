@@ -3,13 +3,13 @@
 import contextlib
 import io
 import re
-import tempfile
 from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
 from typing import BinaryIO
 
 from trainer.serving.web.refusal import Refusal
+from trainer.serving.web.temporary import filling, nameless
 
 _BLOCK_BYTES = 1 << 18
 # Of files larger than this, the system keeps what fits into its memory and writes the rest to its temporary directory.
@@ -51,15 +51,11 @@ def received(source: io.BufferedIOBase, length: int) -> Iterator[BinaryIO]:
     Raises:
       Refusal: the body ends early or too slowly, or there is no room for it.
     """
-    with _nameless(length) as file:
+    with io.BytesIO() if length <= _IN_MEMORY_BYTES else nameless() as file:
         _copy(source, file, length)
-        file.seek(0)
+        with filling():
+            file.seek(0)
         yield file
-
-
-def _nameless(length: int) -> BinaryIO:
-    # On Linux a temporary file is never listed in its directory; elsewhere its name is removed at once.
-    return io.BytesIO() if length <= _IN_MEMORY_BYTES else tempfile.TemporaryFile()
 
 
 def _copy(source: io.BufferedIOBase, file: BinaryIO, length: int) -> None:
@@ -69,12 +65,8 @@ def _copy(source: io.BufferedIOBase, file: BinaryIO, length: int) -> None:
         if not block:
             detail = f"{length - missing} of {length} bytes"
             raise Refusal(HTTPStatus.BAD_REQUEST, "broken_off", "The file did not arrive whole. Try again.", detail)
-        try:
+        with filling():
             file.write(block)
-        except OSError as error:
-            message = "The server's temporary directory has no room for the file."
-            detail = error.strerror or ""
-            raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "no_room", message, detail) from None
         missing -= len(block)
 
 

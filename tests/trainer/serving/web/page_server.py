@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from beam_preprocess import audio
 from beam_preprocess.audio import Reject
 from trainer.serving.recognizer import Recognition
 from trainer.serving.web.server import Limits, PageServer
@@ -51,6 +52,15 @@ class CountingRecognizer:
             return recognition_of()
         finally:
             self.at_once -= 1
+
+
+class RealDecoding(CountingRecognizer):
+    """Decodes the file before it is taken for music."""
+
+    def recognize(self, file, *, max_duration_s):
+        for _ in audio.stream(file, sample_rate=22050, min_samples=1, max_duration_s=max_duration_s):
+            pass
+        return recognition_of()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.serving.web.page_server import recognition_of
+from trainer.serving import recognizer
 from trainer.serving.web import answer
 
 
@@ -54,3 +55,22 @@ def test_digital_silence_between_does_not_take_the_shades():
     log_mel[:10] = -100
     levels = levels_of(answer.to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
     assert (levels[:10] == 0).all() and np.median(levels[10:]) == pytest.approx(127, abs=6)
+
+
+def test_notes_are_told_in_words():
+    said = [
+        answer.to_json(dataclasses.replace(recognition_of(), note=note))
+        for note in (None, recognizer.SILENT, recognizer.CANCELLED)
+    ]
+    assert [result["note"] for result in said] == [None, "silent", "channels cancel"]
+    first, *others = (result["note_in_words"] for result in said)
+    assert first is None
+    assert all(words.endswith(".") for words in others)
+
+
+def test_a_silent_recording_has_no_label():
+    silent = dataclasses.replace(
+        recognition_of(), note=recognizer.SILENT, timeline=np.zeros((0, 2), np.float32), starts_s=np.zeros(0)
+    )
+    result = json.loads(json.dumps(answer.to_json(silent)))
+    assert (result["label"], result["timeline"], result["starts_s"]) == (None, [], [])

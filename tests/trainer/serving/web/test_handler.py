@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import io
 import json
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.trainer.serving.web.page_server import ask, recognize, running
+from tests.trainer.serving.web.page_server import RealDecoding, ask, recognize, running
+from trainer.serving.web import upload
+from trainer.serving.web.handler import _patience_s
+from trainer.serving.web.server import Limits
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def test_what_is_no_audio_has_its_reason_in_words(server):
     assert status == 422
     assert answer["error"] == {
         "reason": "undecodable",
-        "message": "This is not audio that can be decoded. WAV, AU, FLAC, MP3, OGG and AIFF can.",
+        "message": "This is not audio that can be decoded. WAV, FLAC, MP3, M4A, OGG and other common formats can.",
         "detail": "Format not recognised",
     }
 
@@ -79,6 +83,28 @@ def test_a_file_larger_than_allowed_is_refused_before_it_is_read(server):
 
 def test_a_client_that_sends_all_of_a_file_too_large_still_gets_the_answer(server):
     assert recognize(server, bytes(5_000_000)) == (413, "too_large")
+
+
+def test_a_refused_client_that_sends_slowly_does_not_keep_its_seat():
+    # All of it would take an hour, and body_s is that long.
+    with (
+        running(head_s=60, body_s=3600, linger_s=0.2, connections=1) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as slow,
+    ):
+        slow.sendall(head(server, "Content-Length: 500000000", "Origin: http://music.example"))
+        assert slow.makefile("rb").readline().startswith(b"HTTP/1.1 403")
+        ends = time.monotonic() + 60
+        while (status := seated(server)) in (503, None):
+            with contextlib.suppress(OSError):
+                slow.send(b"m")
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+    assert status == 200
+
+
+def test_what_a_refused_client_sends_buys_it_time():
+    limits = Limits(upload_bytes=1, duration_s=1)
+    assert [_patience_s(limits, megabytes * 1_000_000) for megabytes in (0, 1, 50, 10_000)] == [2, 3, 52, 120]
 
 
 def test_a_client_that_asks_first_does_not_send_a_file_too_large(server):
@@ -166,4 +192,17 @@ def test_a_silent_client_loses_its_seat(capfd):
         while (status := seated(server)) in (503, None):
             assert time.monotonic() < ends
     assert status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("in_memory", [1 << 20, 0])
+@pytest.mark.parametrize("path", ["/recognition", "/wav"])
+def test_a_temporary_directory_that_takes_nothing_is_told(no_temporary_files, monkeypatch, in_memory, path, capfd):
+    monkeypatch.setattr(upload, "_IN_MEMORY_BYTES", in_memory)
+    file = io.BytesIO()
+    soundfile.write(file, np.linspace(-0.5, 0.5, 11025), 22050, format="AU")
+    with running(RealDecoding()) as server:
+        status, _, content = ask(server, "POST", path, file.getvalue())
+    assert (status, content["error"]["reason"]) == (507, "no_room")
+    assert no_temporary_files in content["error"]["detail"]
     assert capfd.readouterr() == ("", "")

@@ -6,6 +6,7 @@ import soundfile
 
 from beam_preprocess.audio import Reject
 from trainer.serving.web.preview import as_wav
+from trainer.serving.web.refusal import Refusal
 
 
 def encoded(seconds, rate, kind):
@@ -34,3 +35,11 @@ def test_what_cannot_be_used_is_rejected():
         pass
     with pytest.raises(Reject, match="undecodable"), as_wav(io.BytesIO(b"text"), max_duration_s=1):
         pass
+
+
+def test_a_temporary_directory_that_takes_nothing_is_told(no_temporary_files, tmp_path, capfd):
+    (tmp_path / "a.au").write_bytes(encoded(1, 22050, "AU").read())
+    told = pytest.raises(Refusal, match=f"no_room.*{no_temporary_files}")
+    with (tmp_path / "a.au").open("rb") as file, told, as_wav(file, max_duration_s=10):
+        pass
+    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 import concurrent.futures
 import os
 import socket
+import socketserver
 import time
 from pathlib import Path
 
@@ -51,12 +52,23 @@ def test_a_connection_too_many_is_told_so():
         assert recognize(server, MUSIC)[0] == 200
 
 
+def test_a_connection_that_gets_no_thread_gives_its_seat_back(monkeypatch):
+    def no_thread(*arguments):
+        raise RuntimeError("can't start new thread")
+
+    with running(connections=1) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(socketserver.ThreadingMixIn, "process_request", no_thread)
+            assert [recognize(server, b"") for _ in range(2)] == [(503, "busy")] * 2
+        assert recognize(server, MUSIC)[0] == 200
+
+
 def test_a_port_in_use_is_a_mistake_of_the_command_line():
     with running() as server, pytest.raises(UserError, match=f"--port={server.server_port} cannot be used: Address"):
         PageServer(server.server_port, Limits(upload_bytes=1, duration_s=1))
 
 
-@pytest.mark.parametrize("name", ["upload_bytes", "duration_s", "connections", "files", "head_s", "body_s"])
+@pytest.mark.parametrize("name", ["upload_bytes", "duration_s", "connections", "files", "head_s", "body_s", "linger_s"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_limits_are_above_0(name, value):
     with pytest.raises(ValueError, match=f"{name} must be above 0"):

@@ -1,4 +1,3 @@
-import errno
 import io
 import tempfile
 from email.message import Message
@@ -70,11 +69,9 @@ def test_nothing_is_an_empty_file():
         assert file.read() == b""
 
 
-def test_a_full_disk_is_told(monkeypatch):
-    class Full(io.BytesIO):
-        def write(self, block):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(upload, "_nameless", lambda length: Full())
-    with pytest.raises(Refusal, match=r"no_room.*No space left"), upload.received(io.BytesIO(bytes(9)), 9):
+@pytest.mark.parametrize("length", [9, 1_000_000])
+def test_a_temporary_directory_that_takes_nothing_is_told(no_temporary_files, monkeypatch, length):
+    monkeypatch.setattr(upload, "_IN_MEMORY_BYTES", 0)
+    told = pytest.raises(Refusal, match=f"no_room.*{no_temporary_files}")
+    with told, upload.received(io.BytesIO(bytes(length)), length):
         pass

@@ -14,7 +14,7 @@ function describe() {
   const minutes = facts.duration_s / 60;
   const longest = minutes >= 2 ? `${Math.floor(minutes)} minutes` : `${facts.duration_s} seconds`;
   part("rules").textContent =
-    `WAV, AU, FLAC, MP3, OGG or AIFF, up to ${facts.upload_bytes / 1e6} MB and ${longest}. ` +
+    `Any common audio format, up to ${facts.upload_bytes / 1e6} MB and ${longest}. ` +
     "It stays on this machine, and is forgotten once it is analysed.";
   for (const name of ["fmin", "fmax"]) {
     const hertz = facts[`${name}_hz`];
@@ -38,9 +38,9 @@ function tellProblem({ message, detail }, name = "") {
   part("error").replaceChildren(element("strong", {}, message), ...(more ? [element("span", {}, more)] : []));
 }
 
-function showSections(shown) {
-  document.body.classList.toggle("heard", shown);
-  for (const name of ["result", "over-time"]) part(name).hidden = !shown;
+function showSections(...shown) {
+  document.body.classList.toggle("heard", shown.length > 0);
+  for (const name of ["result", "over-time"]) part(name).hidden = !shown.includes(name);
 }
 
 async function listenTo(file) {
@@ -48,7 +48,7 @@ async function listenTo(file) {
   current = new AbortController();
   const { signal } = current;
   player.clear();
-  showSections(false);
+  showSections();
   part("error").replaceChildren();
   tell(`Sending ${file.name} …`, { share: 0 });
   try {
@@ -61,10 +61,15 @@ async function listenTo(file) {
       },
     });
     showResult(part, file.name, result);
-    showSections(true);
+    const said = `${file.name}: ${result.label ?? "no genre"}`;
+    tell(result.note ? `${said}. ${result.note_in_words}` : said, { unseen: true });
+    if (result.label === null) {
+      showSections("result");
+      return;
+    }
+    showSections("result", "over-time");
     stage.show(result);
     player.load(file, result.duration_s, signal);
-    tell(`${file.name}: ${result.label}`, { unseen: true });
   } catch (problem) {
     tell("");
     tellProblem(problem instanceof Problem ? problem : new Problem("This page failed.", String(problem)), file.name);

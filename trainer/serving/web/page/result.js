@@ -15,10 +15,15 @@ function chanceInWords(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
+// Of a recording without a genre there is nothing but the note that says why.
 function showResult(part, name, result) {
-  const best = result.probabilities[result.labels.indexOf(result.label)];
   part("file-name").textContent = name;
-  part("genre").textContent = result.label;
+  part("genre").textContent = result.label ?? "No genre";
+  part("caution").textContent = result.note_in_words ?? "";
+  part("chance").textContent = "";
+  part("chances").replaceChildren();
+  if (result.label === null) return;
+  const best = result.probabilities[result.labels.indexOf(result.label)];
   const patches = result.timeline.length === 1 ? "one patch" : `the mean of ${result.timeline.length} patches`;
   part("chance").textContent = `${chanceInWords(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
   part("chances").replaceChildren(

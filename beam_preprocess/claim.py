@@ -1,21 +1,34 @@
 """The output directory: whose dataset it holds, and making it ours to write."""
 
 import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator, Set
-from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, pipeline, storage
 from beam_preprocess.plan import Plan
-from tfrecords import files, manifest, shutdown, tfds
+from tfrecords import files, json_data, manifest, shutdown, tfds
 from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 
 JOB_FILE = "job.json"
 _SHARD_NAME = re.compile(r"[a-z][a-z0-9_]*-[A-Za-z0-9_]+\.tfrecord-\d{5}-of-\d{5}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What an unfinished job leaves in .partial/job.json.
+
+    Attributes:
+      configuration: fingerprint of what all its shards have in common.
+      files: shards that may be there already.
+    """
+
+    configuration: str
+    files: tuple[str, ...]
 
 
 @contextlib.contextmanager
@@ -57,11 +70,11 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         elif existing is not None and existing.fingerprint == plan.fingerprint:
             storage.delete([storage.partial_dir(output)])
             return existing
-        elif existing is not None or (unfinished and unfinished["configuration"] != plan.configuration):
+        elif existing is not None or (unfinished and unfinished.configuration != plan.configuration):
             state = "another dataset" if existing else "another, unfinished dataset"
             raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
         files = [shard.file for shard in plan.shards]
-        stale = {*unfinished["files"], *tfds.FILES} - set(files) if unfinished and not overwrite else set()
+        stale = {*unfinished.files, *tfds.FILES} - set(files) if unfinished and not overwrite else set()
         _delete_files(output, stale | {finish.REJECTS_FILE})
         _write_job(output, plan, files)
         with storage.replacing(output, f"{manifest.PARTIAL_DIR}/{pipeline.PLAN_FILE}") as file:
@@ -70,11 +83,11 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
     return None
 
 
-def _write_job(output: str, plan: Plan, files: Iterable[str]) -> None:
+def _write_job(output: str, plan: Plan, names: Iterable[str]) -> None:
     """Says what is being written, and which shards may be there already."""
     storage.make_directories(storage.partial_dir(output))
-    job = {"configuration": plan.configuration, "files": list(files)}
-    storage.write_text(output, f"{manifest.PARTIAL_DIR}/{JOB_FILE}", json.dumps(job))
+    job = _Job(plan.configuration, tuple(names))
+    storage.write_text(output, f"{manifest.PARTIAL_DIR}/{JOB_FILE}", json.dumps(dataclasses.asdict(job)))
 
 
 def _existing(output: str, overwrite: bool) -> Manifest | None:
@@ -87,25 +100,23 @@ def _existing(output: str, overwrite: bool) -> Manifest | None:
         raise
 
 
-def _unfinished(job_uri: str, overwrite: bool) -> dict[str, Any] | None:
+def _unfinished(job_uri: str, overwrite: bool) -> _Job | None:
     try:
-        job = json.loads(storage.read_text(job_uri) or "null")
-        if job is not None and not (isinstance(job["files"], list) and isinstance(job["configuration"], str)):
-            raise ValueError("no job")
-        return job
-    except (KeyError, TypeError, ValueError):
+        text = storage.read_text(job_uri)
+        return json_data.build(_Job, json_data.parse(text)) if text else None
+    except ValueError:
         if overwrite:
             return None
         raise UserError(f"{job_uri} is damaged; --overwrite starts over") from None
 
 
-def _clear(output: str, existing: Manifest | None, unfinished: dict[str, Any] | None, plan: Plan) -> None:
+def _clear(output: str, existing: Manifest | None, unfinished: _Job | None, plan: Plan) -> None:
     """Removes a dataset, manifest first; nothing but files that a job wrote."""
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
     if existing is None and FileSystems.exists(FileSystems.join(output, manifest.FILE_NAME)):
         # A damaged manifest names no files; shards are known by their names.
         shards = [name for name in storage.list_files(output) if _SHARD_NAME.fullmatch(name)]
-    written = {*shards, *(unfinished or {}).get("files", ())}
+    written = {*shards, *(unfinished.files if unfinished else ())}
     if shards:
         # Once the manifest is gone, only this names them: whoever goes on after an interruption deletes the rest.
         _write_job(output, plan, sorted(written))

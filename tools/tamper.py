@@ -13,6 +13,7 @@ Prints how many edits each command took and refused. DIR/problems.txt has the ed
 
 import contextlib
 import copy
+import functools
 import importlib
 import io
 import json
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from tfrecords import command_line
+from tfrecords import command_line, shutdown
 from tfrecords.command_line import UserError
 from tfrecords.info import aligned
 from tfrecords.manifest import FILE_NAME, Manifest
@@ -84,13 +85,14 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     for name in flag_values.files:
         rng = random.Random(f"{flag_values.seed} {name}")  # noqa: S311 - edits, not secrets
         original = targets[name].path.read_bytes()
-        try:
+        with contextlib.ExitStack() as stack:
+            restore = functools.partial(targets[name].path.write_bytes, original)
+            stack.callback(restore)
+            stack.enter_context(shutdown.if_ended(restore))
             for number in range(flag_values.edits):
                 problems += _try(name, targets[name], edited(name, original, rng), counts, flag_values.limit_s)
                 if number % 100 == 99:
                     print(f"{name}: {number + 1} edits, {len(problems)} problems", file=sys.stderr, flush=True)
-        finally:
-            targets[name].path.write_bytes(original)
     (work_dir / "problems.txt").write_text("\n\n".join(problems), "utf-8", "backslashreplace")
     rows = [
         [name, command, counts[name, command, "taken"], counts[name, command, "refused"]]

@@ -246,7 +246,9 @@ def test_too_many_rejects_print_no_traceback(tmp_path, make_clips, job_config, c
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(tmp_path, make_clips, job_config, monkeypatch):
+def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(
+    tmp_path, make_clips, job_config, monkeypatch, capfd
+):
     paths = make_clips(tmp_path / "music")
     good = [path.read_bytes() for path in paths]
     for path in paths[::2]:
@@ -254,6 +256,7 @@ def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(tmp_path, ma
     config = job_config(tmp_path / "music", tmp_path / "out")
     with pytest.raises(UserError, match="cannot be used"):
         job.run(config)
+    assert "rejected by label: " in capfd.readouterr().err
     for path, data in zip(paths, good, strict=True):
         path.write_bytes(data)
 
@@ -263,3 +266,4 @@ def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(tmp_path, ma
     monkeypatch.setattr(RecordWriter, "write", full)
     with pytest.raises(UserError, match="out: No space left on device; mend it"):
         job.run(config)
+    assert "rejected by label: " not in capfd.readouterr().err

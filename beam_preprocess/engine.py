@@ -148,11 +148,16 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
     with contextlib.ExitStack() as stack:
         if here and not is_template(options):
             stack.enter_context(Progress(here, plan, sys.stderr))
-        run_pipeline(
-            options,
-            lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
-            explain=lambda error: _explain(config, plan, error, local=is_local(options)),
-        )
+        try:
+            run_pipeline(
+                options,
+                lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
+                explain=lambda error: _explain(config, plan, error, local=is_local(options)),
+            )
+        except finish.TooManyRejectsError:
+            # They are seen best by label.
+            summary.tell_rejects(config, plan)
+            raise
 
 
 def run_pipeline(
@@ -252,12 +257,7 @@ def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:
     """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
     reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
-    try:
-        finish.check_rejects(config, reasons, plan.num_tracks)
-    except UserError:
-        # They are seen best by label.
-        summary.tell_rejects(config, plan)
-        raise
+    finish.check_rejects(config, reasons, plan.num_tracks)
     if cause := system_error(error, local=local):
         raise UserError(f"{config.output}: {cause}; mend it and run the command again, it keeps what is done")
 

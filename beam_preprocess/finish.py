@@ -28,6 +28,10 @@ REJECTS_FILE = "rejects.jsonl"
 METRICS_FILE = "metrics.json"
 
 
+class TooManyRejectsError(UserError):
+    """More of the inputs cannot be used than is allowed."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """What the launcher knows of the dataset before any shard is written; small, whatever the number of tracks.
@@ -123,14 +127,14 @@ def _write_rejects(output: str, rejects: Iterable[Rejected]) -> Counter[str]:
 
 
 def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
-    """Raises UserError when too many of the inputs could not be used."""
+    """Raises TooManyRejectsError when too many of the inputs could not be used."""
     rejects = reasons.total()
     if rejects <= config.max_reject_fraction * total and rejects < total:
         return
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     where = FileSystems.join(config.output, REJECTS_FILE)
     advice = "none is left" if rejects == total else f"--max_reject_fraction is {config.max_reject_fraction:g}"
-    raise UserError(f"{rejects} of {total} tracks cannot be used ({listed}) and {advice}; {where} names each")
+    raise TooManyRejectsError(f"{rejects} of {total} tracks cannot be used ({listed}) and {advice}; {where} names each")
 
 
 def make_metrics(dataset: Dataset, results: Sequence[ShardResult], reasons: Counter[str]) -> dict[str, Any]:

@@ -36,9 +36,10 @@ def write_noise(path: Path, *, clips: int, seconds: float, shards: int) -> Manif
                 statistics = statistics.merge(BandStatistics.of(log_mel))
                 writer.write(encode(Record(f"{clip}.wav", f"{clip}.wav", clip % GENRES, 0, log_mel)))
         written.append(Shard(file.name, writer.records, writer.records * frames, writer.size, writer.sha256))
-    part = Part(tuple(written), {}, {frames: clips}, statistics)
     front_end = {"sample_rate": 22050, "hop_length": 512, "frame_length": 1024, "n_mels": MEL_BANDS}
     labels = tuple(f"genre {index}" for index in range(GENRES))
+    tracks = {label: len(range(index, clips, GENRES)) for index, label in enumerate(labels)}
+    part = Part(tuple(written), tracks, {frames: clips}, statistics)
     manifest = Manifest(_NAME, labels, front_end, "float16", {PART: part}, {}, {}, "", {})
     (path / FILE_NAME).write_text(manifest.to_json(), "utf-8")
     return manifest
@@ -58,7 +59,8 @@ def link_many(source: Path, path: Path, *, times: int) -> Manifest:
         file.hardlink_to(source / shard.file)
         linked.append(dataclasses.replace(shard, file=file.name))
     frames = {frames: times * number for frames, number in part.record_frames.items()}
-    larger = dataclasses.replace(part, shards=tuple(linked), record_frames=frames)
+    statistics = BandStatistics(times * part.statistics.count, part.statistics.mean, times * part.statistics.m2)
+    larger = dataclasses.replace(part, shards=tuple(linked), record_frames=frames, statistics=statistics)
     manifest = dataclasses.replace(manifest, parts={PART: larger})
     (path / FILE_NAME).write_text(manifest.to_json(), "utf-8")
     return manifest

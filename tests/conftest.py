@@ -17,7 +17,6 @@ from trainer.cross_validation.pooling import PooledPredictions
 from trainer.scoring import metrics
 from trainer.scoring.saved_predictions import FoldPredictions
 
-
 # In the background of a shell Ctrl-C is ignored, which the processes that tests start would inherit.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -54,8 +54,17 @@ def test_a_record_that_does_not_parse_is_named_with_its_number(own):
         list(iterate(own.manifest, own.path, "fold_1"))
 
 
+def with_labels(manifest, labels):
+    """A manifest that names other labels, and no track of the new ones."""
+    parts = {
+        name: dataclasses.replace(part, tracks={label: part.tracks.get(label, 0) for label in labels})
+        for name, part in manifest.parts.items()
+    }
+    return dataclasses.replace(manifest, labels=labels, parts=parts)
+
+
 def test_a_label_that_is_none_is_named_with_its_record(own):
-    manifest = dataclasses.replace(own.manifest, labels=own.manifest.labels[:2])
+    manifest = with_labels(own.manifest, own.manifest.labels[:2])
     path = own.shards("fold_1")[0]
     with pytest.raises(ShardError, match=f"^{path}: record 2: label 2 is none of the 2 labels$"):
         list(iterate(manifest, own.path, "fold_1"))

@@ -11,6 +11,7 @@ import tensorflow_datasets
 from tfrecords import tfds
 from tfrecords.example import FEATURES
 from tfrecords.records import iterate
+from tfrecords.statistics import BandStatistics
 
 ROOT = Path(__file__).parents[2]
 IN_ORDER = tensorflow_datasets.ReadConfig(interleave_cycle_length=1)
@@ -62,10 +63,14 @@ def test_what_the_builder_tells(own):
 def test_a_part_without_records_is_left_out_and_a_shard_without_them_is_not(tmp_path, write_dataset):
     data = write_dataset(tmp_path / "data", tracks_per_label=1, shards_per_part=4, mel_bands=4)
     assert 0 in [shard.records for shard in data.manifest.parts["train"].shards]
-    no_shards = dataclasses.replace(data.manifest.parts["valid"], shards=())
-    no_records = dataclasses.replace(
-        data.manifest.parts["test"], shards=tuple(s for s in data.manifest.parts["test"].shards if not s.records)
-    )
+    nothing = {
+        "tracks": dict.fromkeys(data.manifest.labels, 0),
+        "record_frames": {},
+        "statistics": BandStatistics.empty(4),
+    }
+    no_shards = dataclasses.replace(data.manifest.parts["valid"], shards=(), **nothing)
+    empty = tuple(shard for shard in data.manifest.parts["test"].shards if not shard.records)
+    no_records = dataclasses.replace(data.manifest.parts["test"], shards=empty, **nothing)
     assert no_records.shards
     parts = {"train": data.manifest.parts["train"], "valid": no_shards, "test": no_records}
     data = dataclasses.replace(data, manifest=dataclasses.replace(data.manifest, parts=parts))
@@ -77,9 +82,11 @@ def test_a_part_without_records_is_left_out_and_a_shard_without_them_is_not(tmp_
 
 def test_labels_of_any_bytes_keep_their_names(own):
     labels = ("Björk ♫", "\udcff", ' a"\n')
-    data = dataclasses.replace(own, manifest=dataclasses.replace(own.manifest, labels=labels))
-    for part in data.manifest.parts.values():
-        part.tracks.update(dict.fromkeys(labels, 0))
+    parts = {
+        name: dataclasses.replace(part, tracks=dict(zip(labels, part.tracks.values(), strict=True)))
+        for name, part in own.manifest.parts.items()
+    }
+    data = dataclasses.replace(own, manifest=dataclasses.replace(own.manifest, labels=labels, parts=parts))
     assert tuple(opened(data).info.features["label"].names) == labels
 
 

@@ -56,7 +56,7 @@ def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
 
 
 @pytest.mark.parametrize(("name", "warned"), [("model", False), ("model [1]", True), ("at [1]/model", True)])
-def test_where_tensorflow_cannot_load_it_is_said(tmp_path, monkeypatch, backend, capsys, name, warned):
+def test_where_tensorflow_cannot_load_it_is_said(trained, tmp_path, monkeypatch, backend, capsys, name, warned):
     monkeypatch.setattr(export, "export", lambda job_dir, export_dir: None)
-    export.main(flags_of("--job_dir=job", f"--export_dir={tmp_path / name}"), [])
+    export.main(flags_of(f"--job_dir={trained}", f"--export_dir={tmp_path / name}"), [])
     assert ("warning: TensorFlow cannot load a model" in capsys.readouterr().out) == warned

@@ -12,7 +12,7 @@ from trainer.cross_validation.prediction_speed import patches_of_clip, predictio
 
 
 def test_a_clip_is_as_many_patches_as_30_s_give(tiny, job_of):
-    front_end = {"sample_rate": 22050, "hop_length": 512}
+    front_end = {"sample_rate": 22050, "hop_length": 512, "n_mels": 40}
     job = dataclasses.replace(job_of(tiny.path), front_end=front_end)
     # 1291 frames.
     assert patches_of_clip(job) == 16
@@ -26,7 +26,7 @@ def test_every_model_is_timed(tiny, job_of, tmp_path, write_cv, monkeypatch):
         job_dir = cv_dir / model / "seed_0" / "fold_0"
         job_dir.mkdir(parents=True)
         job_of(tiny.path, f"--model={model}").save(job_dir)
-        models.create(model, num_classes=2, input_shape=(80, 40, 1), filters=2).save(job_dir / "best.keras")
+        models.create(model, num_classes=3, input_shape=(80, 40, 1), filters=2).save(job_dir / "best.keras")
     monkeypatch.setattr(prediction_speed, "_CLIPS", 2)
     found = predictions_per_s(entries_of(load_all([cv_dir])))
     assert list(found) == ["time", "frequency"]

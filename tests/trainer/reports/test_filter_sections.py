@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tfrecords.manifest import FILE_NAME
+from tfrecords.statistics import BandStatistics
 from trainer import models
 from trainer.reports import filter_plots, filter_sections, filters
 from trainer.scoring.predictions import load_model
@@ -45,8 +46,14 @@ def test_a_genre_without_patches_is_left_out(tiny, tmp_path, write_dataset, job_
     data = write_dataset(tmp_path / "data", parts=("test",), tracks_per_label=1, shards_per_part=3)
     # One genre a shard: the part keeps that of the first.
     part = data.manifest.parts["test"]
-    frames = {len(data.records["test"][0].log_mel): 1}
-    part = dataclasses.replace(part, shards=part.shards[:1], record_frames=frames)
+    log_mel = data.records["test"][0].log_mel
+    part = dataclasses.replace(
+        part,
+        shards=part.shards[:1],
+        tracks={label: int(label == "blues") for label in data.manifest.labels},
+        record_frames={len(log_mel): 1},
+        statistics=BandStatistics.of(log_mel),
+    )
     manifest = dataclasses.replace(data.manifest, parts={"test": part})
     (data.path / FILE_NAME).write_text(manifest.to_json(), "utf-8")
     found = sections("time", data, job_of, job_data=tiny)

@@ -60,6 +60,7 @@ def test_the_best_epochs_have_a_picture_and_the_one_that_is_kept_always(tiny, jo
     writer, history = tf.summary.create_file_writer(str(tmp_path / "logs")), []
     pictures = ConfusionPicture(job, tmp_path, history, writer)
     pictures.set_model(model)
+    job.save(tmp_path)
     save_model(model, tmp_path / "best.keras")
     # The second is too soon, the third is no better.
     for epoch, loss in enumerate((3.0, 2.0, 2.5)):

@@ -70,6 +70,9 @@ def test_who_uses_such_a_model_tells_it(tiny, job_of, tmp_path, capsys, monkeypa
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     values, words = copy.deepcopy(module.FLAGS), {"predict": ["song.mp3"]}.get(command, [])
     more = {"export": [f"--export_dir={tmp_path / 'new'}"], "listen": ["--port=0"]}.get(command, [])
+    for name in values:
+        # Other tests may have set it.
+        values[name].unparse()
     values([command, f"--job_dir={tmp_path}", *more])
     with pytest.raises(UserError, match=f"{CHECKPOINT_FILE}: cannot be loaded"):
         module.main(values, words)

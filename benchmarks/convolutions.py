@@ -1,6 +1,6 @@
 """What a training step takes as this project imports TensorFlow, against TensorFlow as it comes.
 
-python -m benchmarks.convolutions [--models=black_box,cnn,band_cnn] [--steps=50] [--rounds=5]
+python -m benchmarks.convolutions [--models=black_box,cnn] [--steps=50] [--rounds=5]
 
 Where a processor has no instructions for neural networks (AVX512_VNNI, AMX), TensorFlow by itself leaves convolutions
 to Eigen instead of oneDNN. Both ways take turns in processes of their own, as the choice is made when TensorFlow is
@@ -23,7 +23,7 @@ from trainer import models
 _WAYS = {"as it comes": False, "as imported here": True}
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_list("models", ["black_box", "cnn", "band_cnn"], "names of models", flag_values=FLAGS)
+flags.DEFINE_list("models", ["black_box", "cnn"], "names of models", flag_values=FLAGS)
 flags.DEFINE_integer("steps", 50, "steps of a turn that count", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer("rounds", 5, "rounds, of which the median counts", lower_bound=1, flag_values=FLAGS)
 

@@ -157,10 +157,6 @@ def _run(command: Command, clips: Path) -> processes.Finished:
     return processes.run_checked("-P", *command.arguments(clips), env=os.environ | {"PYTHONPATH": str(command.tree)})
 
 
-def _median(times: Sequence[Times]) -> Times:
-    return Times(*map(statistics.median, zip(*times, strict=True)))
-
-
 def report(median: Mapping[str, Times], commands: Mapping[str, Command], clips: int) -> str:
     """A row for each command, which the first one is compared with; and this checkout compared with another one."""
     job = next(iter(median.values()))

@@ -40,7 +40,7 @@ def by_librosa(recognizer: Recognizer, job: TrainingJob, files: Sequence[Path]) 
         log_mel = np.log10(1 + 10000 * mel).T
         count = len(log_mel) // job.patch_frames
         patches = log_mel[: count * job.patch_frames].reshape(count, job.patch_frames, -1)
-        patches = (patches - job.statistics.mean) / job.statistics.std
+        patches = (patches - job.statistics.mean) / job.statistics.scale
         probabilities = recognizer.model.predict(patches[..., np.newaxis].astype(np.float32), verbose=0)
         genres.append(job.labels[probabilities.mean(axis=0).argmax()])
     return genres

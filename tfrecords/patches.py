@@ -205,7 +205,7 @@ class Finish:
             # Repeated for every frame, the inner loop runs over a whole patch and not over its few bands.
             shape = [frames, len(statistics.mean)]
             mean, std = (
-                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.std)
+                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.scale)
             )
             self._scaling = mean, 1 / std
 

@@ -144,7 +144,7 @@ def test_training_statistics_normalise_the_training_parts(tmp_path, write_datase
     np.testing.assert_allclose(patches.std(axis=(0, 1, 3)), 1, atol=1e-3)
     other = collect(load(data.path, parts=["test"], statistics=statistics, patch_frames=4))[0]
     expected = cut(data, ["test"], 4, 4)[0]
-    scaled = (expected - statistics.mean[:, np.newaxis]) / statistics.std[:, np.newaxis]
+    scaled = (expected - statistics.mean[:, np.newaxis]) / statistics.scale[:, np.newaxis]
     np.testing.assert_allclose(other, scaled, atol=1e-5)
 
 

@@ -74,7 +74,7 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     patches, labels = [], []
     for record in tiny.records["valid"]:
         for start in range(0, len(record.log_mel) - 79, 80):
-            patches.append((record.log_mel[start : start + 80] - job.statistics.mean) / job.statistics.std)
+            patches.append((record.log_mel[start : start + 80] - job.statistics.mean) / job.statistics.scale)
             labels.append(record.label)
     probabilities = model.predict_on_batch(np.array(patches, np.float32)[..., np.newaxis])
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()

@@ -1,6 +1,6 @@
 """How busy the input keeps a device: steps a second fed from shards against steps on one constant batch.
 
-python -m benchmarks.accelerator [--models=time,black_box] [--batch_size=64] [--precision=float32] [--cache=memory]
+python -m benchmarks.accelerator [--models=time,black_box] [--batch_size=64] [--precision=float32] [--in_memory]
     [--jit_compile] [--steps=50] [--rounds=5] [--work_dir=DIR]
 
 Models, optimiser and input are those of trainer.train on one device, whose name is printed. The constant batch is
@@ -23,7 +23,6 @@ from absl import flags
 from benchmarks.input_overhead import PATCH_FRAMES, step_ms
 from benchmarks.shards import GENRES, MEL_BANDS, PART, write_noise
 from tfrecords import command_line
-from tfrecords.options import ReaderOptions
 from trainer.distribution import precision
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_list("models", ["time", "black_box"], "names of models", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "patches in a step", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_string("precision", precision.FLOAT32, ", ".join(precision.PRECISIONS), flag_values=FLAGS)
-flags.DEFINE_string("cache", "", "of the reader: nothing, memory, or a directory", flag_values=FLAGS)
+flags.DEFINE_bool("in_memory", False, "keep the clips in memory", flag_values=FLAGS)
 flags.DEFINE_bool("jit_compile", None, "compile the step by XLA; by default as trainer.train", flag_values=FLAGS)
 flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=16, flag_values=FLAGS)
 flags.DEFINE_integer("steps", 50, "steps of a turn that count", lower_bound=1, flag_values=FLAGS)
@@ -63,7 +62,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         training=True,
         statistics=manifest.statistics([PART]),
         epochs=None,
-        options=ReaderOptions(cache=flag_values.cache),
+        in_memory=flag_values.in_memory,
     )
     constant = tf.data.Dataset.from_tensors(next(iter(streamed))).repeat()
     gpus = tf.config.list_logical_devices("GPU")

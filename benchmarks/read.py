@@ -64,7 +64,6 @@ def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable
     """Name -> a function that gives a dataset and how many patches come out of it."""
     from benchmarks import usual_reader
     from tfrecords.dataset import load
-    from tfrecords.options import ReaderOptions
 
     usual = usual_reader.write(data_dir, usual_dir, patch_frames=PATCH_FRAMES)
     manifest = Manifest.load(data_dir)
@@ -75,7 +74,7 @@ def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable
         "statistics": manifest.statistics([PART]),
         "epochs": _EPOCHS,
     }
-    cached = load(data_dir, options=ReaderOptions(cache="memory"), **ours)
+    cached = load(data_dir, in_memory=True, **ours)
     tensor = _float32_tensor(data_dir)
     return {
         _USUAL: lambda: (usual_reader.read(usual, patch_frames=PATCH_FRAMES, batch_size=BATCH_SIZE), patches),

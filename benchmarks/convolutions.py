@@ -15,11 +15,12 @@ from importlib import import_module
 from absl import flags
 
 from benchmarks import processes
-from benchmarks.input_overhead import BATCH_SIZE, PATCH_FRAMES, new_model, step_ms
+from benchmarks.input_overhead import PATCH_FRAMES, new_model, step_ms
 from benchmarks.shards import GENRES, MEL_BANDS
 from tfrecords import command_line
 from trainer import models
 
+BATCH_SIZE = 64
 _WAYS = {"as it comes": False, "as imported here": True}
 
 FLAGS = flags.FlagValues()
@@ -62,7 +63,7 @@ def print_step_ms(name: str, ours: bool, steps: int) -> None:
     tf = import_module("tensorflow")
     patches = tf.random.stateless_normal([BATCH_SIZE, PATCH_FRAMES, MEL_BANDS, 1], [0, 0])
     batch = (patches, tf.range(BATCH_SIZE) % GENRES)
-    print(step_ms(new_model(name), tf.data.Dataset.from_tensors(batch).repeat(), steps))
+    print(step_ms(new_model(name, jit_compile=False), tf.data.Dataset.from_tensors(batch).repeat(), steps))
 
 
 if __name__ == "__main__":

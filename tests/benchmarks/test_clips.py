@@ -10,8 +10,8 @@ def test_links_are_the_clips_under_other_names(tmp_path):
     clips.link_clips(source, tmp_path / "linked", times=3)
     files = sorted(linked.glob("*/*.wav"))
     assert len(files) == 60
-    original = source / "blues" / "blues.00001.wav"
-    assert (linked / "blues" / "blues.00001.copy2.wav").samefile(original)
+    original = max((source / "blues").iterdir())
+    assert (linked / "blues" / f"{original.stem}.copy2.wav").samefile(original)
     few = clips.link_clips(source, tmp_path / "few", times=1, per_genre=1)
     assert len(list(few.glob("*/*.wav"))) == 10
 
@@ -30,7 +30,7 @@ def test_mp3_clips_are_what_people_have(tmp_path):
 
 
 def test_a_tiled_clip_is_as_long_as_asked(tmp_path):
-    source = clips.make_clips(tmp_path, clips=10, seconds=3) / "blues" / "blues.00000.wav"
+    (source,) = (clips.make_clips(tmp_path, clips=10, seconds=3) / "blues").iterdir()
     target = clips.tile(source, tmp_path / "deep" / "long.wav", hours=0.01)
     assert soundfile.info(target).duration == 36
     long, _ = soundfile.read(target, dtype="int16")

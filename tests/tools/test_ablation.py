@@ -161,12 +161,12 @@ def test_both_audio_and_output_are_needed(arguments):
 
 @pytest.mark.slow
 def test_an_ablation_of_synthetic_music(tmp_path, capsys, monkeypatch):
-    # Of a model that hears what alone differs here, the spectrum.
     hearing = tuple(dataclasses.replace(row, model="time_frequency") for row in (BASE, NO_GAIN))
     monkeypatch.setitem(ablation_rows.TABLES, "ablation", hearing)
-    paths = synthesize_dataset(tmp_path / "audio", genres="spectrum", tracks_per_genre=10, seconds=8, seed=0)
+    paths = synthesize_dataset(tmp_path / "audio", tracks_per_genre=10, seconds=8, seed=0)
+    paths = [path for path in paths if path.parent.name in ("classical", "disco", "jazz", "metal")]
     names = [str(path.relative_to(tmp_path / "audio")) for path in paths]
-    numbers = [int(path.stem.partition(".")[2]) for path in paths]
+    numbers = [number for _ in range(4) for number in range(10)]
     with (tmp_path / "audio" / "tracks.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "genre", "artist"])

@@ -73,20 +73,6 @@ def list_archive(config: JobConfig) -> list[Track]:
     return sorted(tracks, key=lambda track: track.track_id)
 
 
-def first_bytes(config: JobConfig, count: int) -> bytes:
-    """The first bytes of the track that comes first in an archive, unpacked or not; little more is read than these.
-
-    Raises:
-      UserError: the archive cannot be read.
-    """
-    with contextlib.closing(members(config.source, config.max_archive_bytes)) as found:
-        for path, member, archive in found:
-            # One that only its first bytes tell is none of a set that is known by names.
-            if member.isreg() and Selection().takes(path):
-                return next(blocks(config.source, archive, member), b"")[:count]
-    return b""
-
-
 def _head(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The first bytes of a member, in which what its name does not tell may be seen."""
     with _reading(source):

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-from beam_preprocess import archive, storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.gtzan import artists
 from beam_preprocess.gtzan.clips import clip_of, genre_of
@@ -17,9 +16,6 @@ FOLDS, GTZAN_FOLDS = 10, 5
 # 660,000 to 675,808 samples of 16 bits, after a header of some bytes to some thousands.
 _MIN_CLIP_BYTES, _MAX_CLIP_BYTES = 2 * 660_000, 2 * 675_808 + 4096
 _EXTENSIONS = (".wav", ".au")
-# beam_preprocess.synthesize writes files of GTZAN's names, and says so in each header.
-_SYNTHETIC = b"synthetic "
-_HEADER_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +41,7 @@ def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
     Raises:
       UserError: GTZAN's are wanted for files that are not called as its clips are.
     """
-    gtzan = config.groups == "gtzan" or is_gtzan(config, tracks) or _is_cut_gtzan(tracks)
+    gtzan = config.groups == "gtzan" or is_gtzan(tracks) or _is_cut_gtzan(tracks)
     folds = GTZAN_FOLDS if gtzan else FOLDS
     if config.groups == "none":
         return Grouping([dataclasses.replace(track, group=track.track_id) for track in tracks], folds, None)
@@ -71,16 +67,13 @@ def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
     return Grouping(grouped, folds, "gtzan" if gtzan else None, pieces.recordings)
 
 
-def is_gtzan(config: JobConfig, tracks: Sequence[Track]) -> bool:
+def is_gtzan(tracks: Sequence[Track]) -> bool:
     """Whether these tracks of a job's input are clips of GTZAN, all or some.
 
-    Every one must be <genre>/<genre>.<number>.wav (or .au), labelled with that genre, as long as GTZAN's clips are
-    (but for one that is known to be damaged), and not one that beam_preprocess.synthesize made.
-
-    Raises:
-      UserError: they are in an archive that cannot be read.
+    Every one must be <genre>/<genre>.<number>.wav (or .au), labelled with that genre, and as long as GTZAN's clips are
+    (but for one that is known to be damaged).
     """
-    return bool(tracks) and all(map(_is_clip, tracks)) and not _is_synthetic(config, tracks[0])
+    return bool(tracks) and all(map(_is_clip, tracks))
 
 
 def _is_clip(track: Track) -> bool:
@@ -88,17 +81,6 @@ def _is_clip(track: Track) -> bool:
     if not clip or track.label != genre_of(clip) or not track.track_id.lower().endswith(_EXTENSIONS):
         return False
     return clip in faults() or _MIN_CLIP_BYTES <= (track.size or 0) <= _MAX_CLIP_BYTES
-
-
-def _is_synthetic(config: JobConfig, track: Track) -> bool:
-    if track.origin:
-        # What is unpacked already must not decide, or a job that goes on would deal its tracks in another way.
-        return _SYNTHETIC in archive.first_bytes(config, _HEADER_BYTES)
-    try:
-        with storage.open_file(track.uri) as file:
-            return _SYNTHETIC in file.read(_HEADER_BYTES)
-    except OSError:
-        return False
 
 
 def _is_cut_gtzan(tracks: Sequence[Track]) -> bool:

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from beam_preprocess import storage
-from beam_preprocess.archive import first_bytes, is_archive, list_archive, unpack
+from beam_preprocess.archive import is_archive, list_archive, unpack
 from tfrecords.command_line import UserError
 
 NAMES = ("genres/rock/a.wav", "genres/rock/b.AU", "genres/jazz/deep/c.mp3")
@@ -80,13 +80,6 @@ def test_listed_and_unpacked(make_archive, config_of, name, capfd):
     assert len(files) == 3
     assert all(path.is_relative_to(f"{config.output}/.partial/unpacked") for path in files)
     assert "unpacking 3 of 3 files" in capfd.readouterr().err
-
-
-def test_the_first_bytes_are_read_without_what_follows(make_archive, config_of):
-    path = make_archive("g/readme.txt", "g/rock/._a.wav", "g/rock/a.wav", ("g/rock/b.wav", bytes(5000)), name="set.tar")
-    path.write_bytes(path.read_bytes()[:4000])
-    assert first_bytes(config_of(path), 100) == b"g/rock/a.wav"
-    assert first_bytes(config_of(path), 3) == b"g/r"
 
 
 def test_a_plain_archive_by_the_name_of_a_compressed_one(make_archive, config_of, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess.synthetic_audio import synthesize_track
+from beam_preprocess.synthesize import synthesize_track
 
 RATE_HZ = 22050
 

@@ -21,6 +21,9 @@ from trainer.scoring.saved_predictions import FoldPredictions
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# As the commands have it, for those that tests start: JAX, where a test imports it, would set another.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 
 @pytest.fixture(autouse=True)
 def handlers_of_signals():

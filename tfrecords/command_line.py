@@ -7,16 +7,14 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from tfrecords import shutdown
+from tfrecords import shutdown, startup_lines
 
-# Standard error is one for the whole process.
-_held = threading.RLock()
+_importing = threading.Lock()
 
 
 class UserError(ValueError):
@@ -93,40 +91,13 @@ def _in_words(error: OSError) -> str:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its C++ side writes straight to the terminal before it can be asked."""
+    """Imports TensorFlow without the lines that its C++ side logs before it can be configured."""
     # By itself it leaves oneDNN's convolutions to processors with instructions for neural networks (AVX512_VNNI, AMX);
     # where there is AVX2 alone they take half the time as well.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with held_back():
-        # The first look for devices has its say too.
-        importlib.import_module("tensorflow").config.list_physical_devices()
-
-
-@contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Keeps what is written to standard error, by C++ too, from the terminal.
-
-    It is shown when the block fails, or a signal ends the process within it. Another thread's block waits for this one.
-    """
-    with _held, tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
-        sys.stderr.flush()
-        terminal = os.dup(2)
-        stack.callback(os.close, terminal)
-
-        def show() -> None:
-            os.dup2(terminal, 2)
-            held.seek(0)
-            os.write(terminal, held.read())
-
-        stack.enter_context(shutdown.if_ended(show))
-        stack.callback(os.dup2, terminal, 2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            show()
-            raise
+    with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else startup_lines.hidden():
+        importlib.import_module("tensorflow")
 
 
 def _flags_help(flag_values: flags.FlagValues) -> str:

@@ -4,14 +4,13 @@ Everything random is a function of (seed, epoch, index), with stateless ops, so 
 without replaying the ones before it, and any step of it without making the steps before it.
 """
 
-import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfrecords.batches import batches
-from tfrecords.command_line import UserError, held_back
+from tfrecords.command_line import UserError
 from tfrecords.manifest import Manifest
 from tfrecords.patches import RANDOM, WINDOWS, Cutter, Finish
 from tfrecords.reading import reading
@@ -89,7 +88,6 @@ def load(
     _check_patches(manifest, parts, cutter, data_dir)
     share = Share.of(manifest, data_dir, parts, host_index=host_index, num_hosts=num_hosts)
     source: Memory | Shards
-    _settle_float16()
     with reading():
         if in_memory:
             source = Memory.of(share, cutter, statistics=statistics, seed=seed if training else None)
@@ -115,13 +113,6 @@ def load(
     if epochs is not None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(max(0, left)))
     return _prefetched(dataset)
-
-
-@functools.cache
-def _settle_float16() -> None:
-    """Has TensorFlow tell nobody that this CPU has no float16 of its own, which it calls an error, once a process."""
-    with held_back(), tf.init_scope(), tf.device("/CPU:0"):
-        tf.cast(tf.zeros([1], tf.float16), tf.float32)
 
 
 def _check_arguments(**values: int) -> None:

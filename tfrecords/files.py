@@ -5,6 +5,8 @@ import errno
 import fcntl
 import io
 import os
+import re
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from tfrecords.command_line import UserError
 
 # Of a file's name, on the file systems in use.
 MAX_NAME_BYTES = 255
-_TEMPORARY = ".tmp-"
+_TOKEN_BYTES = 4
+_TEMPORARY = re.compile(rf"\.tmp-[0-9a-f]{{{2 * _TOKEN_BYTES}}}-.+")
 
 
 def open_regular(path: str | Path) -> io.BufferedReader:
@@ -50,16 +53,17 @@ def read_text(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; afterwards the file is on the disk and has its own name.
+    """Give a temporary name of its own to write to; afterwards the file is on the disk and has its final name.
 
     What is under the temporary name is gone in any case, also where a signal ends the process; but for a kill, after
-    which the next one who writes the file writes over it.
+    which `remove_temporary` finds it.
 
     Raises:
       UserError: it cannot be written; what the name held before is still there.
     """
     # The ending stays: it tells Keras the format. The beginning of a long name does not, to leave room for the mark.
-    temporary = path.with_name(_TEMPORARY + shortened(path.name[::-1], MAX_NAME_BYTES - len(_TEMPORARY))[::-1])
+    mark = f".tmp-{secrets.token_hex(_TOKEN_BYTES)}-"
+    temporary = path.with_name(mark + shortened(path.name[::-1], MAX_NAME_BYTES - len(mark))[::-1])
     try:
         with shutdown.if_ended(temporary.unlink):
             yield temporary
@@ -82,6 +86,17 @@ def write_text(path: Path, text: str) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_text(text, "utf-8")
+
+
+def remove_temporary(directory: Path) -> None:
+    """Remove what killed processes have left of `whole_file` in a directory that nobody else writes to.
+
+    Raises:
+      OSError: it cannot be listed, or a file cannot be removed.
+    """
+    for path in directory.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def shortened(name: str, max_bytes: int) -> str:

@@ -60,22 +60,23 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     finished = load_all(map(Path, flag_values.job_dirs))
     entries = entries_of(scored(finished, left_out))
     against = check_against(entries, flag_values.against)
-    output_dir = Path(flag_values.output_dir)
-    job_files.make_dir(output_dir, "output_dir")
-    speeds: dict[str, list[float]] = {}
-    if flag_values.predictions:
-        command_line.import_tensorflow()
-        from trainer.cross_validation.prediction_speed import predictions_per_s
-
-        speeds = predictions_per_s(entries)
+    torn = torn_groups(finished, left_out) if left_out else []
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
-    torn = torn_groups(finished, left_out) if left_out else []
-    found = compared(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
-    with files.whole_file(output_dir / PICTURE_FILE) as temporary:
-        temporary.write_bytes(accuracy_against_cost(found))
-    files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
-    files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    output_dir = Path(flag_values.output_dir)
+    job_files.make_dir(output_dir, "output_dir")
+    with job_files.claimed(output_dir):
+        speeds: dict[str, list[float]] = {}
+        if flag_values.predictions:
+            command_line.import_tensorflow()
+            from trainer.cross_validation.prediction_speed import predictions_per_s
+
+            speeds = predictions_per_s(entries)
+        found = compared(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
+        with files.whole_file(output_dir / PICTURE_FILE) as temporary:
+            temporary.write_bytes(accuracy_against_cost(found))
+        files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
+        files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
     print(f"{compared_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
 
 

@@ -75,8 +75,8 @@ def evaluate(
     """Writes metrics.json and report.html, and returns what metrics.json holds.
 
     Raises:
-      UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written; audio_dir
-        is no folder.
+      UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written, or
+        another process writes there; audio_dir is no folder.
     """
     job = TrainingJob.load(job_dir)
     tell_unfinished(job, job_dir)
@@ -86,7 +86,20 @@ def evaluate(
     chosen = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
     job_files.make_dir(output_dir, "output_dir")
+    with job_files.claimed(output_dir):
+        return _evaluate(job, job_dir, output_dir, manifest=manifest, data_dir=data_dir, parts=chosen, links=audio_link)
 
+
+def _evaluate(
+    job: TrainingJob,
+    job_dir: Path,
+    output_dir: Path,
+    *,
+    manifest: Manifest,
+    data_dir: str,
+    parts: tuple[str, ...],
+    links: AudioLinks,
+) -> dict[str, Any]:
     command_line.import_tensorflow()
     from tfrecords.show import samples
     from trainer.reports.filter_sections import filter_sections
@@ -96,16 +109,16 @@ def evaluate(
     from trainer.scoring.predictions import load_model, predict
 
     model = load_model(job_dir)
-    predictions = predict(job, model, data_dir, chosen)
+    predictions = predict(job, model, data_dir, parts)
     summary = summarize(predictions)
-    summary |= {"data_dir": data_dir, "parts": chosen, "model": job.model, "recipe": job.recipe, "seed": job.seed}
-    summary["seen_in_training"] = _seen_in_training(job, manifest, chosen)
+    summary |= {"data_dir": data_dir, "parts": parts, "model": job.model, "recipe": job.recipe, "seed": job.seed}
+    summary["seen_in_training"] = _seen_in_training(job, manifest, parts)
     summary["groups"] = groups_of(manifest)
     summary["new_groups"] = None
     if summary["groups"] == TORN and summary["seen_in_training"] is False:
-        roles = dataclasses.replace(job.parts, test=chosen)
+        roles = dataclasses.replace(job.parts, test=parts)
         summary["new_groups"] = scores_of_new_groups(predictions, manifest, data_dir, roles)
-    summary["tracks_without_patch"] = sum(manifest.tracks(chosen).values()) - summary["tracks"]
+    summary["tracks_without_patch"] = sum(manifest.tracks(parts).values()) - summary["tracks"]
     history = job_files.read_history(job_dir)
     # Metrics last: where they are, the report is there too.
     write_report(
@@ -113,11 +126,11 @@ def evaluate(
         summary=summary,
         history=history,
         best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.kept_by else 0,
-        samples=samples(manifest, data_dir, parts=chosen, count=_SAMPLES),
+        samples=samples(manifest, data_dir, parts=parts, count=_SAMPLES),
         facts=_facts(job, manifest, summary),
         training_data=bool(summary["seen_in_training"]),
-        filters=filter_sections(job, model, data_dir, chosen),
-        audio_link=audio_link,
+        filters=filter_sections(job, model, data_dir, parts),
+        audio_link=links,
     )
     files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
     return summary

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from tfrecords import files
@@ -24,13 +25,21 @@ def make_dir(path: Path, flag: str) -> None:
         raise UserError(f"--{flag}={path} cannot be made: {error.strerror}") from None
 
 
-def claimed(job_dir: Path) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes from training in a directory. The claim ends with the process, however that ends.
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a directory. The claim ends with the process, however that ends.
+
+    Temporary files that a killed process has left there are removed.
 
     Raises:
-      UserError: another one is training there.
+      UserError: another one is writing there, or the directory cannot be used.
     """
-    return files.lock_directory(job_dir, "training")
+    with files.lock_directory(directory, "writing"):
+        try:
+            files.remove_temporary(directory)
+        except OSError as error:
+            raise UserError(f"{directory} cannot be used: {error.strerror}") from None
+        yield
 
 
 def write_history(job_dir: Path, history: History) -> None:

@@ -1,6 +1,7 @@
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,53 +168,84 @@ def test_a_mistake_is_told_once_where_the_output_has_no_reader():
     assert done.stderr.startswith("error: unexpected argument 'word'") and len(done.stderr.splitlines()) == 1
 
 
-HELD = """
-import os, signal, threading
-from tfrecords import command_line, shutdown
-shutdown.install()
-{body}
-os.write(2, b"heard\\n")
-"""
-
-
-def test_what_is_held_back_is_shown_where_a_signal_ends_the_process():
-    inner = "    os.write(2, b'held\\n')\n    signal.raise_signal(signal.SIGTERM)"
-    done = run_program(HELD.format(body=f"with command_line.held_back():\n{inner}"))
-    assert (done.returncode, done.stderr) == (143, "held\nterminated\n")
-
-
-THREADS = """
-first, second = threading.Event(), threading.Event()
-def hold(own, other):
-    with command_line.held_back():
-        own.set()
-        # The blocks of two threads that cross would each take the other's file for the terminal.
-        other.wait(0.2)
-        os.write(2, b"held\\n")
-threads = [threading.Thread(target=hold, args=pair) for pair in ((first, second), (second, first))]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-"""
-
-
-def test_threads_that_hold_back_at_once_give_the_terminal_back():
-    assert run_program(HELD.format(body=THREADS)).stderr == "heard\n"
-
-
 def test_tensorflow_is_imported_without_its_chatter():
     code = "from tfrecords.command_line import import_tensorflow; import sys, os; import_tensorflow(); "
     done = run_program(code + "os.write(2, b'heard\\n'); print('tensorflow' in sys.modules)", env=quiet())
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "heard\n")
 
 
+IMPORT = """
+import os, signal, subprocess, sys, threading
+sys.path.insert(0, {path!r})
+from tfrecords import command_line, shutdown
+shutdown.install()
+terminal = os.fstat(2)
+{body}
+assert os.path.samestat(os.fstat(2), terminal)
+os.write(2, b"heard\\n")
+"""
+CHATTER = """
+import os, signal, subprocess, sys, threading, time
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+os.write(2, b"I0000 00:00:1 2 port.cc:153] oneDNN custom operations are on.\\n")
+os.write(2, b"E0000 00:00:1 2 port.cc:153] libfoo.so is missing\\n")
+"""
+ERROR = "E0000 00:00:1 2 port.cc:153] libfoo.so is missing\n"
+
+
+def import_stub(tmp_path, more, body="command_line.import_tensorflow()", level="3"):
+    (tmp_path / "tensorflow.py").write_text(CHATTER + more)
+    code = IMPORT.format(path=str(tmp_path), body=body)
+    return run_program(code, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": level})
+
+
+def test_errors_come_through(tmp_path):
+    assert import_stub(tmp_path, "").stderr == ERROR + "heard\n"
+
+
+def test_who_asks_for_every_line_gets_it(tmp_path):
+    assert len(import_stub(tmp_path, "", level="0").stderr.splitlines()) == 4
+
+
 def test_what_a_failing_import_wrote_is_shown(tmp_path):
-    (tmp_path / "tensorflow.py").write_text(
-        "import os; os.write(2, b'libfoo.so is missing\\n'); raise ImportError('no')"
-    )
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfrecords import command_line as c; "
-    done = run_program(code + "c.import_tensorflow()")
+    done = import_stub(tmp_path, "raise ImportError('no')")
     assert done.returncode == 1
-    assert done.stderr.startswith("libfoo.so is missing\n") and done.stderr.endswith("ImportError: no\n")
+    assert done.stderr.startswith(f"{ERROR}Traceback") and done.stderr.endswith("ImportError: no\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "last"),
+    [
+        ("os.abort()", -signal.SIGABRT, ""),
+        ("os._exit(3)", 3, ""),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
+        ("signal.raise_signal(signal.SIGTERM)", 143, "terminated\n"),
+    ],
+)
+def test_what_was_written_before_a_sudden_end_is_shown(tmp_path, end, status, last):
+    done = import_stub(tmp_path, f"os.write(2, b'no newline'); {end}")
+    assert (done.returncode, done.stderr) == (status, f"{ERROR}no newline{last}")
+
+
+def test_threads_that_import_at_once_leave_the_standard_error_as_it_was(tmp_path):
+    body = (
+        "threads = [threading.Thread(target=command_line.import_tensorflow) for _ in range(4)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()"
+    )
+    assert import_stub(tmp_path, "time.sleep(0.2)", body).stderr == ERROR + "heard\n"
+
+
+def test_a_process_begun_in_the_meantime_is_heard_later_too(tmp_path):
+    child = "import os; os.read(0, 1); os.write(2, b'child\\n')"
+    begin = f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE)"
+    body = (
+        "command_line.import_tensorflow()\n"
+        "child = sys.modules['tensorflow'].child\n"
+        "child.communicate(b'x')\n"
+        "assert child.returncode == 0"
+    )
+    assert sorted(import_stub(tmp_path, begin, body).stderr.splitlines()) == sorted([ERROR.rstrip(), "child", "heard"])
 
 
 def quiet():

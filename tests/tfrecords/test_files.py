@@ -3,7 +3,15 @@ import os
 import pytest
 
 from tfrecords.command_line import UserError
-from tfrecords.files import lock_directory, open_regular, read_text, whole_file, write_text
+from tfrecords.files import (
+    MAX_NAME_BYTES,
+    lock_directory,
+    open_regular,
+    read_text,
+    remove_temporary,
+    whole_file,
+    write_text,
+)
 
 
 def test_a_directory_has_one_lock_at_a_time(tmp_path):
@@ -40,6 +48,28 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path, error):
         fail()
     assert path.read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_who_write_a_file_do_not_mix_it(tmp_path):
+    path = tmp_path / ("long" * 63 + ".md")
+    assert len(path.name) == MAX_NAME_BYTES
+    with whole_file(path) as first:
+        first.write_text("first")
+        with whole_file(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+        assert first.name.endswith(".md")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    kept = ["file", ".tmp-model", "tmp-01234567-file", ".tmp-01234567-folder/file"]
+    for name in (*kept, ".tmp-01234567-file"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    remove_temporary(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
 
 def test_a_signal_leaves_no_temporary_file(tmp_path, end_by_signal):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import compare
+from trainer import compare, job_files
 from trainer.cross_validation.pooling import PooledPredictions
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,14 @@ def test_what_comes_out(cv_dirs, output_dir, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("model ") and lines[1].startswith("time, modern ")
     assert lines[-2:] == [f"tables: {output_dir}/compare.md", f"picture: {output_dir}/compare.png"]
+
+
+def test_another_process_writes_there(cv_dirs, output_dir):
+    output_dir.mkdir(parents=True)
+    message = f"^{output_dir}: another process is writing there$"
+    with job_files.claimed(output_dir), pytest.raises(UserError, match=message):
+        main(f"--job_dirs={cv_dirs[0]}", f"--output_dir={output_dir}", "--nopredictions")
+    assert list(output_dir.iterdir()) == []
 
 
 def test_nothing_that_was_predicted_of_tracks_left_out_is_in_any_figure(cv_dirs, output_dir, tmp_path):

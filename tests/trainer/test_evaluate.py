@@ -10,7 +10,7 @@ import pytest
 from tfrecords.augmentation import Augmentation
 from tfrecords.command_line import UserError
 from tfrecords.manifest import FILE_NAME
-from trainer import evaluate
+from trainer import evaluate, job_files
 from trainer.job_files import HISTORY_FILE
 from trainer.parts import PartChoice
 from trainer.scoring.metrics import wilson_interval
@@ -266,6 +266,13 @@ def test_no_metrics_without_a_report(trained, tmp_path):
     with pytest.raises(UserError, match=r"report\.html cannot be written: Is a directory"):
         evaluate.evaluate(trained, tmp_path)
     assert not (tmp_path / METRICS_FILE).exists()
+
+
+def test_another_process_writes_there(trained, tmp_path):
+    message = f"^{tmp_path}: another process is writing there$"
+    with job_files.claimed(tmp_path), pytest.raises(UserError, match=message):
+        evaluate.evaluate(trained, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_dataset_elsewhere_is_still_the_same(trained, tiny, tmp_path):

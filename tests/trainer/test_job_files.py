@@ -49,10 +49,12 @@ def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):
     block = f"with claimed(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", imports + block], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout.readline() == "claimed\n"
-    with pytest.raises(UserError, match=f"^{tmp_path}: another process is training there$"), claimed(tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there$"), claimed(tmp_path):
         pass
     process.kill()
     process.communicate()
+    # As a process leaves it that is killed while it writes.
+    (tmp_path / ".tmp-01234567-state.npz").touch()
     with claimed(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -554,7 +554,7 @@ def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, mo
     assert (job_dir / STATE_FILE).read_bytes() == state
     with job_files.claimed(job_dir):
         status, _, said = run_here(*arguments, "--learning_rate=0.01")
-    assert (status, said) == (2, f"error: {job_dir}: another process is training there\n")
+    assert (status, said) == (2, f"error: {job_dir}: another process is writing there\n")
     (job_dir / STATE_FILE).write_bytes(state[:-100])
     status, _, said = run_here(*arguments, "--learning_rate=0.01")
     assert status == 2

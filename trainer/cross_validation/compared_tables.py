@@ -57,8 +57,9 @@ def text(compared: Mapping[str, Any]) -> str:
 _MEANING = (
     "Each track is scored once, by the models that were trained without it, probabilities averaged over its patches "
     "and over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, "
-    "each alone. Training: seconds times threads of one training, the mean over folds and seeds of those that were "
-    "never interrupted. Predictions: 30 s clips through the model, from normalised patches to probabilities."
+    "each alone. Training: processor time of the process of one training, all threads together, the mean over folds "
+    "and seeds of those that were never interrupted. Predictions: 30 s clips through the model, from normalised "
+    "patches to probabilities."
 )
 
 

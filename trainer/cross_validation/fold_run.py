@@ -12,7 +12,7 @@ from pathlib import Path
 from tfrecords import command_line
 from tfrecords.command_line import UserError
 from trainer import job_files, train, training_job
-from trainer.cross_validation.core_seconds import core_seconds
+from trainer.cross_validation.core_seconds import CoreSeconds
 from trainer.cross_validation.plan import Run
 from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training import init_filters, recipes
@@ -120,25 +120,25 @@ def carry_out(fold_run: FoldRun) -> Done:
     Raises:
       UserError: it cannot be done, and why; of what is no person's mistake the traceback is in the log.
     """
-    log = fold_run.job_dir / LOG_FILE
-    try:
-        with contextlib.ExitStack() as stack:
-            try:
-                fold_run.job_dir.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_printing_to(log))
-                stack.enter_context(job_files.claimed(fold_run.job_dir))
-            except OSError as error:
-                raise UserError(f"{fold_run.job_dir} cannot be written: {error.strerror}") from None
-            try:
-                return _carry_out(fold_run)
-            except Exception:
-                traceback.print_exc()
-                raise
-    except UserError as error:
-        raise UserError(f"{fold_run.run}: {error}") from None
-    except Exception as error:
-        words = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{fold_run.run} failed: {type(error).__name__}: {words}; see {log}") from error
+    run, log = fold_run.run, fold_run.job_dir / LOG_FILE
+    with contextlib.ExitStack() as stack:
+        try:
+            fold_run.job_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_printing_to(log))
+            stack.enter_context(job_files.claimed(fold_run.job_dir))
+        except OSError as error:
+            raise UserError(f"{run}: {fold_run.job_dir} cannot be written: {error.strerror}") from None
+        except UserError as error:
+            raise UserError(f"{run}: {error}") from None
+        try:
+            return _carry_out(fold_run)
+        except UserError as error:
+            traceback.print_exc()
+            raise UserError(f"{run}: {error}") from None
+        except Exception as error:
+            traceback.print_exc()
+            words = (str(error).splitlines() or [""])[0]
+            raise UserError(f"{run} failed: {type(error).__name__}: {words}; see {log}") from error
 
 
 def _carry_out(fold_run: FoldRun) -> Done:
@@ -175,9 +175,9 @@ def _carry_out(fold_run: FoldRun) -> Done:
 
 def _train(fold_run: FoldRun, job: TrainingJob) -> float | None:
     """Trains, or goes on; returns the core seconds that the training took, where they are known."""
-    start, began = unfinished(job, fold_run.job_dir), time.monotonic()
+    start, cost = unfinished(job, fold_run.job_dir), CoreSeconds()
     train.train(job, fold_run.job_dir, start=start, running=Running(save_every_s=fold_run.save_every_s))
-    return core_seconds(time.monotonic() - began, went_on=start is not None, parents=fold_run.parents or ())
+    return cost.taken(went_on=start is not None, parents=fold_run.parents or ())
 
 
 def _is_predicted(job_dir: Path) -> bool:

@@ -12,7 +12,8 @@ from trainer.training_job import TrainingJob
 
 CLIP_S = 30.0
 _CLIPS, _ROUNDS = 64, 5
-_BATCH_SIZE = 256
+# Batches of one size, so that TensorFlow traces a model once in four calls; more often, it warns of retracing.
+_BATCH_CLIPS = 16
 
 
 def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
@@ -27,18 +28,9 @@ def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
     Raises:
       UserError: a model is gone or damaged.
     """
-    import tensorflow as tf
-
     rounds = [_round_of(entry) for entry in entries]
-    logger = tf.get_logger()
-    level = logger.level
-    # It takes the first call of each of many models for one function that is compiled again and again.
-    logger.setLevel("ERROR")
-    try:
-        for run in rounds:
-            run()
-    finally:
-        logger.setLevel(level)
+    for run in rounds:
+        run()
     times = [[_seconds(run) for run in rounds] for _ in range(_ROUNDS)]
     return {
         entry.name: [_CLIPS / seconds for seconds in own]
@@ -54,10 +46,11 @@ def _round_of(entry: Entry) -> Callable[[], object]:
         job, model = TrainingJob.load(job_dir), load_model(job_dir)
     except UserError as error:
         raise UserError(f"{entry.name} cannot be timed, which --nopredictions leaves out: {error}") from None
-    shape = (_CLIPS * patches_of_clip(job), *model.input_shape[1:])
+    patches_per_clip = patches_of_clip(job)
+    shape = (_CLIPS * patches_per_clip, *model.input_shape[1:])
     # As normalised patches: zeros might be an easier case.
     patches = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return lambda: model.predict(patches, batch_size=_BATCH_SIZE, verbose=0)
+    return lambda: model.predict(patches, batch_size=_BATCH_CLIPS * patches_per_clip, verbose=0)
 
 
 def patches_of_clip(job: TrainingJob) -> int:

@@ -12,6 +12,8 @@ from trainer import npz
 from trainer.scoring.metrics import Predictions
 
 PREDICTIONS_FILE = "predictions.npz"
+# Not "core_seconds", under which earlier versions saved seconds times threads.
+_CORE_SECONDS = "process_core_seconds"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,8 +25,8 @@ class FoldPredictions:
       parameters: of the model.
       epochs: that were trained.
       best_epoch: the one whose weights made the predictions, from 1.
-      core_seconds: that training took, times the threads that it was given, with that of its parents; None: not
-        measured, as in files that were saved before it was, or where training was interrupted.
+      core_seconds: of processor time that training took, with that of its parents; None: not measured, as in files
+        that were saved before it was, or where training was interrupted.
     """
 
     predictions: Predictions
@@ -49,7 +51,7 @@ class FoldPredictions:
             "label_names": to_bytes(own.label_names),
         }
         counts = {name: np.array(getattr(self, name), np.int64) for name in ("parameters", "epochs", "best_epoch")}
-        measured = {} if self.core_seconds is None else {"core_seconds": np.array(self.core_seconds, np.float64)}
+        measured = {} if self.core_seconds is None else {_CORE_SECONDS: np.array(self.core_seconds, np.float64)}
         npz.save(path, arrays | counts | measured)
 
     @classmethod
@@ -69,7 +71,7 @@ class FoldPredictions:
                     label_names=to_texts(arrays["label_names"]),
                 )
                 numbers = {name: int(arrays[name]) for name in ("parameters", "epochs", "best_epoch")}
-                core_seconds = float(arrays["core_seconds"]) if "core_seconds" in arrays else None
+                core_seconds = float(arrays[_CORE_SECONDS]) if _CORE_SECONDS in arrays else None
         except npz.DAMAGED as error:
             raise UserError(
                 f"{path}: not the predictions of a fold ({error}); delete it, and they are made again"

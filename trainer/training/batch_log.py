@@ -11,13 +11,13 @@ from tfrecords.command_line import UserError
 
 
 class BatchLog(keras.callbacks.Callback):
-    """Appends a line `epoch step sha256` once a batch has been trained on, both numbers from 0.
+    """Appends a line `epoch step sha256` once a batch has been trained on, both numbers from 0. Keeps no file open.
 
     The hash is over the patches' and the labels' bytes. A batch that was read ahead but not trained on has no line.
     """
 
     def __init__(self, path: Path, *, steps: int) -> None:
-        """Opens the file.
+        """Makes the file, unless it is there.
 
         Args:
           path: of the log; what it holds stays.
@@ -28,9 +28,10 @@ class BatchLog(keras.callbacks.Callback):
         """
         super().__init__()
         try:
-            self._file = path.open("a", encoding="ascii")
+            path.open("a").close()
         except OSError as error:
             raise UserError(f"--log_batches={path} cannot be written: {error.strerror}") from None
+        self._path = path
         self._steps = steps
         self._hashes: dict[int, str] = {}
         self._number = 0
@@ -54,8 +55,8 @@ class BatchLog(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the batch's line."""
         epoch, step = divmod(self._number, self._steps)
-        self._file.write(f"{epoch} {step} {self._hashes.pop(self._number)}\n")
-        self._file.flush()
+        with self._path.open("a", encoding="ascii") as file:
+            file.write(f"{epoch} {step} {self._hashes.pop(self._number)}\n")
         self._number += 1
 
     def _hash(self, number: int, patches: np.ndarray, labels: np.ndarray) -> None:

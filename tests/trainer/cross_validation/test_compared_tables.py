@@ -78,8 +78,9 @@ trainings (seeds, folds) would vary the differences further. Of many pairs, some
 
 Each track is scored once, by the models that were trained without it, probabilities averaged over its patches and \
 over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, each \
-alone. Training: seconds times threads of one training, the mean over folds and seeds of those that were never \
-interrupted. Predictions: 30 s clips through the model, from normalised patches to probabilities.
+alone. Training: processor time of the process of one training, all threads together, the mean over folds and seeds \
+of those that were never interrupted. Predictions: 30 s clips through the model, from normalised patches to \
+probabilities.
 
 - scored: 164 tracks of emotify, 4 labels, 54 artists or other groups, 5 folds; fingerprint 0123456789ab
 - chance: 25.0 % (always the most common label)

@@ -1,19 +1,28 @@
 import dataclasses
+import threading
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.cross_validation.core_seconds import core_seconds
+from trainer.cross_validation.core_seconds import CoreSeconds
 from trainer.scoring.metrics import Predictions
 from trainer.scoring.saved_predictions import FoldPredictions
 
 
 @pytest.fixture(autouse=True)
-def _three_threads(monkeypatch):
-    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 3)
+def _no_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The processor time that the process has used, in a list of one."""
+    used = [7.0]
+    monkeypatch.setattr(time, "process_time", lambda: used[0])
+    return used
 
 
 @pytest.fixture
@@ -25,27 +34,38 @@ def parents(tmp_path):
     return [tmp_path / "time", tmp_path / "frequency"]
 
 
-def test_threads_multiply_seconds(monkeypatch):
-    assert core_seconds(5.0, went_on=False, parents=()) == 15.0
-    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
-    assert core_seconds(5.0, went_on=False, parents=()) == 35.0
+def test_waiting_costs_nothing_and_every_thread_counts():
+    def work():
+        end = time.thread_time() + 0.1
+        while time.thread_time() < end:
+            pass
+
+    cost = CoreSeconds()
+    time.sleep(0.5)
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.2 <= cost.taken(went_on=False, parents=()) < 0.5
 
 
 def test_a_training_that_was_interrupted_has_none():
-    assert core_seconds(5.0, went_on=True, parents=()) is None
+    assert CoreSeconds().taken(went_on=True, parents=()) is None
 
 
-def test_parents_are_part_of_it(parents):
-    assert core_seconds(5.0, went_on=False, parents=parents) == 55.0
+def test_parents_are_part_of_it(parents, clock):
+    cost = CoreSeconds()
+    clock[0] += 15
+    assert cost.taken(went_on=False, parents=parents) == 55.0
     path = parents[1] / "predictions.npz"
     dataclasses.replace(FoldPredictions.load(path), core_seconds=None).save(path)
-    assert core_seconds(5.0, went_on=False, parents=parents) is None
+    assert cost.taken(went_on=False, parents=parents) is None
 
 
-def test_other_than_tensorflows_threads_are_not_counted(monkeypatch):
+def test_what_else_than_tensorflow_on_a_cpu_computes_is_not_counted(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    assert core_seconds(5.0, went_on=False, parents=()) is None
+    assert CoreSeconds().taken(went_on=False, parents=()) is None
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-    assert core_seconds(5.0, went_on=False, parents=()) is None
+    assert CoreSeconds().taken(went_on=False, parents=()) is None

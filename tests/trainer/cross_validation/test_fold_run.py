@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tfrecords.command_line import UserError
-from trainer import models
+from trainer import job_files, models
 from trainer.cross_validation.fold_run import LOG_FILE, FoldRun, carry_out, prepare
 from trainer.cross_validation.plan import Run
 from trainer.cross_validation.workers import Workers
@@ -48,7 +49,9 @@ def carried_out(own):
     return done
 
 
-def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd):
+def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd, monkeypatch):
+    # As the command has it, whose environment workers inherit.
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     own = make()
     assert not own.is_done
     done = carried_out(own)
@@ -57,8 +60,7 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd)
     summary = summarize(saved.predictions)
     assert set(saved.predictions.track_ids) == {record.track_id for record in data.records["fold_1"]}
     assert (saved.parameters, saved.epochs) == (3971, 2)
-    # By one thread.
-    assert 0 < saved.core_seconds < done.seconds
+    assert 0 < saved.core_seconds < done.seconds * os.cpu_count()
     assert (done.accuracy, done.tracks) == (summary["track_accuracy_mean"], 6)
     assert (done.epochs, done.best_epoch) == (2, saved.best_epoch)
     assert TrainingJob.load(own.job_dir).parts.test == ("fold_1",)
@@ -83,14 +85,17 @@ def test_what_a_training_took_holds_no_predictions(make, monkeypatch):
     in_earnest = predictions.predict
 
     def slowly(*arguments):
-        time.sleep(0.5)
+        end = time.process_time() + 0.5
+        while time.process_time() < end:
+            pass
         return in_earnest(*arguments)
 
     monkeypatch.setattr(predictions, "predict", slowly)
-    monkeypatch.setattr("trainer.cross_validation.core_seconds._threads", lambda: 1)
     own = make()
-    done = carry_out(own)
-    assert 0 < FoldPredictions.load(own.job_dir / PREDICTIONS_FILE).core_seconds <= done.seconds - 0.5
+    began = time.process_time()
+    carry_out(own)
+    took = time.process_time() - began
+    assert 0 < FoldPredictions.load(own.job_dir / PREDICTIONS_FILE).core_seconds <= took - 0.5
 
 
 def test_a_training_that_goes_on_is_not_told_too_short(make, monkeypatch):
@@ -126,6 +131,24 @@ def test_a_directory_that_cannot_be_made(make, tmp_path):
     (tmp_path / "time").write_text("")
     with pytest.raises(UserError, match=r"^time, seed 0, fold 1: .*/time/seed_0/fold_1 cannot be written: Not a dir"):
         carry_out(make())
+
+
+def test_a_directory_that_another_process_writes_to(make):
+    own = make()
+    own.job_dir.mkdir(parents=True)
+    message = f"^time, seed 0, fold 1: {own.job_dir}: another process is writing there$"
+    with job_files.claimed(own.job_dir), pytest.raises(UserError, match=message):
+        carry_out(own)
+
+
+def test_a_fault_at_claiming_the_directory_is_not_hidden(make, monkeypatch):
+    def claimed(directory):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(job_files, "claimed", claimed)
+    with pytest.raises(ValueError, match=r"^a bug$") as caught:
+        carry_out(make())
+    assert not isinstance(caught.value, UserError)
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 import math
 from types import SimpleNamespace
 
@@ -31,6 +32,33 @@ def test_every_model_is_timed(tiny, job_of, tmp_path, write_cv, monkeypatch):
     found = predictions_per_s(entries_of(load_all([cv_dir])))
     assert list(found) == ["time", "frequency"]
     assert all(len(rounds) == 5 and min(rounds) > 0 and math.isfinite(max(rounds)) for rounds in found.values())
+
+
+@pytest.mark.parametrize(("patch_frames", "patches"), [(80, 16), (256, 5), (5000, 1)])
+def test_a_model_has_batches_of_one_size_and_four_of_them(tiny, job_of, monkeypatch, patch_frames, patches):
+    sizes = []
+
+    class Model:
+        input_shape = (None, 2, 2, 1)
+
+        def predict(self, data, *, batch_size, verbose):
+            sizes.append((len(data), batch_size))
+
+    job = dataclasses.replace(
+        job_of(tiny.path),
+        front_end={"sample_rate": 22050, "hop_length": 512, "n_mels": 40},
+        patch_frames=patch_frames,
+    )
+    monkeypatch.setattr(prediction_speed.TrainingJob, "load", lambda job_dir: job)
+    monkeypatch.setattr("trainer.scoring.predictions.load_model", lambda job_dir: Model())
+    run = SimpleNamespace(job_dir=lambda cv_dir: cv_dir)
+    level = logging.getLogger("tensorflow").level
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "setLevel", None)
+    found = predictions_per_s([SimpleNamespace(name="a", runs=lambda: [run], finished=SimpleNamespace(cv_dir="cv"))])
+    assert list(found) == ["a"]
+    # As many as keep TensorFlow from warning of retracing.
+    assert set(sizes) == {(64 * patches, 16 * patches)}
+    assert logging.getLogger("tensorflow").level == level
 
 
 def test_without_its_model_an_entry_cannot_be_timed(tmp_path, write_cv):

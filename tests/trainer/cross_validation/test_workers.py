@@ -103,12 +103,11 @@ def test_workers_ignore_ctrl_c_from_their_first_moment():
 
 def write_or_fail(path):
     """Begins to write a file; or, where another one has, makes a mistake."""
-    temporary = path.with_name(".tmp-file")
     if path.name == "file":
         with whole_file(path) as temporary:
             temporary.write_text("half")
             time.sleep(1000)
-    while not temporary.exists():
+    while not list(path.parent.glob(".tmp-*-file")):
         time.sleep(0.02)
     raise UserError("a mistake")
 

@@ -31,6 +31,17 @@ def test_a_line_is_written_for_each_batch_once_it_was_trained_on(tmp_path):
     assert path.read_text().splitlines() == lines and len(lines) == 8
 
 
+def test_the_file_is_open_only_while_a_line_is_written(tmp_path):
+    path = tmp_path / "log"
+    log = BatchLog(path, steps=1)
+    batches = log.recorded(tf.data.Dataset.from_tensor_slices((PATCHES, LABELS)).batch(1), epoch=0, step=0)
+    for place, _ in enumerate(batches):
+        # One that was open still would be written to under its other name.
+        path.rename(tmp_path / f"until_{place}")
+        log.on_train_batch_end(0)
+        assert path.read_text() == f"{place} 0 {digest(place)}\n"
+
+
 def test_a_log_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match=f"^--log_batches={tmp_path}/no/log cannot be written: No such file"):
         BatchLog(tmp_path / "no" / "log", steps=3)

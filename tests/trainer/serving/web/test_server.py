@@ -1,7 +1,7 @@
 import concurrent.futures
 import os
 import socket
-import socketserver
+import threading
 import time
 from pathlib import Path
 
@@ -53,12 +53,12 @@ def test_a_connection_too_many_is_told_so():
 
 
 def test_a_connection_that_gets_no_thread_gives_its_seat_back(monkeypatch):
-    def no_thread(*arguments):
+    def no_thread(thread):
         raise RuntimeError("can't start new thread")
 
     with running(connections=1) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(socketserver.ThreadingMixIn, "process_request", no_thread)
+            patch.setattr(threading.Thread, "start", no_thread)
             assert [recognize(server, b"") for _ in range(2)] == [(503, "busy")] * 2
         assert recognize(server, MUSIC)[0] == 200
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from asyncio import BaseTransport, Protocol, Transport
+from asyncio import Protocol, Transport
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -61,28 +61,26 @@ def _protocol(limits: Limits) -> type[Protocol]:
     """What uvicorn has no bound for: connections without a request, slow heads, and clients that take no answer."""
 
     class Connection(H11Protocol):
-        def connection_made(self, transport: BaseTransport) -> None:
-            assert isinstance(transport, Transport)  # noqa: S101 - for mypy
+        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             # Then writing is paused whenever a client has not taken all that was written.
             transport.set_write_buffer_limits(0)
-            self._head_limit = self.loop.call_later(limits.head_s, self._end_without_request)
-            self._write_limit = self._head_limit
+            self._limit = self.loop.call_later(limits.head_s, self._end_without_request)
             if len(self.connections) > limits.connections:
                 self._refuse(busy())
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._head_limit.cancel()
-            self._write_limit.cancel()
+            self._limit.cancel()
             super().connection_lost(exc)
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._write_limit = self.loop.call_later(limits.head_s, self.transport.abort)
+            self._limit.cancel()
+            self._limit = self.loop.call_later(limits.head_s, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._write_limit.cancel()
+            self._limit.cancel()
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "bad_request", msg))

@@ -10,13 +10,13 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 # make demo AUDIO=DIR|tracks.csv [LABEL=genre] [GROUP=artist] [MODEL=black_box] [RECIPE=modern] [FOLDS=5] [FRESH=1]
 # make cross-validation, with the same but MODEL, and [MODELS=all] [SEEDS=3] [EPOCHS=60]
 # make comparison, with AUDIO, LABEL, GROUP, FOLDS, FRESH, MODELS, SEEDS, EPOCHS, and
-#     [AUGMENTED=band_cnn,musical_cnn,cnn,black_box] [LEAVE_OUT=list of tracks]
+#     [AUGMENTED=cnn,black_box] [LEAVE_OUT=list of tracks]
 AUDIO ?=
 LABEL ?=
 GROUP ?=
 MODEL ?= black_box
 MODELS ?= all
-AUGMENTED ?= band_cnn,musical_cnn,cnn,black_box
+AUGMENTED ?= cnn,black_box
 RECIPE ?= modern
 SEEDS ?= 1
 EPOCHS ?=
@@ -36,11 +36,11 @@ help:
 	@echo "make demo                  a set of synthetic music -> TFRecords -> a trained model -> a report, in minutes"
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
-	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn|band_cnn|musical_cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
+	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
 	@echo "make cross-validation      every fold tested on, the same variables but MODEL, and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
 	@echo "make comparison            MODELS by modern and AUGMENTED by the newer recipe in one table and a picture; the same"
-	@echo "                           variables but RECIPE, and: AUGMENTED=band_cnn,musical_cnn,cnn,black_box   LEAVE_OUT=FILE"
+	@echo "                           variables but RECIPE, and: AUGMENTED=cnn,black_box   LEAVE_OUT=FILE"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"

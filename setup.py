@@ -1,4 +1,4 @@
-"""Packaging: `pip install -c constraints.txt -e .` installs the packages, the benchmarks and the tools."""
+"""Packaging: `pip install -c constraints.txt -e .` installs the packages; tools and benchmarks stay in the checkout."""
 
 import pathlib
 import re
@@ -17,7 +17,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=setuptools.find_packages(include=["beam_preprocess*", "benchmarks*", "tfrecords*", "tools*", "trainer*"]),
+    packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
     package_data={"beam_preprocess.gtzan": ["data/*", "data/*/*"], "trainer.serving.web": ["page/*"]},
     install_requires=[
         *(line for line in REQUIREMENTS if not line.startswith("#")),

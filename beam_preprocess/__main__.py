@@ -10,7 +10,6 @@ named in rejects.jsonl. An interrupted job goes on when the same command is run 
 """
 
 import dataclasses
-import logging
 from typing import Any
 
 from absl import flags
@@ -20,6 +19,7 @@ from beam_preprocess.audio.selection import COMMON_FORMATS
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
 from beam_preprocess.gtzan import facts
 from beam_preprocess.log_mel import PRESETS, FrontEndConfig
+from beam_preprocess.messages import no_warnings
 from tfrecords import command_line
 
 FLAGS = flags.FlagValues()
@@ -94,10 +94,8 @@ def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
     """Runs the job that the flags describe."""
     config = make_config(flag_values)
     # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
-    logging.disable(logging.WARNING)
-    from beam_preprocess import job
-
-    logging.disable(logging.NOTSET)
+    with no_warnings():
+        from beam_preprocess import job
     job.run(config, beam_args=beam_args, own_flags=list(flag_values), overwrite=flag_values.overwrite)
 
 

@@ -131,7 +131,7 @@ def _folder(source: str, output: str) -> str:
     """Where an archive is unpacked to: another place for another archive, and for another version of it."""
     with storage.reporting(f"{source}: cannot be read"):
         uri = absolute(source)
-        metadata = FileSystems.get_filesystem(uri).metadata(uri)
+        metadata = storage.filesystem_of(uri).metadata(uri)
     identity = f"{uri}:{metadata.size_in_bytes}:{metadata.last_updated_in_seconds}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     with storage.reporting(f"--output={output} cannot be used"):
@@ -184,8 +184,10 @@ def _reading(source: str) -> Iterator[None]:
     with storage.reporting(f"{source}: cannot be read"):
         try:
             yield
-        # RecursionError: tarfile follows a chain of headers by calling itself.
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RecursionError) as error:
+        except UserError:
+            raise
+        # RecursionError: tarfile follows a chain of headers by calling itself. ValueError: of numbers in headers.
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RecursionError, ValueError) as error:
             raise UserError(f"{source}: not a whole .tar or .tar.gz: {storage.cause(error)}") from None
 
 

@@ -138,5 +138,8 @@ def load_manifest(output: str) -> Manifest | None:
       UserError: it is damaged.
     """
     uri = FileSystems.join(output, manifest.FILE_NAME)
-    text = storage.read_text(uri)
+    try:
+        text = storage.read_text(uri)
+    except UnicodeDecodeError:
+        raise UserError(f"{uri}: not a manifest (not UTF-8 text); write the dataset again") from None
     return None if text is None else Manifest.from_json(text, uri)

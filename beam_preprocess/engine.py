@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,10 +28,11 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_preprocess import finish, pipeline, storage, summary
+from beam_preprocess import finish, output_error, pipeline, storage, summary
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
 from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.messages import no_warnings
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
 from beam_preprocess.tracks import Track, absolute
@@ -44,8 +44,6 @@ from tfrecords.command_line import UserError
 _LOCAL_RUNNERS = ("", "direct", "fnapi")
 # How long to look for a job server; Beam's own five minutes are for services that are yet to start.
 _JOB_SERVER_TIMEOUT_S = 60
-# A system error as Beam hands it on: at the end of a worker's traceback, as text.
-_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] (.*?)(?: \[while running [^]]*\])?$", re.MULTILINE)
 
 
 def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) -> PipelineOptions:
@@ -87,16 +85,13 @@ def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) ->
 def _parse(beam_args: Sequence[str]) -> tuple[PipelineOptions, list[str]]:
     """Beam's options, and the names of those that Beam does not know."""
     said = io.StringIO()
-    logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), no_warnings():
             options = PipelineOptions(list(beam_args))
             every, known = options.get_all_options(retain_unknown_options=True), options.get_all_options()
     except SystemExit:
         # argparse prints all it knows, then what is wrong, then leaves.
         raise UserError(said.getvalue().strip().rpartition("error: ")[2]) from None
-    finally:
-        logging.disable(logging.NOTSET)
     return options, sorted(set(every) - set(known))
 
 
@@ -139,8 +134,7 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
     """Runs the pipeline to its end, with its progress on standard error; a template is only handed over.
 
     Raises:
-      UserError: too many rejects, no such runner, the system refused something, such as room on a disk, or the engine
-        failed.
+      UserError: too many rejects, no such runner, a worker cannot write, or the engine failed.
     """
     here = storage.local_path(config.output)
     # Workers may run in another directory than the launcher.
@@ -152,7 +146,7 @@ def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: Pipelin
             run_pipeline(
                 options,
                 lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
-                explain=lambda error: _explain(config, plan, error, local=is_local(options)),
+                explain=lambda error: _explain(config, plan, error),
             )
         except finish.TooManyRejectsError:
             # They are seen best by label.
@@ -181,10 +175,10 @@ def run_pipeline(
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())
             stack.enter_context(shutdown.if_ended(end_children))
-            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+            stack.enter_context(_logging_at(logging.CRITICAL, "apache_beam"))
         else:
             # The page on which the job can be watched, and what its service says of it.
-            logging.getLogger("apache_beam.runners.dataflow").setLevel(logging.INFO)
+            stack.enter_context(_logging_at(logging.INFO, "apache_beam.runners.dataflow"))
             words = "the engine may still run the job: end it there before this command is run again"
             stack.enter_context(shutdown.if_ended(lambda: shutdown.tell(words)))
         job = make_pipeline(options)
@@ -198,6 +192,18 @@ def run_pipeline(
             if local:
                 raise
             raise UserError(f"--runner={_runner(options)}: the job failed: {_cause(error)}") from error
+
+
+@contextlib.contextmanager
+def _logging_at(level: int, name: str) -> Iterator[None]:
+    """Has a logger, and those below it, log from a level on."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
@@ -253,20 +259,13 @@ class _LocalRunner(FnApiRunner):
         return super().run_via_runner_api(pipeline_proto, options)
 
 
-def _explain(config: JobConfig, plan: Plan, error: str, *, local: bool) -> None:
+def _explain(config: JobConfig, plan: Plan, error: str) -> None:
     """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
     reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
     finish.check_rejects(config, reasons, plan.num_tracks)
-    if cause := system_error(error, local=local):
-        raise UserError(f"{config.output}: {cause}; mend it and run the command again, it keeps what is done")
-
-
-def system_error(error: str, *, local: bool) -> str | None:
-    """What the system refused a worker, such as room on a disk, if that is what an engine's text of a failure says."""
-    # An engine may lack something of its own; only its workers' errors are about our files.
-    causes = _SYSTEM_ERROR.findall(error) if local or "[while running 'Write" in error else []
-    return causes[-1] if causes else None
+    if told := output_error.told_in(error):
+        raise UserError(f"{told}; mend it and run the command again, it keeps what is done")
 
 
 def _cause(error: Exception) -> str:

@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.label_sound import merged
+from beam_preprocess.output_error import writing_to
 from beam_preprocess.plan import Plan
 from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.versions import versions
@@ -80,7 +81,17 @@ class WriteManifest(beam.DoFn):
           results: of all shards; their own rejects and contents are not looked at.
           rejects: of all shards.
           duplicates: track_ids of each recording that is there more than once, as records have them.
+
+        Raises:
+          UserError: shards or tracks are lost, or too many tracks are rejected.
+          OutputError: a file cannot be written.
         """
+        with writing_to(self._dataset.config.output):
+            return [to_bytes(self._finish(results, rejects, duplicates))]
+
+    def _finish(
+        self, results: Sequence[ShardResult], rejects: Iterable[Rejected], duplicates: Iterable[tuple[bytes, ...]]
+    ) -> str:
         dataset, output = self._dataset, self._dataset.config.output
         if len(results) != dataset.num_shards:
             # An engine may do this again after it was done: the plan is gone then, and the dataset complete.
@@ -89,7 +100,7 @@ class WriteManifest(beam.DoFn):
                     f"{output}: {len(results)} of {dataset.num_shards} shards were planned and written; "
                     "every worker has to reach this directory under this name"
                 )
-            return [to_bytes(FileSystems.join(output, manifest.FILE_NAME))]
+            return FileSystems.join(output, manifest.FILE_NAME)
         results = sorted(results, key=lambda result: result.shard.file)
         reasons = _write_rejects(output, rejects)
         tracks = sum(sum(result.tracks.values()) for result in results)
@@ -108,7 +119,7 @@ class WriteManifest(beam.DoFn):
         # What is left of it, where another attempt at a shard is still at work, is no reason to fail.
         with contextlib.suppress(OSError):
             storage.delete([storage.partial_dir(output)])
-        return [to_bytes(FileSystems.join(output, manifest.FILE_NAME))]
+        return FileSystems.join(output, manifest.FILE_NAME)
 
 
 def _is_complete(dataset: Dataset) -> bool:

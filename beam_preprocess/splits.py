@@ -240,7 +240,11 @@ def read_lists(location: str) -> dict[str, list[str]]:
                 f"--split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
             )
         with storage.reporting(f"--split_lists: {name} cannot be read"), storage.open_file(name) as file:
-            lines = file.read().decode("utf-8-sig").splitlines()
+            data = file.read()
+        try:
+            lines = data.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise UserError(f"--split_lists: {name} cannot be read: not UTF-8 text; save it as UTF-8") from None
         lists[part] = [line.strip() for line in lines if line.strip()]
         if not lists[part]:
             raise UserError(f"--split_lists: {name} is empty")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess.config import MAGIC
@@ -24,11 +24,38 @@ from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
 _TEMPORARY = ".tmp"
+# Beam lets some of their errors through.
+_STORE_LIBRARIES = (
+    "apache_beam.io.aws.",
+    "apache_beam.io.azure.",
+    "azure.core.",
+    "botocore.",
+    "google.api_core.",
+    "google.auth.",
+    "google.cloud.",
+    "hdfs.",
+)
 
 
 def partial_dir(output: str) -> str:
-    """Where the files of an unfinished job are."""
-    return FileSystems.join(output, PARTIAL_DIR)
+    """Where the files of an unfinished job are.
+
+    Raises:
+      OSError: as `filesystem_of`.
+    """
+    return filesystem_of(output).join(output, PARTIAL_DIR)
+
+
+def filesystem_of(uri: str) -> FileSystem:
+    """Beam's file system for a file.
+
+    Raises:
+      OSError: Beam has none, or lacks what it needs for it.
+    """
+    try:
+        return FileSystems.get_filesystem(uri)
+    except ValueError as error:
+        raise OSError(str(error)) from None
 
 
 def open_file(uri: str) -> BinaryIO:
@@ -40,7 +67,7 @@ def open_file(uri: str) -> BinaryIO:
     # Stores notice a missing file when it is read, and raise what only their own library knows.
     if FileSystems.get_scheme(uri) is None:
         return open_regular(uri)
-    if not FileSystems.exists(uri):
+    if not filesystem_of(uri).exists(uri):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return FileSystems.open(uri, compression_type=_RAW)
 
@@ -186,17 +213,22 @@ def remove(uris: list[str]) -> None:
 
 @contextlib.contextmanager
 def reporting(what: str) -> Iterator[None]:
-    """Turns an error of a file system into one line.
+    """Turns an error of a file system into one line; another one is a fault of ours, and stays what it is.
 
     Raises:
-      UserError: the block raised what a file system raises; stores in a cloud raise errors of their own libraries.
+      UserError: the block raised what a file system raises.
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
+        if not _is_of_a_file_system(error):
+            raise
         raise UserError(f"{what}: {cause(error)}") from error
+
+
+def _is_of_a_file_system(error: Exception) -> bool:
+    """Whether it is the system's, Beam's, or of a library by which Beam reaches a store."""
+    return isinstance(error, OSError | BeamIOError) or type(error).__module__.startswith(_STORE_LIBRARIES)
 
 
 def cause(error: object) -> str:

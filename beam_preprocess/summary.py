@@ -30,8 +30,12 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
       plan: which track is in which part.
       manifest: of the finished dataset.
       elapsed_s: seconds since the command began.
+
+    Raises:
+      OSError: metrics.json cannot be read.
     """
-    metrics = json.loads(storage.read_text(FileSystems.join(config.output, finish.METRICS_FILE)) or "{}")
+    with storage.open_file(FileSystems.join(config.output, finish.METRICS_FILE)) as file:
+        metrics = json.load(file)
     say(_table(metrics))
     if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
         say(f"warning: not one track of {', '.join(lost)} can be used")

@@ -175,7 +175,7 @@ def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, in
                 yield path, _size(path) or 0
         return
     with storage.reporting(f"{pattern}: cannot be listed"):
-        (match,) = FileSystems.match([pattern])
+        (match,) = storage.filesystem_of(pattern).match([pattern])
         begin, listed = len(_fixed_part(pattern)), match.metadata_list
         # What is told of a file is let go when the file is taken: of millions, both at once would be too much.
         while listed:

@@ -19,6 +19,7 @@ from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.config import JobConfig
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.output_error import writing_to
 from beam_preprocess.plan import ShardPlan
 from beam_preprocess.result import Rejected, ShardResult
 from beam_preprocess.segments import segment_lengths
@@ -61,12 +62,16 @@ class WriteShard(beam.DoFn):
 
         Yields:
           (hash, track_id) of each track, tagged CONTENTS; each Rejected, tagged REJECTS; the ShardResult, without both.
+
+        Raises:
+          OutputError: the output, or what waits in the temporary directory, cannot be written.
         """
         plan = ShardPlan.from_json(line)
-        result = kept_result(self._config.output, plan)
-        if result is None:
-            result = self._write(plan)
-            storage.write_text(self._config.output, sidecar(plan.file), result.to_json())
+        with writing_to(self._config.output):
+            result = kept_result(self._config.output, plan)
+            if result is None:
+                result = self._write(plan)
+                storage.write_text(self._config.output, sidecar(plan.file), result.to_json())
         _count(result)
         for track_id, content in result.contents.items():
             # As bytes: Beam's coder of text takes no file name that is not UTF-8.
@@ -120,7 +125,8 @@ class WriteShard(beam.DoFn):
             statistics = statistics.merge(BandStatistics.of(log_mel))
             data = log_mel.astype(DTYPES[self._config.dtype]).tobytes()
             content.update(data)
-            spool.write(data)
+            with writing_to(tempfile.gettempdir()):
+                spool.write(data)
         return statistics, content.hexdigest()
 
     def _waveform(self, track: Track, measure: TrackMeasure) -> Iterator[np.ndarray]:

@@ -1,6 +1,6 @@
 """What a training step takes as this project imports TensorFlow, against TensorFlow as it comes.
 
-python -m benchmarks.convolutions [--models=black_box,cnn,band_cnn] [--steps=50] [--rounds=5]
+python -m benchmarks.convolutions [--models=black_box,cnn] [--steps=50] [--rounds=5]
 
 Where a processor has no instructions for neural networks (AVX512_VNNI, AMX), TensorFlow by itself leaves convolutions
 to Eigen instead of oneDNN. Both ways take turns in processes of their own, as the choice is made when TensorFlow is
@@ -15,15 +15,16 @@ from importlib import import_module
 from absl import flags
 
 from benchmarks import processes
-from benchmarks.input_overhead import BATCH_SIZE, PATCH_FRAMES, new_model, step_ms
+from benchmarks.input_overhead import PATCH_FRAMES, new_model, step_ms
 from benchmarks.shards import GENRES, MEL_BANDS
 from tfrecords import command_line
 from trainer import models
 
+BATCH_SIZE = 64
 _WAYS = {"as it comes": False, "as imported here": True}
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_list("models", ["black_box", "cnn", "band_cnn"], "names of models", flag_values=FLAGS)
+flags.DEFINE_list("models", ["black_box", "cnn"], "names of models", flag_values=FLAGS)
 flags.DEFINE_integer("steps", 50, "steps of a turn that count", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer("rounds", 5, "rounds, of which the median counts", lower_bound=1, flag_values=FLAGS)
 
@@ -62,7 +63,7 @@ def print_step_ms(name: str, ours: bool, steps: int) -> None:
     tf = import_module("tensorflow")
     patches = tf.random.stateless_normal([BATCH_SIZE, PATCH_FRAMES, MEL_BANDS, 1], [0, 0])
     batch = (patches, tf.range(BATCH_SIZE) % GENRES)
-    print(step_ms(new_model(name), tf.data.Dataset.from_tensors(batch).repeat(), steps))
+    print(step_ms(new_model(name, jit_compile=False), tf.data.Dataset.from_tensors(batch).repeat(), steps))
 
 
 if __name__ == "__main__":

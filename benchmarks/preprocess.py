@@ -110,8 +110,8 @@ def wav_commands(work_dir: Path, before: Path | None) -> dict[str, Command]:
     """Name -> what is timed on WAV; the first one is what the others are set against."""
     return {
         **_jobs("beam_preprocess", work_dir, before),
-        "librosa loop": _peer("benchmarks.librosa_loop", work_dir / "loop.tfrecord"),
-        "usual Beam job": _peer("benchmarks.usual_beam_job", work_dir / "usual"),
+        "librosa loop": _peer("loop", work_dir / "loop.tfrecord"),
+        "usual Beam job": _peer("beam", work_dir / "usual"),
     }
 
 
@@ -121,7 +121,7 @@ def mp3_commands(work_dir: Path, before: Path | None) -> dict[str, Command]:
     for workers in reversed(_MP3_WORKERS):
         name = f"beam_preprocess, {workers} worker{'s' * (workers > 1)}"
         commands |= _jobs(name, work_dir, before, f"--direct_num_workers={workers}")
-    return commands | {"librosa pool": _peer("benchmarks.librosa_pool", work_dir / "pool.tfrecord")}
+    return commands | {"librosa pool": _peer("pool", work_dir / "pool.tfrecord")}
 
 
 def _jobs(name: str, work_dir: Path, before: Path | None, *options: str) -> dict[str, Command]:
@@ -136,8 +136,8 @@ def _jobs(name: str, work_dir: Path, before: Path | None, *options: str) -> dict
     return jobs
 
 
-def _peer(module: str, output: Path) -> Command:
-    return Command(lambda clips: ["-m", module, str(clips), str(output)])
+def _peer(way: str, output: Path) -> Command:
+    return Command(lambda clips: ["-m", "benchmarks.peers", way, str(clips), str(output)])
 
 
 def round_times(commands: Mapping[str, Command], folder: Path, few: Path) -> dict[str, Times]:
@@ -155,10 +155,6 @@ def _run(command: Command, clips: Path) -> processes.Finished:
         return processes.run_checked(*command.arguments(clips))
     # -P: not from the working directory, which may be this checkout.
     return processes.run_checked("-P", *command.arguments(clips), env=os.environ | {"PYTHONPATH": str(command.tree)})
-
-
-def _median(times: Sequence[Times]) -> Times:
-    return Times(*map(statistics.median, zip(*times, strict=True)))
 
 
 def report(median: Mapping[str, Times], commands: Mapping[str, Command], clips: int) -> str:

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import flags
 
 from benchmarks import processes
-from benchmarks.shards import PART, link_many, write_noise
+from benchmarks.shards import MEL_BANDS, PART, link_many, write_noise
 from tfrecords import command_line
 from tfrecords.manifest import Manifest
+from tfrecords.records import iterate_shard
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +33,8 @@ PATCH_FRAMES = 80
 BATCH_SIZE = 256
 _TIMES = 10
 _MEMORY_ROUNDS = 3
+# Patches in the usual reader's shuffle buffer.
+_SHUFFLED = 10_000
 # So that the start of a stream weighs little; the usual reader takes long enough for one.
 _EPOCHS = 3
 _USUAL, _DISK, _CACHED, _SCAN, _TENSOR = "usual reader", "from disk", "in memory", "raw scan", "float32 tensor"
@@ -62,11 +66,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable[[], tuple["tf.data.Dataset", int]]]:
     """Name -> a function that gives a dataset and how many patches come out of it."""
-    from benchmarks import usual_reader
     from tfrecords.dataset import load
-    from tfrecords.options import ReaderOptions
 
-    usual = usual_reader.write(data_dir, usual_dir, patch_frames=PATCH_FRAMES)
+    usual = write_usual(data_dir, usual_dir)
     manifest = Manifest.load(data_dir)
     files = manifest.check_files(data_dir, [PART])
     ours: dict[str, Any] = {
@@ -75,15 +77,73 @@ def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable
         "statistics": manifest.statistics([PART]),
         "epochs": _EPOCHS,
     }
-    cached = load(data_dir, options=ReaderOptions(cache="memory"), **ours)
+    cached = load(data_dir, in_memory=True, **ours)
     tensor = _float32_tensor(data_dir)
     return {
-        _USUAL: lambda: (usual_reader.read(usual, patch_frames=PATCH_FRAMES, batch_size=BATCH_SIZE), patches),
+        _USUAL: lambda: (read_usual(usual), patches),
         _DISK: lambda: (load(data_dir, **ours), _EPOCHS * patches),
         _CACHED: lambda: (cached, _EPOCHS * patches),
         _SCAN: lambda: (_scan(files), _EPOCHS * patches),
         _TENSOR: lambda: (_batches_of(*tensor), _EPOCHS * patches),
     }
+
+
+def write_usual(data_dir: Path, path: Path) -> list[str]:
+    """Writes a dataset's patches as people usually store them: a tf.train.Example with a float_list for each.
+
+    As many files as the dataset has shards; those that are there already stay.
+    """
+    import tensorflow as tf
+
+    manifest = Manifest.load(data_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    files = []
+    for shard in manifest.parts[PART].shards:
+        file = path / shard.file
+        files.append(str(file))
+        if file.is_file():
+            continue
+        temporary = path / f".tmp-{shard.file}"
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for record in iterate_shard(manifest, data_dir, shard):
+                for start in range(0, len(record.log_mel) - PATCH_FRAMES + 1, PATCH_FRAMES):
+                    writer.write(_example(record.log_mel[start : start + PATCH_FRAMES], record.label))
+        temporary.replace(file)
+    return files
+
+
+def _example(patch: np.ndarray, label: int) -> bytes:
+    import tensorflow as tf
+
+    feature = {
+        "log_mel": tf.train.Feature(float_list=tf.train.FloatList(value=patch.ravel())),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def read_usual(files: list[str]) -> "tf.data.Dataset":
+    """One shuffled epoch of (patches [batch, PATCH_FRAMES, MEL_BANDS, 1] float32, labels [batch]), each parsed."""
+    import tensorflow as tf
+
+    features = {
+        "log_mel": tf.io.FixedLenFeature([PATCH_FRAMES, MEL_BANDS, 1], tf.float32),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def parse(serialized: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        example = tf.io.parse_single_example(serialized, features)
+        return example["log_mel"], example["label"]
+
+    return (
+        tf.data.Dataset.from_tensor_slices(files)
+        .shuffle(len(files))
+        .interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .shuffle(_SHUFFLED)
+        .batch(BATCH_SIZE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def _scan(files: list[str]) -> "tf.data.Dataset":

@@ -114,7 +114,7 @@ def test_what_setup_needs_reaches_the_builder_and_the_source_distribution():
     assert all(in_context(f"{package}/__init__.py") for package in PACKAGES)
     assert in_context("constraints.txt")
     assert in_context("setup.py")
-    assert not any(map(in_context, (".git", ".venv", "demo", "tests", "build")))
+    assert not any(map(in_context, (".git", ".venv", "benchmarks", "build", "demo", "tests", "tools")))
 
 
 def test_the_launcher_starts_the_command_line():

@@ -1,6 +1,6 @@
 """What one record is, how shards of records are written, found, checked, and read as tf.data.
 
-Only reading as tf.data needs TensorFlow, so it is imported when `load` or `mix` is first asked for: a worker that
+Only reading as tf.data needs TensorFlow, so it is imported when `load` is first asked for: a worker that
 writes records starts without it. The rest needs NumPy, and comes when it is asked for as well: a command handles
 signals before it imports anything that takes time.
 """
@@ -14,17 +14,10 @@ from tfrecords import shutdown
 if TYPE_CHECKING:
     from tfrecords.dataset import load
     from tfrecords.manifest import Manifest
-    from tfrecords.mixing import mix
-    from tfrecords.options import ReaderOptions
 
-__all__ = ["Manifest", "ReaderOptions", "load", "mix"]
+__all__ = ["Manifest", "load"]
 
-_MODULES = {
-    "Manifest": "tfrecords.manifest",
-    "ReaderOptions": "tfrecords.options",
-    "load": "tfrecords.dataset",
-    "mix": "tfrecords.mixing",
-}
+_MODULES = {"Manifest": "tfrecords.manifest", "load": "tfrecords.dataset"}
 
 # So while Python looks for the module of `python -m tfrecords`, before that imports anything; where the package is
 # imported as a library, the program has its own name there, and its own handlers.

@@ -111,8 +111,8 @@ class Augmenter:
         if self._statistics is None:
             return louder(patches, gains_db)
         mean = tf.constant(self._statistics.mean[:, None], tf.float32)
-        std = tf.constant(self._statistics.std[:, None], tf.float32)
-        return (louder(patches * std + mean, gains_db) - mean) * (1 / std)
+        scale = tf.constant(self._statistics.scale[:, None], tf.float32)
+        return (louder(patches * scale + mean, gains_db) - mean) * (1 / scale)
 
     def _mixup(self, patches: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         batch = tf.shape(patches)[0]

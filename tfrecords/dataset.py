@@ -13,16 +13,16 @@ import tensorflow as tf
 from tfrecords.batches import batches
 from tfrecords.command_line import UserError, held_back
 from tfrecords.manifest import Manifest
-from tfrecords.options import IN_MEMORY, ReaderOptions
 from tfrecords.patches import RANDOM, WINDOWS, Cutter, Finish
 from tfrecords.reading import reading
 from tfrecords.sources import Memory, Shards, Share
 from tfrecords.statistics import BandStatistics
 
 _FOREVER = int(tf.int64.max)
-_DEFAULTS = ReaderOptions()
 # Enough to bridge what a step varies in time; left to itself, tf.data keeps more and more.
 _READY_BATCHES = 8
+# For batches that are made side by side; tf.data would take up to half the host's memory.
+_RAM_BUDGET_BYTES = 1 << 30
 
 
 def load(
@@ -41,7 +41,7 @@ def load(
     epochs: int | None = 1,
     host_index: int = 0,
     num_hosts: int = 1,
-    options: ReaderOptions = _DEFAULTS,
+    in_memory: bool = False,
 ) -> tf.data.Dataset:
     """Batches of patches from the parts of a dataset.
 
@@ -65,9 +65,11 @@ def load(
       epochs: how many epochs to give, one after another; None for no end.
       host_index: which of several hosts this is, from 0 (tf.distribute's input_pipeline_id).
       num_hosts: how many there are. Each reads its own shards in every epoch, those whose number modulo num_hosts is
-        host_index, so that it caches no others; shares may differ by some batches. Where records differ in their
-        number of patches, a host counts its share first, reading it once.
-      options: how to use memory, disk and threads.
+        host_index; shares may differ by some batches. Where records differ in their number of patches, a host counts
+        its share first, reading it once.
+      in_memory: read the clips once, now, and keep them decoded and normalised as float32 (twice the size of float16
+        shards, and for a moment twice that), where they fit; all patches of an epoch are then shuffled as one.
+        Otherwise the shards are read anew for every epoch, which suits local disks.
 
     Returns:
       A dataset of (patches [batch, patch_frames, mel_bands, 1] float32, labels [batch] int32) when training, with
@@ -75,7 +77,8 @@ def load(
 
     Raises:
       UserError: no manifest, no such part, a shard is missing or torn, fewer shards than hosts, an argument out of
-        range, or no record is as long as a patch.
+        range, or no record is as long as a patch. What is wrong with a shard only shows when it is read: take batches
+        within `tfrecords.reading.reading`.
     """
     cutter = Cutter(patch_mode, patch_frames, patch_frames if patch_hop is None else patch_hop)
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
@@ -86,13 +89,13 @@ def load(
     _check_patches(manifest, parts, cutter, data_dir)
     share = Share.of(manifest, data_dir, parts, host_index=host_index, num_hosts=num_hosts)
     source: Memory | Shards
-    if options.cache == IN_MEMORY:
-        source = Memory.of(share, cutter, statistics=statistics, seed=seed if training else None)
-        statistics = None  # They are normalised already.
-    else:
-        source = Shards.of(share, cutter, seed=seed if training else None, options=options)
     _settle_float16()
-    with reading(data_dir, parts):
+    with reading():
+        if in_memory:
+            source = Memory.of(share, cutter, statistics=statistics, seed=seed if training else None)
+            statistics = None  # They are normalised already.
+        else:
+            source = Shards.of(share, cutter, seed=seed if training else None)
         count = source.count()
     if not count:
         raise UserError(f"{data_dir}: no shard of host {host_index} has a record as long as a patch; take fewer hosts")
@@ -100,7 +103,7 @@ def load(
     end = _FOREVER if epochs is None else epoch + epochs
     first, passed = epoch + step // steps, step % steps
     left = (end - first) * steps - passed
-    with reading(data_dir, parts):
+    with reading():
         chunks = source.chunks(first, end, passed * batch_size) if left > 0 else source.chunks(0, 0, 0)
     dataset = batches(
         chunks,
@@ -111,7 +114,7 @@ def load(
     )
     if epochs is not None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(max(0, left)))
-    return _prefetched(dataset, options)
+    return _prefetched(dataset)
 
 
 @functools.cache
@@ -134,16 +137,10 @@ def _check_patches(manifest: Manifest, parts: Sequence[str], cutter: Cutter, dat
         raise UserError(f"{data_dir}: no record of {', '.join(parts)} is as long as a patch of {cutter.frames} frames")
 
 
-def _prefetched(dataset: tf.data.Dataset, chosen: ReaderOptions) -> tf.data.Dataset:
+def _prefetched(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # Sharding between hosts is by hand; left on, it would silently drop data.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    if chosen.ram_budget_bytes:
-        options.autotune.ram_budget = chosen.ram_budget_bytes
-    if chosen.threads:
-        options.threading.private_threadpool_size = chosen.threads
-    dataset = dataset.with_options(options)
-    if chosen.device:
-        return dataset.apply(tf.data.experimental.prefetch_to_device(chosen.device))
-    return dataset.prefetch(_READY_BATCHES)
+    options.autotune.ram_budget = _RAM_BUDGET_BYTES
+    return dataset.with_options(options).prefetch(_READY_BATCHES)

@@ -16,8 +16,6 @@ from tfrecords.shard import ShardError, open_shard, read_records
 
 # Shards read side by side in training: clips of many shards meet in one shuffled chunk.
 _GROUP = 16
-# Of each; small enough to stay in the processor's cache between filling and use.
-_BUFFER_BYTES = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,48 +32,32 @@ class Reader:
     records: Sequence[int]
     seed: int | None
 
-    @property
-    def _group(self) -> int:
-        return 1 if self.seed is None else _GROUP
-
-    def epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
-        """All the serialized records of an epoch."""
-        order = self._shuffled(epoch)
-        return _read(tf.gather(tf.constant(self.files), order), tf.zeros_like(order), self._group)
-
-    def rest_of_epoch(self, epoch: int, position: int) -> tf.data.Dataset:
-        """What is left of `epoch` after so many records, which are not read."""
-        order = self._order(epoch)
-        passed, rest = seek([self.records[index] for index in order], position, self._group)
-        return _read(tf.gather(tf.constant(self.files), order), tf.constant(passed, tf.int64), self._group).skip(rest)
-
-    def iterate(self, epoch: int, position: int) -> Iterator[bytes]:
-        """As `rest_of_epoch`, read by Python.
+    def iterate(self, epoch: int, position: int = 0) -> Iterator[bytes]:
+        """The serialized records of an epoch after the first `position`, which are not read.
 
         Raises:
           ShardError: a shard cannot be read, is torn or corrupt, or has other than its number of records.
         """
         shards = [(self.files[index], self.records[index]) for index in self._order(epoch)]
-        passed, rest = seek([number for _, number in shards], position, self._group)
-        for begin in range(0, len(shards), self._group):
-            group = slice(begin, begin + self._group)
-            for record in _in_turn(shards[group], passed[group]):
+        group = 1 if self.seed is None else _GROUP
+        passed, rest = seek([number for _, number in shards], position, group)
+        for begin in range(0, len(shards), group):
+            own = slice(begin, begin + group)
+            for record in _in_turn(shards[own], passed[own]):
                 if rest:
                     rest -= 1
                 else:
                     yield record
 
-    def _order(self, epoch: int) -> list[int]:
+    def _order(self, epoch: int) -> Sequence[int]:
+        """Indices of the shards."""
+        if self.seed is None:
+            return range(len(self.files))
         # Where there is another device, too: what is drawn must not depend on it.
         with tf.device("/cpu:0"):
-            return self._shuffled(tf.constant(epoch, tf.int64)).numpy().tolist()
-
-    def _shuffled(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Indices of the shards [files] int64."""
-        order = tf.range(len(self.files), dtype=tf.int64)
-        if self.seed is None:
-            return order
-        return tf.random.experimental.stateless_shuffle(order, epoch_order(self.seed, epoch))
+            order = tf.range(len(self.files), dtype=tf.int64)
+            seed = epoch_order(self.seed, tf.constant(epoch, tf.int64))
+            return tf.random.experimental.stateless_shuffle(order, seed).numpy().tolist()
 
 
 def epoch_order(seed: int, epoch: tf.Tensor) -> tf.Tensor:
@@ -133,20 +115,3 @@ def _whole(file: BinaryIO, path: str, number: int, *, skip: int) -> Iterator[byt
         yield record
     if found != number:
         raise ShardError(f"{path}: has {found} records; the manifest says {number}")
-
-
-def _read(files: tf.Tensor, passed: tf.Tensor, group: int) -> tf.data.Dataset:
-    """Serialized records of groups of files, without those passed at the head of each file."""
-
-    def one(file: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
-        # Leaves records out by their lengths, unread.
-        return tf.data.TFRecordDataset(file, buffer_size=_BUFFER_BYTES).skip(records)
-
-    shards = tf.data.Dataset.from_tensor_slices((files, passed))
-    if group == 1:
-        return shards.flat_map(one)
-    return shards.batch(group).flat_map(
-        lambda *shard: tf.data.Dataset.from_tensor_slices(shard).interleave(
-            one, cycle_length=group, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-    )

@@ -18,15 +18,19 @@ SEGMENT = "segment"
 FRAMES = "frames"
 LOG_MEL = "log_mel"
 
-# feature -> what it holds; the manifest repeats it for whoever meets the shards without this code.
-FEATURES = {
-    TRACK_ID: "bytes: the file's path below the input, UTF-8",
-    GROUP: "bytes: what no split tears apart (the artist), UTF-8; the track_id where none was given",
-    LABEL: "int64: index into labels",
-    SEGMENT: "int64: position of this record in its track, from 0",
-    FRAMES: "int64: number of frames in log_mel",
-    LOG_MEL: "bytes: [frames, mel_bands], C order, little-endian, of the manifest's dtype",
+# The lists of values that a feature can be.
+_BYTES, _INT64 = "bytes_list", "int64_list"
+_SCHEMA = {
+    TRACK_ID: (_BYTES, "the file's path below the input, UTF-8"),
+    GROUP: (_BYTES, "what no split tears apart (the artist), UTF-8; the track_id where none was given"),
+    LABEL: (_INT64, "index into labels"),
+    SEGMENT: (_INT64, "position of this record in its track, from 0"),
+    FRAMES: (_INT64, "number of frames in log_mel"),
+    LOG_MEL: (_BYTES, "[frames, mel_bands], C order, little-endian, of the manifest's dtype"),
 }
+
+# feature -> what it holds; the manifest repeats it for whoever meets the shards without this code.
+FEATURES = {name: f"{kind.removesuffix('_list')}: {meaning}" for name, (kind, meaning) in _SCHEMA.items()}
 
 # dtype name in the manifest -> how the bytes are laid out.
 DTYPES: dict[str, np.dtype] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
@@ -128,8 +132,7 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
     except message.DecodeError as error:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     values: dict[str, Any] = {}
-    for name, meaning in FEATURES.items():
-        kind = "bytes_list" if meaning.startswith("bytes") else "int64_list"
+    for name, (kind, _) in _SCHEMA.items():
         found: Sequence[Any] = getattr(feature[name], kind).value if name in feature else ()
         if len(found) != 1:
             raise ValueError(f"feature {name!r} must hold one value, got {len(found)}")

@@ -46,7 +46,7 @@ def read_clips(
             clip[:] = used
             if statistics is not None:
                 clip -= statistics.mean.astype(np.float32)
-                clip *= 1 / statistics.std.astype(np.float32)
+                clip *= 1 / statistics.scale.astype(np.float32)
             row += len(used)
     about = {example.LABEL: tf.constant(labels, tf.int64)}
     if with_track_id:

@@ -1,31 +1,25 @@
-"""Serialized clips -> where their patches lie -> patches: each step for a whole tensor of clips at once."""
+"""Clips -> where their patches lie -> patches: each step for a whole tensor of clips at once."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from tfrecords import example
 from tfrecords.command_line import UserError
-from tfrecords.manifest import Manifest, count_patches
+from tfrecords.manifest import count_patches
 from tfrecords.statistics import BandStatistics
 
 WINDOWS, RANDOM, RESIZE = "windows", "random", "resize"
 MODES = (WINDOWS, RANDOM, RESIZE)
-# Clips are padded to the longest of their chunk, which saves a copy, unless that adds more than this to them all.
-_MAX_PADDING = 0.25
-# DecodePaddedRaw knows no float16.
-_SAME_SIZE = {"float16": tf.uint16, "float32": tf.float32}
 
 
 class Clips(NamedTuple):
     """Decoded clips, or patches of them that are not cut out yet.
 
     Attributes:
-      log_mel: [rows, mel_bands], as stored: the frames of all clips that are in a patch; some rows may be unused.
+      log_mel: [rows, mel_bands], as stored: the frames of all clips that are in a patch.
       first: [clips] int64, the row of a clip's (a patch's) first frame.
       frames: [clips] int64, how many frames it is made of.
       about: label [clips] int64 and, where it is wanted, track_id [clips] string.
@@ -45,54 +39,6 @@ def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
 
     about = {name: of(values) for name, values in clips.about.items()}
     return Clips(clips.log_mel, of(clips.first), of(clips.frames), about)
-
-
-def parse(serialized: tf.Tensor, manifest: Manifest, cutter: "Cutter", *, with_track_id: bool) -> Clips:
-    """Serialized records [clips] -> the clips, without frames that are in no patch.
-
-    A label that is none of the manifest's is an InvalidArgumentError when it is read.
-    """
-    kinds = {example.FRAMES: tf.int64, example.LABEL: tf.int64, example.LOG_MEL: tf.string}
-    if with_track_id:
-        kinds[example.TRACK_ID] = tf.string
-    about = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()})
-    labels = about[example.LABEL]
-    checks = [
-        tf.debugging.assert_non_negative(labels),
-        tf.debugging.assert_less(labels, np.int64(len(manifest.labels))),
-    ]
-    with tf.control_dependencies(checks):
-        about[example.LABEL] = tf.identity(labels)
-    frames = about.pop(example.FRAMES)
-    log_mel, first = _decode(about.pop(example.LOG_MEL), cutter.used_of(frames), manifest, unit=cutter.unit)
-    return Clips(log_mel, first, frames, about)
-
-
-def parse_frames(serialized: tf.Tensor) -> tf.Tensor:
-    """Serialized records [clips] -> their numbers of frames [clips] int64, and nothing else is looked at."""
-    kind = tf.io.FixedLenFeature([], tf.int64)
-    return tf.io.parse_example(serialized, {example.FRAMES: kind})[example.FRAMES]
-
-
-def _decode(data: tf.Tensor, frames: tf.Tensor, manifest: Manifest, *, unit: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bytes of clips [clips] -> so many frames of each as log_mel [rows, mel_bands], and the row where each begins."""
-    kind = tf.as_dtype(manifest.dtype)
-    frame_bytes = manifest.mel_bands * kind.size
-    # Not 0 where no clip is as long as a patch.
-    longest, clips = tf.maximum(tf.reduce_max(frames), unit), tf.size(frames, tf.int64)
-
-    def padded() -> tuple[tf.Tensor, tf.Tensor]:
-        length = tf.cast(longest * frame_bytes, tf.int32)
-        values = tf.io.decode_raw(data, _SAME_SIZE[manifest.dtype], fixed_length=length)
-        return tf.bitcast(values, kind), tf.range(clips) * longest
-
-    def joined() -> tuple[tf.Tensor, tf.Tensor]:
-        heads = tf.strings.substr(data, tf.zeros_like(frames), frames * frame_bytes)
-        return tf.io.decode_raw(tf.strings.reduce_join(heads)[tf.newaxis], kind), tf.cumsum(frames, exclusive=True)
-
-    limit = (1 + _MAX_PADDING) * tf.cast(tf.reduce_sum(frames), tf.float64)
-    values, first = tf.cond(tf.cast(longest * clips, tf.float64) <= limit, padded, joined)
-    return tf.reshape(values, [-1, manifest.mel_bands]), first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +151,7 @@ class Finish:
             # Repeated for every frame, the inner loop runs over a whole patch and not over its few bands.
             shape = [frames, len(statistics.mean)]
             mean, std = (
-                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.std)
+                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.scale)
             )
             self._scaling = mean, 1 / std
 

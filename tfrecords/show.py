@@ -69,7 +69,7 @@ def augmented_samples(
     patches = np.stack(
         [record.log_mel[start : start + _PATCH_FRAMES] for record, start in zip(records, starts, strict=True)]
     )
-    patches = ((patches - statistics.mean) / statistics.std).astype(np.float32)
+    patches = ((patches - statistics.mean) / statistics.scale).astype(np.float32)
     labels = np.array([record.label for record in records], np.int32)
 
     command_line.import_tensorflow()

@@ -71,13 +71,17 @@ class BandStatistics:
 
     @property
     def std(self) -> np.ndarray:
-        """Standard deviation per band, [mel_bands] float64, to divide by: 1 of a band in which there is nothing.
+        """Population standard deviation per band, [mel_bands] float64."""
+        return np.sqrt(self.variance)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What normalising divides each band by, [mel_bands] float64: `std`, or 1 where a band holds nothing.
 
         Less than a thousandth of log10 units or decibels is what rounding and resampling leave of silence. Divided by
         it, the first sound there would be worth more than all other bands together.
         """
-        std = np.sqrt(self.variance)
-        return np.where(std < _NOTHING, 1.0, std)
+        return np.where(self.std < _NOTHING, 1.0, self.std)
 
     def to_json(self) -> dict:
         """As plain lists, exact: Python prints floats so that they read back to the same bits."""

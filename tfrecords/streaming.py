@@ -1,12 +1,12 @@
-"""Chunks of clips read by Python, which moves a record's bytes once from its file and once into its chunk.
+"""Chunks of clips, read by Python, which moves a record's bytes once from its file and once into its chunk.
 
-TensorFlow's own operations (`Shards` with `in_graph`) move them five times on that way, most of them into memory that
-is fresh, and take twice as long. The chunks are the same; a test holds the two together.
+TensorFlow's own operations would move them five times on that way, most of them into memory that is fresh, and take
+twice as long.
 """
 
 import dataclasses
+import itertools
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,13 +17,12 @@ from tfrecords import example
 from tfrecords.epochs import Reader
 from tfrecords.manifest import Manifest
 from tfrecords.patches import Cutter
+from tfrecords.reading import passed_on
 from tfrecords.records import check_label, iterate_file
 from tfrecords.shard import ShardError
 
 # TensorFlow copies an array that does not begin at a multiple of this.
 _ALIGNMENT = 64
-# References to an array that only a pool has: its list, its loop, and the call that counts.
-_UNUSED = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,30 +67,49 @@ class ChunkReader:
         def chunks() -> Iterator[tuple[int, int, np.ndarray, dict[str, np.ndarray]]]:
             # Of this stream alone: others of the same dataset may run beside it.
             pool = _Pool((self.max_rows, self.manifest.mel_bands), np.dtype(self.manifest.dtype))
-            for number in range(epoch, end):
-                begin = first if number == epoch else 0
-                for chunk, (rows, told) in enumerate(self._chunks(pool, number, begin), begin):
-                    yield number, chunk, rows, {name: told[name] for name in about}
+            try:
+                for number in range(epoch, end):
+                    begin = first if number == epoch else 0
+                    for chunk, (rows, told) in enumerate(self._chunks(pool, number, begin), begin):
+                        yield number, chunk, rows, {name: told[name] for name in about}
+            except ShardError as fault:
+                raise passed_on(fault) from None
 
         return tf.data.Dataset.from_generator(chunks, output_signature=(number, number, log_mel, about))
 
+    def patch_counts(self, epoch: int) -> Iterator[int]:
+        """Number of patches of each chunk of an epoch, whose records are read for that.
+
+        Raises:
+          ShardError: a shard or a record cannot be read.
+        """
+        counts = (self.cutter.count(len(record.log_mel)) for record in self._records(epoch, 0))
+        while chunk := list(itertools.islice(counts, self.chunk_records)):
+            yield sum(chunk)
+
     def _chunks(self, pool: "_Pool", epoch: int, first: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         left = sum(self.reader.records) - first * self.chunk_records
-        rows, filled, told = pool.free(), 0, list[tuple[int, int, bytes]]()
-        for serialized in self.reader.iterate(epoch, first * self.chunk_records):
-            try:
-                record = example.decode(serialized, mel_bands=self.manifest.mel_bands, dtype=self.manifest.dtype)
-                check_label(self.manifest, record)
-                used = record.log_mel[: self.cutter.used(len(record.log_mel))]
-                rows[filled : filled + len(used)] = used
-            except ValueError:
-                raise self._fault() from None
+        rows, filled, told = pool.take(), 0, list[tuple[int, int, bytes]]()
+        for record in self._records(epoch, first * self.chunk_records):
+            used = record.log_mel[: self.cutter.used(len(record.log_mel))]
+            if filled + len(used) > len(rows):
+                raise self._fault()
+            rows[filled : filled + len(used)] = used
             filled += len(used)
             told.append((len(record.log_mel), record.label, example.to_bytes(record.track_id)))
             left -= 1
             if not left or len(told) == self.chunk_records:
                 yield rows[:filled], _columns(told)
-                rows, filled, told = pool.free(), 0, []
+                rows, filled, told = pool.take(), 0, []
+
+    def _records(self, epoch: int, position: int) -> Iterator[example.Record]:
+        for serialized in self.reader.iterate(epoch, position):
+            try:
+                record = example.decode(serialized, mel_bands=self.manifest.mel_bands, dtype=self.manifest.dtype)
+                check_label(self.manifest, record)
+            except ValueError:
+                raise self._fault() from None
+            yield record
 
     def _fault(self) -> ShardError:
         """What is wrong with the records, after one that could not be taken: they are read again, up to where it is."""
@@ -123,17 +141,23 @@ class _Pool:
         self._shape = shape
         self._dtype = dtype
         self._bytes = math.prod(shape) * dtype.itemsize
-        self._owners: list[np.ndarray] = []
+        self._free: list[np.ndarray] = []
 
-    def free(self) -> np.ndarray:
-        """An array that nobody uses; what it holds is arbitrary."""
-        for owner in self._owners:
-            # Every view of it, whoever has it, is a reference more.
-            if sys.getrefcount(owner) == _UNUSED:
-                return self._view(owner)
-        self._owners.append(np.empty(self._bytes + _ALIGNMENT, np.uint8))
-        return self._view(self._owners[-1])
+    def take(self) -> np.ndarray:
+        """An array that nobody else has; what it holds is arbitrary. It comes back when its last view has gone."""
+        memory = self._free.pop() if self._free else np.empty(self._bytes + _ALIGNMENT, np.uint8)
+        begin = -memory.ctypes.data % _ALIGNMENT
+        lent = np.asarray(_Loan(memory, self._free))
+        return lent[begin : begin + self._bytes].view(self._dtype).reshape(self._shape)
 
-    def _view(self, owner: np.ndarray) -> np.ndarray:
-        begin = -owner.ctypes.data % _ALIGNMENT
-        return owner[begin : begin + self._bytes].view(self._dtype).reshape(self._shape)
+
+class _Loan:
+    """Memory that is lent: whatever NumPy makes of it, views of views included, holds this object as its base."""
+
+    def __init__(self, memory: np.ndarray, free: list[np.ndarray]) -> None:
+        self.__array_interface__ = memory.__array_interface__
+        self._memory = memory
+        self._free = free
+
+    def __del__(self) -> None:
+        self._free.append(self._memory)

@@ -10,6 +10,7 @@ shard that was finished before the kill. Among the clips are some that cannot be
 Exit status 1 if anything differs.
 """
 
+import hashlib
 import random
 import shutil
 import subprocess
@@ -18,14 +19,17 @@ from pathlib import Path
 
 from absl import flags
 
+from beam_preprocess import synthesize
+from beam_preprocess.finish import METRICS_FILE
+from benchmarks import clips as clip_files
 from benchmarks import processes
 from tfrecords import command_line
 from tfrecords.manifest import FILE_NAME, PARTIAL_DIR
-from tools import outputs
 
 # Every other kill comes up to so much later: in the middle of a shard, or at the end, where the manifest is written.
 _MAX_DELAY_S = 0.15
 _RUN_LIMIT_S = 1800
+_BAD_CLIPS = {"empty.wav": b"", "text.wav": b"no audio\n", "cut.wav": b"RIFF\xff\xff\x00\x00WAVEfmt "}
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("clips", 400, "clips to preprocess, a multiple of 10", lower_bound=20, flag_values=FLAGS)
@@ -40,11 +44,11 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Runs the job unbroken, then each killed one; returns the exit status."""
     command_line.no_arguments(positional)
     work_dir = Path(flag_values.work_dir)
-    source = outputs.make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
-    whole = outputs.job(source, work_dir / "unbroken", flag_values.num_shards)
+    source = make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
+    whole = job(source, work_dir / "unbroken", flag_values.num_shards)
     shutil.rmtree(work_dir / "unbroken", ignore_errors=True)
     processes.run_checked(*whole)
-    expected = outputs.digests(work_dir / "unbroken")
+    expected = digests(work_dir / "unbroken")
     shards = sum(".tfrecord-" in name for name in expected)
     print(f"{flag_values.clips} clips, {shards} shards, {flag_values.kills} kills", flush=True)
     rng = random.Random(flag_values.seed)  # noqa: S311 - moments, not secrets
@@ -52,7 +56,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     for number in range(1, flag_values.kills + 1):
         output = work_dir / f"killed_{number}"
         at, delay_s = rng.randint(0, shards), rng.uniform(0, _MAX_DELAY_S) * (number % 2)
-        command = outputs.job(source, output, flag_values.num_shards)
+        command = job(source, output, flag_values.num_shards)
         if kill_once(command, output, at=at, delay_s=delay_s, expected=expected):
             failed += 1
         else:
@@ -75,18 +79,18 @@ def kill_once(
     """
     shutil.rmtree(output, ignore_errors=True)
     with processes.started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        outputs.wait_for_shards(output, at, process)
+        wait_for_shards(output, at, process)
         time.sleep(delay_s)
     kept = finished_shards(output)
     problems = [f"{name}: its result is there, but not the shard" for name, stamp in kept.items() if stamp is None]
     state = "no manifest"
     if (output / FILE_NAME).exists():
         state = "complete"
-        problems += [f"with a manifest: {text}" for text in outputs.differences(outputs.digests(output), expected)]
+        problems += [f"with a manifest: {text}" for text in differences(digests(output), expected)]
     again = processes.run(*command, timeout_s=_RUN_LIMIT_S)
     if again.status:
         problems.append(f"the job's status was {again.status}: {again.stderr.strip()[-2000:]}")
-    problems += outputs.differences(outputs.digests(output), expected)
+    problems += differences(digests(output), expected)
     problems += [f"{name}: written again" for name, stamp in kept.items() if stamp and _stamp(output / name) != stamp]
     if (output / PARTIAL_DIR).exists():
         problems.append(f"{PARTIAL_DIR}: left behind")
@@ -99,7 +103,7 @@ def kill_once(
 
 def finished_shards(output: Path) -> dict[str, tuple[int, int] | None]:
     """Names of the shards that an unfinished job has finished -> what tells whether they were written since."""
-    names = [sidecar.name.removesuffix(".json") for sidecar in outputs.sidecars(output)]
+    names = [sidecar.name.removesuffix(".json") for sidecar in sidecars(output)]
     return {name: _stamp(output / name) for name in names}
 
 
@@ -110,6 +114,50 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return stat.st_mtime_ns, stat.st_ino
+
+
+def make_source(work_dir: Path, *, clips: int, seconds: float) -> Path:
+    """A folder of clips and a few files that are none."""
+    source = clip_files.make_clips(work_dir, clips=clips, seconds=seconds)
+    for name, content in _BAD_CLIPS.items():
+        (source / min(synthesize.GENRES) / name).write_bytes(content)
+    return source
+
+
+def job(source: Path, output: Path, num_shards: int) -> list[str]:
+    """The job's command line; the limit on rejects is far off, however few the clips."""
+    limits = [f"--num_shards={num_shards}", "--folds=2", "--max_reject_fraction=0.5"]
+    return ["-m", "beam_preprocess", f"--input={source}", f"--output={output}", *limits]
+
+
+def sidecars(output: Path) -> list[Path]:
+    """The results of the shards that an unfinished job has finished."""
+    return list((output / PARTIAL_DIR).glob("*.tfrecord-*.json"))
+
+
+def wait_for_shards(output: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Until the job has claimed its output and finished so many shards, or has ended."""
+    claimed = output / PARTIAL_DIR
+    processes.wait_until(process, lambda: claimed.is_dir() and len(sidecars(output)) >= count, limit_s=_RUN_LIMIT_S)
+
+
+def digests(output: Path) -> dict[str, str]:
+    """Name -> SHA-256 of all files of a dataset; nothing of what an unfinished job keeps."""
+    files = [path for path in output.rglob("*") if path.is_file() and PARTIAL_DIR not in path.parts]
+    # The metrics are of how the run went, not of what it made.
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(files)
+        if path.name != METRICS_FILE
+    }
+
+
+def differences(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """A line per file that is missing, one too many, or has other bytes."""
+    lines = [f"{name}: missing" for name in sorted(expected.keys() - found.keys())]
+    lines += [f"{name}: the other run has no such file" for name in sorted(found.keys() - expected.keys())]
+    both = sorted(found.keys() & expected.keys())
+    return lines + [f"{name}: its bytes differ" for name in both if found[name] != expected[name]]
 
 
 if __name__ == "__main__":

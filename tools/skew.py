@@ -15,15 +15,24 @@ Exit status 1 if a difference is larger than its limit (LIMITS), 2 if something 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import soundfile
+import soxr
 from absl import flags
 
-from tfrecords import command_line
+from beam_preprocess import audio
+from tfrecords import command_line, example
 from tfrecords.command_line import UserError
-from tools.transcodes import FORMATS, RATES_HZ, write_transcodes
-from trainer.serving.recognizer import front_end_config
+from tfrecords.manifest import Manifest
+from tfrecords.records import iterate
+from tools import encode
+from trainer.serving.recognizer import MAX_DURATION_S, front_end_config
 from trainer.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    from trainer.serving.recognizer import Recognizer
 
 EXPORTED, WAV_BYTES, FLOAT32, FLOAT16 = "exported", "wav_bytes", "float32 shards", "float16 shards"
 _NO_LOG_MEL = math.nan, 1e-4
@@ -37,6 +46,14 @@ LIMITS = {
 # test of GraphFrontEnd holds.
 _DEPTHS = {"log10": math.inf, "db": 80.0}
 SURE = 0.6
+FORMATS = {
+    kind.extension: kind
+    for kind in (encode.WAV, encode.FLAC, encode.MP3, encode.VORBIS, encode.AU, encode.M4A, encode.OPUS)
+}
+RATES_HZ = (8000, 22050, 44100, 48000)
+CHANNELS = (1, 2)
+# Channels that differ show whether their mean is taken.
+_SECOND_CHANNEL = 0.5
 Limits = Mapping[str, tuple[float, float]]
 
 FLAGS = flags.FlagValues()
@@ -96,6 +113,41 @@ def transcode(audio_dir: Path, folder: Path, *, files: int, seconds: float) -> l
     ]
 
 
+def write_transcodes(
+    source: Path, folder: Path, *, seconds: float, rates_hz: tuple[int, ...] = RATES_HZ, number: int = 0
+) -> list[Path]:
+    """Writes a recording's beginning as folder/FORMAT/NUMBER-RATE-CHANNELS.FORMAT, for each of them that there is.
+
+    Args:
+      source: any audio file.
+      folder: where to.
+      seconds: of it that are written.
+      rates_hz: of the files; Opus has not every rate.
+      number: keeps recordings apart.
+
+    Returns:
+      The files, by format.
+    """
+    with soundfile.SoundFile(source) as sound:
+        samples = sound.read(round(seconds * sound.samplerate), dtype="float32", always_2d=True).mean(axis=1)
+        at = {rate: soxr.resample(samples, sound.samplerate, rate) for rate in rates_hz}
+    # Lossy codecs overshoot; what is clipped differs between decoders.
+    peak = max(float(np.abs(waveform).max()) for waveform in at.values())
+    written = []
+    for extension, kind in FORMATS.items():
+        (folder / extension).mkdir(parents=True, exist_ok=True)
+        for rate, waveform in at.items():
+            if not encode.has_rate(kind, rate):
+                continue
+            mono = waveform * min(1.0, 0.7 / max(peak, 1e-9))
+            for channels in CHANNELS:
+                path = folder / extension / f"{number}-{rate}-{channels}.{extension}"
+                both = np.stack([mono, _SECOND_CHANNEL * mono], axis=1)
+                encode.write(path, both[:, :channels], rate, kind)
+                written.append(path)
+    return written
+
+
 def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Skew], float]:
     """Every file by every path.
 
@@ -110,7 +162,6 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
     command_line.import_tensorflow()
     import tensorflow as tf
 
-    from tools.serving_paths import by_export, by_predict, by_shards, by_wav_bytes
     from trainer.serving.export_dir import export
     from trainer.serving.recognizer import Recognizer
 
@@ -136,6 +187,82 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
         for name, other in others.items():
             skews.append(Skew(path.suffix[1:], name, *other.differences(answer, depth=depth)))
     return skews, sure
+
+
+class Answer(NamedTuple):
+    """What one path makes of a file.
+
+    Attributes:
+      probabilities: [labels] float32.
+      log_mel: [frames, mel_bands] float32, as the path has it; None where it does not show it.
+    """
+
+    probabilities: np.ndarray
+    log_mel: np.ndarray | None = None
+
+    def differences(self, other: "Answer", *, depth: float = np.inf) -> tuple[float, float]:
+        """The largest of the log-mel, and the largest of the probabilities; NaN where there is nothing to compare.
+
+        Args:
+          other: what this is compared with.
+          depth: log-mel values further below the other's highest are not compared.
+        """
+        log_mel = float("nan")
+        if self.log_mel is not None and other.log_mel is not None:
+            near = other.log_mel >= other.log_mel.max() - depth
+            log_mel = float(np.abs(self.log_mel - other.log_mel)[near].max())
+        return log_mel, float(np.abs(self.probabilities - other.probabilities).max())
+
+
+def by_predict(recognizer: "Recognizer", path: Path) -> Answer:
+    """As trainer.predict and the page do it."""
+    with path.open("rb") as file:
+        recognition = recognizer.recognize(file)
+    return Answer(recognition.probabilities, recognition.log_mel)
+
+
+def by_export(signatures: Any, recognizer: "Recognizer", path: Path) -> Answer:
+    """The exported model, given the waveform that the decoder makes at the model's rate."""
+    import tensorflow as tf
+
+    with path.open("rb") as file:
+        waveform = audio.decode(
+            file,
+            sample_rate=recognizer.front_end.config.sample_rate,
+            min_samples=1,
+            max_duration_s=MAX_DURATION_S,
+        )
+    answer = signatures["serving_default"](waveform=tf.constant(waveform))
+    log_mel = signatures["log_mel"](waveform=tf.constant(waveform))
+    return Answer(answer["probabilities"].numpy(), log_mel["log_mel"].numpy())
+
+
+def by_wav_bytes(signatures: Any, path: Path) -> Answer:
+    """The exported model, given a WAV file at its rate as it is."""
+    import tensorflow as tf
+
+    answer = signatures["wav_bytes"](wav_bytes=tf.constant(path.read_bytes()))
+    return Answer(answer["probabilities"].numpy())
+
+
+def by_shards(job: TrainingJob, recognizer: "Recognizer", data_dir: Path) -> dict[str, Answer]:
+    """As evaluation does it: each track of a dataset, by its id."""
+    from tfrecords.dataset import load
+
+    manifest = Manifest.load(data_dir)
+    pieces: dict[str, list[np.ndarray]] = {}
+    for part in manifest.parts:
+        for record in iterate(manifest, data_dir, part):
+            pieces.setdefault(record.track_id, []).append(record.log_mel.astype(np.float32))
+    probabilities: dict[str, list[np.ndarray]] = {}
+    batches = load(data_dir, patch_frames=job.patch_frames, statistics=job.statistics)
+    for patches, _, track_ids in batches.as_numpy_iterator():
+        for track_id, row in zip(track_ids, recognizer.model.predict_on_batch(patches), strict=True):
+            probabilities.setdefault(example.to_text(track_id), []).append(np.asarray(row))
+    return {
+        track_id: Answer(np.mean(rows, axis=0), np.concatenate(pieces[track_id]))
+        for track_id, rows in probabilities.items()
+    }
 
 
 def _preprocess(job: TrainingJob, output: Path, dtype: str) -> Path:

@@ -51,7 +51,7 @@ from trainer.training_job import TrainingJob
 
 # Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
 _ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
-_NOT_FOR_MANY = ("init_from", "data_service", "log_batches", "distribution", "tpu", "jit_compile", "profile_steps")
+_NOT_FOR_MANY = ("init_from", "log_batches", "distribution", "tpu", "jit_compile", "profile_steps")
 _HOW_TO_RUN = ("save_every_s",)
 _TRAINING_FLAGS = [name for name in train.FLAGS if name not in (*_ANOTHER_MEANING, *_NOT_FOR_MANY, *_HOW_TO_RUN)]
 

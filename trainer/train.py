@@ -10,8 +10,8 @@ which tells for each start when and where it was, of what code, libraries and de
 A training that was stopped, however it was, goes on when the same command is given again: after the step at which its
 state was last saved (JOB/state.npz, at the end of every epoch and every --save_every_s seconds), with the batches,
 learning rates and dropout that an unbroken one has from there on. On a CPU with as many threads
-(TF_NUM_INTRAOP_THREADS) and the same libraries, losses and weights are then equal to the last bit. With --data_service
-the batches come in no fixed order, so there it goes on without that promise. --overwrite starts over.
+(TF_NUM_INTRAOP_THREADS) and the same libraries, losses and weights are then equal to the last bit. --overwrite starts
+over.
 
 SIGTERM, as where a machine is taken back, and Ctrl-C save the state after the step under way. Exit status: 75 after
 SIGTERM (EX_TEMPFAIL: give the command again), 130 after Ctrl-C, 2 for a mistake, 0 when the model is trained, also when
@@ -51,7 +51,7 @@ from trainer.distribution.cluster import VARIABLE as CLUSTER
 from trainer.distribution.lost_host import STATUS as LOST_STATUS
 from trainer.distribution.lost_host import HostLostError, end_process
 from trainer.parts import check_patches, choose_parts
-from trainer.training import data_service, init_filters, recipes, run_record
+from trainer.training import init_filters, recipes, run_record
 from trainer.training.resume import describe_finished, follow, go_on, is_finished, start_over, unfinished
 from trainer.training.running import Running, parse_profile_steps
 from trainer.training.stop import Stop, Stopped
@@ -116,8 +116,6 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     if not flag_values.overwrite and is_finished(job, job_dir):
         print(describe_finished(job, job_dir))
         return
-    if running.data_service is not None:
-        data_service.check_service(running.data_service, hosts=devices.hosts)
     job_files.make_dir(job_dir, "job_dir")
     with job_files.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
         start = None if flag_values.overwrite else unfinished(job, job_dir)
@@ -128,7 +126,6 @@ def _running(flag_values: flags.FlagValues, stop: Stop) -> Running:
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     return Running(
         save_every_s=flag_values.save_every_s,
-        data_service=flag_values.data_service,
         log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
         devices=Choice.of(flag_values.distribution, tpu=flag_values.tpu, environ=os.environ),
         jit_compile=flag_values.jit_compile,

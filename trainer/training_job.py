@@ -167,11 +167,16 @@ class TrainingJob:
         """Reads config.json.
 
         Raises:
-          UserError: the directory holds no job, or a damaged one.
+          UserError: the directory holds no job, a damaged one, or one of a model that this version has not.
         """
         path = job_dir / CONFIG_FILE
         try:
-            return json_data.build(cls, json_data.parse(files.read_text(path)))
+            data = json_data.parse(files.read_text(path))
+            if isinstance(data, dict):
+                models.check_saved([data.get("model")], path)
+            return json_data.build(cls, data)
+        except UserError:
+            raise
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(
                 f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."

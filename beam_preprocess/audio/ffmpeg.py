@@ -8,6 +8,7 @@ first damaged packet, and at a change of rate or channels) is decoded packet by 
 import contextlib
 import itertools
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
@@ -42,6 +43,8 @@ _INTEGERS = {
     "s64": (np.int64, 0, 1 << 63),
 }
 _FLOATS = {"flt": np.float32, "dbl": np.float64}
+# FFmpeg's logging is one for the whole process, whose threads decode.
+_logging = threading.Lock()
 
 
 def blocks(source: Source, container: Container) -> Iterator[Block]:
@@ -96,15 +99,27 @@ def _options(source: Source, container: Container) -> dict[str, str]:
 
 def _said(source: Source, container: Container) -> str:
     """What FFmpeg logs when it cannot open a file, which its error does not tell."""
-    logger = logging.getLogger("libav")
-    logger.propagate = False
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError):
-            av.open("fd:", options=_options(source, container), metadata_errors=_TAGS_NOT_IN_UTF_8).close()
-    finally:
-        av.logging.set_level(None)
+    with _errors_logged(), av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError):
+        av.open("fd:", options=_options(source, container), metadata_errors=_TAGS_NOT_IN_UTF_8).close()
     return f" ({logs[-1][2].strip()})" if logs else ""
+
+
+@contextlib.contextmanager
+def _errors_logged() -> Iterator[None]:
+    """Has FFmpeg log errors, which go nowhere unless they are captured; one thread at a time."""
+    logger = logging.getLogger("libav")
+    with _logging:
+        level, skips, propagate = av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate
+        # What the file before was refused for is to be told of this one too.
+        av.logging.set_skip_repeated(False)
+        logger.propagate = False
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            yield
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips)
+            logger.propagate = propagate
 
 
 def _audio_stream(opened: InputContainer) -> AudioStream:

@@ -13,12 +13,11 @@ A table is printed; DIR/audit.json holds all, and DIR/pairs/ pictures of the pai
 or in the input.
 """
 
-import logging
-
 from absl import flags
 
 from beam_preprocess.__main__ import FLAGS as JOB_FLAGS
 from beam_preprocess.__main__ import shared_config
+from beam_preprocess.messages import no_warnings
 from tfrecords import command_line
 
 # What the preprocessing job has too, with the same meaning.
@@ -51,10 +50,8 @@ def main(flag_values: flags.FlagValues, beam_args: list[str]) -> int:
     """Runs the audit that the flags describe; returns the exit status."""
     config = shared_config(flag_values)
     # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
-    logging.disable(logging.WARNING)
-    from beam_preprocess.audit import job, report
-
-    logging.disable(logging.NOTSET)
+    with no_warnings():
+        from beam_preprocess.audit import job, report
     audit = job.run(config, beam_args=beam_args, own_flags=list(flag_values), max_pictures=flag_values.pictures)
     print(report.describe(audit))
     return int(any(audit["leaks"].values()))

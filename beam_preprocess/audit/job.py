@@ -10,7 +10,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_preprocess import archive, claim, engine, storage
+from beam_preprocess import archive, claim, engine, output_error, storage
 from beam_preprocess.audit import batch, findings, pictures, pipeline
 from beam_preprocess.audit.duplicates import pairs_to_draw, recordings
 from beam_preprocess.audit.pipeline import Match
@@ -124,8 +124,8 @@ def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[li
     """Runs the pipeline; gives what was heard of each track, by number, and the pairs that match."""
 
     def explain(error: str) -> None:
-        if cause := engine.system_error(error, local=engine.is_local(options)):
-            raise UserError(f"{config.output}: {cause}; mend it and run the command again")
+        if told := output_error.told_in(error):
+            raise UserError(f"{told}; mend it and run the command again")
 
     sizes = [len(shard.tracks) for shard in plan.shards]
     with AuditProgress.of(config.output, plan, sys.stderr):

@@ -14,6 +14,7 @@ from beam_preprocess.audit.batch import Batch
 from beam_preprocess.audit.fingerprint import RATE_HZ, Fingerprinter
 from beam_preprocess.audit.sound import Measure, Sound
 from beam_preprocess.config import JobConfig
+from beam_preprocess.output_error import writing_to
 from beam_preprocess.result import Rejected
 from beam_preprocess.tracks import Track
 from beam_preprocess.write_shard import NAMESPACE, read_track
@@ -41,7 +42,11 @@ class Listen(beam.DoFn):
         self._limits = worker.prepare()
 
     def process(self, line: str) -> Iterator[tuple[int, bytes]]:
-        """Listens to each track of a batch; yields at least one block, that every stage may have something to do."""
+        """Listens to each track of a batch; yields at least one block, that every stage may have something to do.
+
+        Raises:
+          OutputError: the output cannot be written.
+        """
         own = Batch.from_json(line)
         heard: list[Sound | Rejected] = []
         waiting: list[np.ndarray] = []
@@ -57,8 +62,9 @@ class Listen(beam.DoFn):
                     waiting.clear()
                 yield found
 
-        batch.write_words(self._config.output, own.number, words())
-        batch.write_heard(self._config.output, own.number, heard)
+        with writing_to(self._config.output):
+            batch.write_words(self._config.output, own.number, words())
+            batch.write_heard(self._config.output, own.number, heard)
         _count(heard)
         yield 0, b""
         yield from ready

@@ -12,6 +12,7 @@ from beam_preprocess.audit.alignment import Alignment, align
 from beam_preprocess.audit.batch import WordReader
 from beam_preprocess.audit.listen import Listen
 from beam_preprocess.config import JobConfig
+from beam_preprocess.output_error import writing_to
 from beam_preprocess.pipeline import read_plan
 from tfrecords.manifest import PARTIAL_DIR
 
@@ -79,7 +80,8 @@ def write_matches(output: str) -> beam.PTransform:
 
 def _write_matches(matches: Sequence[Match], output: str) -> int:
     rows = sorted([first, second, *_rounded(found)] for first, second, found in matches)
-    storage.write_text(output, _MATCHES_FILE, json.dumps(rows))
+    with writing_to(output):
+        storage.write_text(output, _MATCHES_FILE, json.dumps(rows))
     return len(rows)
 
 

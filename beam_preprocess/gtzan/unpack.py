@@ -13,9 +13,8 @@ from beam_preprocess.audio import EXTENSIONS
 from beam_preprocess.gtzan.clips import clip_of, genre_of
 from beam_preprocess.gtzan.verify import lacks
 from beam_preprocess.messages import say, some
-from tfrecords import shutdown
 from tfrecords.command_line import UserError
-from tfrecords.files import open_regular
+from tfrecords.files import open_regular, whole_file
 
 _BLOCK_BYTES = 1 << 20
 
@@ -114,17 +113,8 @@ def _read(path: Path) -> Iterator[bytes]:
 
 
 def _write(path: Path, blocks: Iterable[bytes]) -> None:
-    """Writes under a temporary name, then renames."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with whole_file(path) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with shutdown.if_ended(partial.unlink):
-            try:
-                with partial.open("wb") as file:
-                    for block in blocks:
-                        file.write(block)
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}; give another --output") from None
+        with temporary.open("wb") as file:
+            for block in blocks:
+                file.write(block)

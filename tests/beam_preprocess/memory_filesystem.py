@@ -12,6 +12,8 @@ PREFIX = "mem://"
 class NotFoundError(Exception):
     """Like the errors of a cloud's library, no OSError."""
 
+    __module__ = "google.api_core.exceptions"
+
 
 class MemoryFileSystem(FileSystem):
     """mem://bucket/name -> bytes, for the threads of this process; an object appears when it is closed."""

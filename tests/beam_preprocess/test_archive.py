@@ -263,6 +263,13 @@ def test_a_chain_of_headers(make_archive, config_of):
         list_archive(config_of(make_archive(*[(info, b"name")] * 2000, name="set.tar")))
 
 
+def test_a_number_in_a_header_that_is_none(make_archive, config_of):
+    info = tarfile.TarInfo("rock/a.wav")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    with pytest.raises(UserError, match="not a whole"):
+        list_archive(config_of(make_archive((info, b"x\n" * 512), name="set.tar")))
+
+
 @pytest.mark.parametrize("members", [(), ("readme.txt", "rock/notes.md")])
 def test_no_audio(make_archive, config_of, members):
     with pytest.raises(UserError, match=r"set\.tar: no audio file in this archive.*\.wav"):

@@ -70,6 +70,23 @@ def test_overwriting_that_was_interrupted_leaves_no_shard_behind(
     assert names(output) == set()
 
 
+def test_a_manifest_that_is_no_text_is_damaged_and_can_be_overwritten(plan_of, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "manifest.json").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"manifest\.json: not a manifest \(not UTF-8 text\)"):
+        claim_output(str(output), plan_of(output, 4), overwrite=False)
+    claim_output(str(output), plan_of(output, 4), overwrite=True)
+    assert names(output) == set()
+
+
+def test_a_fault_of_ours_stays_a_traceback(plan_of, tmp_path, monkeypatch):
+    plan = plan_of(tmp_path / "out", 4)
+    monkeypatch.setattr(claim, "_delete_files", lambda *arguments: {}["name"])
+    with pytest.raises(KeyError):
+        claim_output(str(tmp_path / "out"), plan, overwrite=False)
+
+
 def test_shards_that_a_damaged_manifest_does_not_name_are_known_by_their_names(plan_of, tmp_path):
     output = tmp_path / "out"
     output.mkdir()

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import logging
 import os
 
 import apache_beam as beam
@@ -11,7 +12,8 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from beam_preprocess import engine, job, pipeline
+from beam_preprocess import engine, job, output_error, pipeline
+from beam_preprocess.output_error import OutputError
 from beam_preprocess.result import Rejected
 from tfrecords.command_line import UserError
 from tfrecords.shard import RecordWriter
@@ -162,8 +164,14 @@ def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, m
             r"FlinkRunner: the job failed: \[Errno 2\] No such file: 'java'$",
         ),
         (
+            RuntimeError(
+                f"Traceback\n{OutputError.of('/a/out', OSError(28, 'No space left'))} [while running 'X']\n at"
+            ),
+            "^/a/out: No space left; mend it",
+        ),
+        (
             RuntimeError("Traceback\nOSError: [Errno 28] No space left [while running 'WriteShard']"),
-            "out: No space left;",
+            "the job failed: OSError: .Errno 28. No space left ",
         ),
         (RuntimeError(), "--runner=FlinkRunner: the job failed: RuntimeError$"),
     ],
@@ -236,6 +244,49 @@ def test_blas_has_its_threads_back_after_a_job(clips, job_config, tmp_path):
     before = threads()
     job.run(job_config(clips, tmp_path / "out"))
     assert threads() == before
+
+
+@pytest.fixture
+def log_levels():
+    """What loggers let through."""
+
+    def read():
+        names = ("apache_beam", "apache_beam.runners.dataflow")
+        return logging.root.manager.disable, [logging.getLogger(name).level for name in names]
+
+    return read
+
+
+@pytest.mark.parametrize("beam_args", [[], ENGINE])
+def test_loggers_are_as_they_were_after_a_job(runner, log_levels, beam_args):
+    before = log_levels()
+    engine.run_pipeline(engine.parse_options(beam_args), lambda job: job | beam.Create([1]), explain=lambda error: None)
+    runner.error = RuntimeError("failed")
+    with pytest.raises((UserError, RuntimeError), match="failed"):
+        engine.run_pipeline(
+            engine.parse_options(beam_args), lambda job: job | beam.Create([1]), explain=lambda error: None
+        )
+    assert log_levels() == before
+
+
+def test_who_has_silenced_logging_finds_it_silent(log_levels):
+    logging.disable(logging.ERROR)
+    try:
+        engine.parse_options([])
+        assert log_levels()[0] == logging.ERROR
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_bug_of_a_worker_that_is_an_os_error_stays_a_traceback(tmp_path):
+    def build(pipeline):
+        return pipeline | beam.Create([1]) | "WriteShard" >> beam.Map(lambda _: (tmp_path / "x").stat())
+
+    def explain(text):
+        assert output_error.told_in(text) is None
+
+    with pytest.raises(RuntimeError, match="Traceback"):
+        engine.run_pipeline(engine.parse_options([]), build, explain=explain)
 
 
 def test_too_many_rejects_print_no_traceback(tmp_path, make_clips, job_config, capfd):

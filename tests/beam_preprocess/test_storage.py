@@ -111,6 +111,8 @@ def test_a_missing_file_is_missed_alike_everywhere(memory, tmp_path):
 class CloudError(Exception):
     """Of a cloud's library: no OSError."""
 
+    __module__ = "google.api_core.exceptions"
+
 
 @pytest.mark.parametrize(
     ("error", "line"),
@@ -120,12 +122,23 @@ class CloudError(Exception):
         (BeamIOError("List failed", {"a": "File not found"}), "File not found"),
         (BeamIOError("List failed"), "List failed with exceptions None"),
         (CloudError(), "CloudError"),
-        (ValueError("bad\npath"), "bad path"),
     ],
 )
 def test_an_error_becomes_one_line(error, line):
     with pytest.raises(UserError, match=f"^here: {line}$"), storage.reporting("here"):
         raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("bad path"), KeyError("name"), RuntimeError("unknown")])
+def test_a_fault_of_ours_is_not_told_as_a_file_systems(error):
+    with pytest.raises(type(error)) as info, storage.reporting("here"):
+        raise error
+    assert info.value is error
+
+
+def test_a_store_that_beam_does_not_know_is_no_fault_of_ours():
+    with pytest.raises(UserError, match=r"^here: Unable to get filesystem"), storage.reporting("here"):
+        storage.partial_dir("nosuch://bucket/out")
 
 
 def test_a_line_for_the_user_stays_as_it_is():

@@ -1,7 +1,9 @@
 import json
 
+import pytest
+
 from beam_preprocess.plan import make_plan
-from beam_preprocess.summary import by_label, tell_rejects
+from beam_preprocess.summary import by_label, tell_rejects, tell_summary
 
 
 def test_rejects_are_told_by_label_and_by_format(make_tracks, job_config, tmp_path, capfd):
@@ -26,6 +28,13 @@ def test_rejects_are_told_by_label_and_by_format(make_tracks, job_config, tmp_pa
     assert "pop" not in labels
     assert "unsupported_format" in formats
     assert "rock: 6 .mid; jazz: 1 without an ending, 1 .tak" in formats
+
+
+def test_metrics_that_are_not_there_are_missed_by_name(make_tracks, job_config, tmp_path):
+    config = job_config("/in", tmp_path)
+    plan = make_plan(config, make_tracks([("rock/a.wav", "rock")]), ["train"], {})
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
+        tell_summary(config, plan, None, 1.0)
 
 
 def test_the_label_that_loses_most_comes_first():

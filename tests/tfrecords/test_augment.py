@@ -117,12 +117,12 @@ def test_a_gain_is_what_the_front_end_makes_of_louder_audio(preset, normalised):
     log_mel = front_end(waveform)
     statistics = BandStatistics.of(log_mel) if normalised else None
     found, _ = augment(
-        np.stack([log_mel if statistics is None else (log_mel - statistics.mean) / statistics.std] * 6),
+        np.stack([log_mel if statistics is None else (log_mel - statistics.mean) / statistics.scale] * 6),
         gain_db=12,
         front_end={"compression": PRESETS[preset].compression},
         statistics=statistics,
     )
-    found = found if statistics is None else found * statistics.std + statistics.mean
+    found = found if statistics is None else found * statistics.scale + statistics.mean
     gains_db = []
     for louder in found:
         # The loudest band tells the gain; then every value must be that of audio which is so much louder.
@@ -144,7 +144,7 @@ def test_gains_are_evenly_spread_and_silence_stays_silent():
 def test_silence_that_was_normalised_stays_silent_at_any_gain():
     # Normalised and back, silence is rounded to a little less or more than 0.
     statistics = BandStatistics.of(np.random.default_rng(0).uniform(0, 3, (100, 40)))
-    silent = np.tile(-statistics.mean / statistics.std, (50, 4, 1))
+    silent = np.tile(-statistics.mean / statistics.scale, (50, 4, 1))
     found, _ = augment(silent, gain_db=40, equalizer_db=40, statistics=statistics)
     assert np.isfinite(found).all()
     quiet, _ = augment(silent, gain_db=6, statistics=statistics)
@@ -154,9 +154,9 @@ def test_silence_that_was_normalised_stays_silent_at_any_gain():
 def test_silence_in_decibels_stays_silent_and_is_told_from_the_quiet():
     statistics = BandStatistics.of(np.random.default_rng(0).uniform(-100, 0, (100, 40)))
     values = np.tile(np.where(np.arange(40) % 2, -100.0, -60.0), (50, 4, 1))
-    normalised = (values - statistics.mean) / statistics.std
+    normalised = (values - statistics.mean) / statistics.scale
     found, _ = augment(normalised, gain_db=20, front_end={"compression": "db"}, statistics=statistics)
-    found = found * statistics.std + statistics.mean
+    found = found * statistics.scale + statistics.mean
     np.testing.assert_allclose(found[..., 1::2], -100, atol=1e-4)
     assert found[..., ::2].min() < -70 and found[..., ::2].max() > -50
 

@@ -24,31 +24,43 @@ def shards(tmp_path_factory):
     return files, records
 
 
+def in_turn(order, records):
+    """Names of records: a record of each shard after the other, in groups."""
+    for begin in range(0, len(order), _GROUP):
+        group = order[begin : begin + _GROUP]
+        for turn in range(max(records)):
+            yield from (f"{shard}/{turn}".encode() for shard in group if turn < records[shard])
+
+
+@pytest.mark.parametrize("seed", [0, 3, -1, 1 << 40])
+def test_shards_are_read_in_turn_in_an_order_of_the_epoch(shards, seed):
+    orders = []
+    for epoch in (0, 1):
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(shards[0]), dtype=tf.int64), tf.constant([seed, epoch], tf.int64)
+        )
+        orders.append(order.numpy().tolist())
+        assert list(Reader(*shards, seed).iterate(epoch)) == list(in_turn(orders[-1], shards[1]))
+    assert orders[0] != orders[1]
+
+
+def test_without_a_seed_shards_are_read_one_after_another(shards):
+    expected = [f"{index}/{record}".encode() for index, number in enumerate(shards[1]) for record in range(number)]
+    assert list(Reader(*shards, None).iterate(0)) == list(Reader(*shards, None).iterate(1)) == expected
+
+
 @pytest.mark.parametrize("seed", [None, 0, 3])
 def test_reading_goes_on_from_any_record(shards, seed):
     reader = Reader(*shards, seed)
-    whole = list(reader.epoch(tf.constant(2, tf.int64)).as_numpy_iterator())
+    whole = list(reader.iterate(2))
     assert len(set(whole)) == len(whole) == sum(shards[1])
-    for position in [*range(0, len(whole), 3), len(whole), len(whole) + 5]:
-        rest = reader.rest_of_epoch(2, position)
-        assert list(rest.as_numpy_iterator()) == whole[position:], position
-
-
-def test_neighbours_come_from_different_shards_in_training_only(shards):
-    shuffled = list(Reader(*shards, 0).epoch(tf.constant(0, tf.int64)).as_numpy_iterator())
-    shard_of = [record.split(b"/")[0] for record in shuffled]
-    assert sum(one == other for one, other in pairwise(shard_of)) < 10
-    in_order = list(Reader(*shards, None).epoch(tf.constant(0, tf.int64)).as_numpy_iterator())
-    expected = [f"{index}/{record}".encode() for index, number in enumerate(shards[1]) for record in range(number)]
-    assert in_order == expected
-
-
-@pytest.mark.parametrize("seed", [None, 3])
-def test_python_reads_the_same_records(shards, seed):
-    reader = Reader(*shards, seed)
-    whole = list(reader.epoch(tf.constant(2, tf.int64)).as_numpy_iterator())
-    for position in [*range(0, len(whole), 7), len(whole), len(whole) + 5]:
+    for position in [*range(len(whole)), len(whole), len(whole) + 5]:
         assert list(reader.iterate(2, position)) == whole[position:], position
+
+
+def test_neighbours_come_from_different_shards_in_training(shards):
+    shard_of = [record.split(b"/")[0] for record in Reader(*shards, 0).iterate(0)]
+    assert sum(one == other for one, other in pairwise(shard_of)) < 10
 
 
 @pytest.mark.parametrize(

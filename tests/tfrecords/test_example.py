@@ -118,6 +118,11 @@ def test_a_feature_of_another_kind_or_number_is_refused(name):
         decode(message.SerializeToString(), mel_bands=4, dtype="float16")
 
 
+def test_what_features_are_does_not_hang_on_how_they_are_described(monkeypatch):
+    monkeypatch.setattr(example, "FEATURES", dict.fromkeys(example.FEATURES, "in other words"))
+    assert decode(encode(record()), mel_bands=4, dtype="float16").track_id == record().track_id
+
+
 @pytest.mark.parametrize(("mel_bands", "dtype"), [(3, "float16"), (8, "float16"), (4, "float32")])
 def test_a_log_mel_of_another_size_is_refused(mel_bands, dtype):
     with pytest.raises(ValueError, match=r"log_mel of 3 frames must hold .* bytes, got 24"):

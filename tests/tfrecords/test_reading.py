@@ -9,7 +9,6 @@ import tensorflow as tf
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
 from tfrecords.example import encode
-from tfrecords.options import ReaderOptions
 from tfrecords.reading import reading
 from tfrecords.records import iterate
 from tfrecords.shard import RecordWriter, ShardError
@@ -48,26 +47,17 @@ def test_every_single_bit_that_flips_is_found(small, copy):
         assert offset == (0 if bit // 8 < second else second) or bit // 8 >= 2 * second - 40
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("byte", [0, 1, 7, 8, 11, 12, 40, -4, -1])
-def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, training, in_graph):
+def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, training):
     path, content, second = copy
     position = second + byte if byte >= 0 else len(content) + byte
     flip(path, content, 8 * position + 3)
-    batches = load(path.parent, patch_frames=2, training=training, options=ReaderOptions(in_graph=in_graph))
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"), reading(path.parent):
+    batches = load(path.parent, patch_frames=2, training=training)
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"), reading():
         list(batches)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"):
-        load(path.parent, patch_frames=2, options=ReaderOptions(cache="memory"))
-
-
-def test_only_the_parts_that_are_read_are_searched(own):
-    for part in ("fold_0", "fold_2"):
-        path = own.shards(part)[0]
-        flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), reading(own.path, ["fold_2"]):
-        list(load(own.path, parts=["fold_2"], patch_frames=2))
+        load(path.parent, patch_frames=2, in_memory=True)
 
 
 def test_counting_before_reading_says_where_too(own):
@@ -77,19 +67,9 @@ def test_counting_before_reading_says_where_too(own):
         load(own.path, patch_frames=2, num_hosts=2)
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
-def test_a_shard_that_goes_away_is_named(own, in_graph):
-    batches = load(own.path, patch_frames=2, options=ReaderOptions(in_graph=in_graph))
-    path = own.shards("fold_1")[0]
-    path.unlink()
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}.*; write the dataset again"), reading(own.path):
-        list(batches)
-
-
-@pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("label", [-1, 99])
-def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, training, in_graph):
+def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, training):
     path, content, second = copy
     records = [dataclasses.replace(small.records["train"][1], label=label)]
     with path.open("wb") as file:
@@ -102,18 +82,46 @@ def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, traini
     manifest["parts"]["train"]["shards"][0]["bytes"] = path.stat().st_size
     (path.parent / "manifest.json").write_text(json.dumps(manifest))
     message = f"^{re.escape(str(path))}: record 1: label {label} is none of the 3 labels"
-    with pytest.raises(UserError, match=f"{message}; write the dataset again$"), reading(path.parent):
-        list(load(path.parent, patch_frames=2, training=training, options=ReaderOptions(in_graph=in_graph)))
+    with pytest.raises(UserError, match=f"{message}; write the dataset again$"), reading():
+        list(load(path.parent, patch_frames=2, training=training))
     with pytest.raises(UserError, match=message):
-        load(path.parent, patch_frames=2, training=training, options=ReaderOptions(cache="memory"))
+        load(path.parent, patch_frames=2, training=training, in_memory=True)
 
 
-def test_other_errors_of_tensorflow_pass(tiny):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading(tiny.path):
+def test_an_error_of_a_model_passes_and_no_shard_is_read_for_it(own):
+    for path in own.shards("fold_0", "fold_1", "fold_2"):
+        flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading():
         raise tf.errors.InvalidArgumentError(None, None, "bad shape")
 
 
-def test_damage_that_is_gone_when_it_is_looked_for(tiny):
-    message = f"^{tiny.path}: TensorFlow met corrupt data .at 7., but the shards are sound"
-    with pytest.raises(UserError, match=message), reading(tiny.path):
-        raise tf.errors.DataLossError(None, None, "at 7")
+def test_an_error_of_a_model_passes_while_a_fault_waits_ahead(own):
+    path = own.shards("fold_0")[1]
+    flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading():
+        with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0"):
+            list(load(own.path, patch_frames=2))
+        raise tf.errors.InvalidArgumentError(None, None, "bad shape")
+
+
+def test_what_looks_like_a_shards_error_is_none():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ShardError: a"), reading():
+        raise tf.errors.InvalidArgumentError(None, None, "ShardError: a: corrupt at byte 0")
+
+
+def test_each_of_several_that_read_is_told(own):
+    first, second = own.shards("fold_0")[0], own.shards("fold_1")[0]
+    for path in (first, second):
+        flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with reading():
+        for path, part in ((second, "fold_1"), (first, "fold_0")):
+            with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), reading():
+                list(load(own.path, parts=[part], patch_frames=2))
+
+
+def test_a_directory_whose_name_is_no_utf_8(own, tmp_path):
+    data_dir = shutil.copytree(own.path, tmp_path / "odd\udcff")
+    path = data_dir / own.shards("fold_1")[0].name
+    flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), reading():
+        list(load(data_dir, patch_frames=2))

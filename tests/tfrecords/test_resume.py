@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tfrecords import sources
 from tfrecords.dataset import load
-from tfrecords.options import ReaderOptions
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,10 @@ def values(dataset):
         {"batch_size": 10, "patch_frames": 4, "patch_hop": 9},
     ],
 )
-def test_any_step(name, shuffle_bytes, arguments, request):
+def test_any_step(name, shuffle_bytes, arguments, request, monkeypatch):
+    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
     data = request.getfixturevalue(name)
-    common = {"seed": 5, "options": ReaderOptions(shuffle_bytes=shuffle_bytes), **arguments}
+    common = {"seed": 5, **arguments}
     two = batches(data, epoch=1, epochs=2, **common)
     steps = len(two) // 2
     assert steps >= 2
@@ -51,18 +53,21 @@ def test_any_step(name, shuffle_bytes, arguments, request):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_from_memory(uneven, training):
-    common = {"patch_frames": 4, "batch_size": 7, "training": training, "options": ReaderOptions(cache="memory")}
+    common = {"patch_frames": 4, "batch_size": 7, "training": training, "in_memory": True}
     two = batches(uneven, epochs=2, **common)
     for step in (1, len(two) // 2, len(two) - 1, len(two)):
         assert batches(uneven, epochs=2, step=step, **common) == two[step:]
 
 
-def test_the_number_of_threads_changes_nothing(uneven):
-    common = {"patch_frames": 4, "batch_size": 7, "training": True, "epochs": 2}
-    one, two = (
-        batches(uneven, options=ReaderOptions(shuffle_bytes=2000, threads=threads), **common) for threads in (1, 6)
-    )
-    assert one == two
+def test_the_number_of_threads_changes_nothing(uneven, monkeypatch):
+    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 2000)
+    dataset = load(uneven.path, patch_frames=4, batch_size=7, training=True, epochs=2)
+    found = []
+    for threads in (1, 6):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        found.append(values(dataset.with_options(options)))
+    assert found[0] == found[1]
 
 
 def test_a_stream_without_end_goes_on_too(even):

@@ -86,7 +86,7 @@ def test_each_patch_is_followed_by_versions_of_it(mixed):
         label, name = patch.title.split(": ")
         log_mel = long[f"{label}/{name}"]
         middle = log_mel[(len(log_mel) - 80) // 2 :][:80]
-        np.testing.assert_allclose(patch.log_mel, (middle - statistics.mean) / statistics.std, atol=1e-5)
+        np.testing.assert_allclose(patch.log_mel, (middle - statistics.mean) / statistics.scale, atol=1e-5)
         assert [version.title for version in versions] == [f"version {number}" for number in range(1, 5)]
         for version in versions:
             masked = version.log_mel == 0

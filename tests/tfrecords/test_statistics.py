@@ -61,10 +61,13 @@ def test_nothing_merged_with_anything_changes_nothing():
 
 
 def test_a_band_without_sound_is_not_blown_up():
-    assert BandStatistics.of(np.zeros((5, 2))).std.tolist() == [1, 1]
+    silence = BandStatistics.of(np.zeros((5, 2)))
+    assert (silence.scale.tolist(), silence.std.tolist()) == ([1, 1], [0, 0])
     # The last is what a resampler leaves above the highest frequency that was there.
     values = np.array([[1.0, 0, 0.004, 1e-8], [5, 0, 0, 3e-6]])
-    assert BandStatistics.of(values).std.tolist() == [2, 1, 0.002, 1]
+    statistics = BandStatistics.of(values)
+    assert statistics.scale.tolist() == [2, 1, 0.002, 1]
+    np.testing.assert_allclose(statistics.std, values.std(axis=0), rtol=1e-12)
 
 
 @hypothesis.given(hnp.arrays(np.float64, (5, 3), elements=st.floats(-1e10, 1e10)))

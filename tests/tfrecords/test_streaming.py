@@ -1,17 +1,18 @@
-"""Chunks read by Python are those that TensorFlow's own operations read."""
-
 import re
+import sys
 
 import numpy as np
 import pytest
 
+from tfrecords import sources
 from tfrecords.command_line import UserError
 from tfrecords.dataset import load
-from tfrecords.example import Record, encode
-from tfrecords.options import ReaderOptions
+from tfrecords.epochs import Reader
+from tfrecords.example import Record, decode, encode
+from tfrecords.patches import Cutter
 from tfrecords.reading import reading
 from tfrecords.shard import RecordWriter
-from tfrecords.streaming import _Pool
+from tfrecords.streaming import ChunkReader, _Pool
 
 
 @pytest.fixture(scope="module", params=[(22, 23), (1, 30)], ids=["even", "uneven"])
@@ -20,41 +21,49 @@ def data(request, tmp_path_factory, write_dataset):
     return write_dataset(tmp_path_factory.mktemp("data") / "dataset", parts=("a", "b"), **sizes)
 
 
-@pytest.mark.parametrize("shuffle_bytes", [1, 1500, 1 << 20])
+@pytest.mark.parametrize("chunk_records", [1, 7, 1000])
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        {"training": True, "patch_frames": 4},
-        {"training": True, "patch_frames": 6, "patch_hop": 4},
-        {"training": True, "patch_frames": 5, "patch_hop": 2, "patch_mode": "random"},
-        {"training": True, "patch_frames": 8, "patch_mode": "resize"},
-        {"patch_frames": 4, "patch_hop": 9, "step": 2},
-    ],
+    ("seed", "cutter"), [(3, Cutter("windows", 6, 4)), (3, Cutter("resize", 8, 8)), (None, Cutter("windows", 4, 9))]
 )
-def test_both_ways_of_reading_give_the_same_batches(data, shuffle_bytes, arguments):
-    common = {"batch_size": 7, "seed": 3, "epoch": 1, "epochs": 2, **arguments}
-    python, graph = (
-        load(data.path, options=ReaderOptions(shuffle_bytes=shuffle_bytes, in_graph=in_graph), **common)
-        for in_graph in (False, True)
+def test_chunks_hold_the_records_in_order_without_frames_of_no_patch(data, seed, cutter, chunk_records):
+    shards = [shard for part in data.manifest.parts.values() for shard in part.shards]
+    reader = Reader([str(data.path / shard.file) for shard in shards], [shard.records for shard in shards], seed)
+    chunks = ChunkReader(
+        reader=reader,
+        manifest=data.manifest,
+        cutter=cutter,
+        chunk_records=chunk_records,
+        max_rows=sum(shard.frames for shard in shards),
+        with_track_id=True,
     )
-    assert python.element_spec == graph.element_spec
-    assert int(python.cardinality()) == int(graph.cardinality())
-    pairs = list(zip(python.as_numpy_iterator(), graph.as_numpy_iterator(), strict=True))
-    assert len(pairs) > 3
-    for one, other in pairs:
-        for own, expected in zip(one, other, strict=True):
-            np.testing.assert_array_equal(own, expected)
+    found = list(chunks.dataset(1, 3, 2).as_numpy_iterator())
+    expected = []
+    for epoch in (1, 2):
+        records = [decode(serialized, mel_bands=3, dtype="float16") for serialized in reader.iterate(epoch)]
+        pieces = [records[begin : begin + chunk_records] for begin in range(0, len(records), chunk_records)]
+        counts = [sum(cutter.count(len(record.log_mel)) for record in piece) for piece in pieces]
+        assert list(chunks.patch_counts(epoch)) == counts
+        expected += [(epoch, number, piece) for number, piece in enumerate(pieces) if (epoch, number) >= (1, 2)]
+    assert [chunk[:2] for chunk in found] == [chunk[:2] for chunk in expected]
+    for (_, _, log_mel, about), (_, _, piece) in zip(found, expected, strict=True):
+        rows = [record.log_mel[: cutter.used(len(record.log_mel))] for record in piece]
+        np.testing.assert_array_equal(log_mel, np.concatenate(rows))
+        assert about["frames"].tolist() == [len(record.log_mel) for record in piece]
+        assert about["label"].tolist() == [record.label for record in piece]
+        assert about["track_id"].tolist() == [record.track_id.encode() for record in piece]
 
 
-def test_what_was_given_out_stays_as_it_was(data):
-    batches = load(data.path, patch_frames=4, batch_size=3, epochs=4, options=ReaderOptions(shuffle_bytes=500))
+def test_what_was_given_out_stays_as_it_was(data, monkeypatch):
+    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    batches = load(data.path, patch_frames=4, batch_size=3, epochs=4)
     kept = [batch for batch, *_ in batches]
     expected = [batch.tobytes() for batch, *_ in batches.as_numpy_iterator()]
     assert [batch.numpy().tobytes() for batch in kept] == expected
 
 
-def test_streams_of_one_dataset_do_not_meet(data):
-    batches = load(data.path, patch_frames=4, batch_size=3, training=True, options=ReaderOptions(shuffle_bytes=500))
+def test_streams_of_one_dataset_do_not_meet(data, monkeypatch):
+    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    batches = load(data.path, patch_frames=4, batch_size=3, training=True)
     alone = [batch.tobytes() for batch, _ in batches.as_numpy_iterator()]
     both = zip(batches.as_numpy_iterator(), batches.as_numpy_iterator(), strict=True)
     assert [[one[0].tobytes(), other[0].tobytes()] for one, other in both] == [[batch, batch] for batch in alone]
@@ -62,14 +71,34 @@ def test_streams_of_one_dataset_do_not_meet(data):
 
 def test_an_array_of_the_pool_is_used_again_once_nobody_has_it():
     pool = _Pool((5, 3), np.dtype(np.float16))
-    first = pool.free()
+    first = pool.take()
     assert (first.shape, first.dtype, first.ctypes.data % 64) == ((5, 3), np.float16, 0)
-    address, view = first.ctypes.data, first[2:]
+    address, view = first.ctypes.data, first[1:][1:].T
     del first
-    second = pool.free()
+    second = pool.take()
     assert not np.shares_memory(second, view)
     del view
-    assert pool.free().ctypes.data == address
+    assert pool.take().ctypes.data == address
+
+
+@pytest.mark.parametrize("counted", [0, 1, 3])
+def test_the_pool_does_not_depend_on_how_python_counts_references(monkeypatch, counted):
+    monkeypatch.setattr(sys, "getrefcount", lambda _: counted)
+    pool = _Pool((5, 3), np.dtype(np.float16))
+    first = pool.take()
+    address = first.ctypes.data
+    assert not np.shares_memory(pool.take(), first)
+    del first
+    assert pool.take().ctypes.data == address
+
+
+def test_a_stream_uses_few_arrays(data, monkeypatch):
+    taken = []
+    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    monkeypatch.setattr(_Pool, "take", lambda pool, take=_Pool.take: taken.append(take(pool).ctypes.data) or take(pool))
+    for _ in load(data.path, patch_frames=4, batch_size=3, epochs=4):
+        pass
+    assert len(taken) > 20 * len(set(taken))
 
 
 def test_a_shard_that_ends_early_at_a_record_is_no_shorter_shard(own):
@@ -77,10 +106,7 @@ def test_a_shard_that_ends_early_at_a_record_is_no_shorter_shard(own):
     content = path.read_bytes()
     batches = load(own.path, patch_frames=2)
     path.write_bytes(content[: 16 + int.from_bytes(content[:8], "little")])
-    with (
-        pytest.raises(UserError, match=f"^{re.escape(str(path))}: has 1 records; the manifest says"),
-        reading(own.path),
-    ):
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: has 1 records; the manifest says"), reading():
         list(batches)
 
 
@@ -89,7 +115,7 @@ def test_a_shard_that_goes_away_is_named(own):
     batches = load(own.path, patch_frames=2)
     path.unlink()
     message = f"^{re.escape(str(path))} cannot be read: No such file or directory; write the dataset again"
-    with pytest.raises(UserError, match=message), reading(own.path):
+    with pytest.raises(UserError, match=message), reading():
         list(batches)
 
 
@@ -100,13 +126,12 @@ def replace_records(path, *records):
             writer.write(record)
 
 
-@pytest.mark.parametrize("in_graph", [False, True])
-def test_a_record_that_does_not_parse_is_named(own, in_graph):
+def test_a_record_that_does_not_parse_is_named(own):
     path = own.shards("fold_1")[1]
-    batches = load(own.path, patch_frames=2, options=ReaderOptions(in_graph=in_graph))
+    batches = load(own.path, patch_frames=2)
     replace_records(path, encode(own.records["fold_1"][3]), b"\xff garbage")
     message = f"^{re.escape(str(path))}: record 1: not a tf.train.Example.*; write the dataset again"
-    with pytest.raises(UserError, match=message), reading(own.path):
+    with pytest.raises(UserError, match=message), reading():
         list(batches)
 
 
@@ -114,5 +139,5 @@ def test_records_that_are_longer_than_the_manifest_says(own):
     batches = load(own.path, patch_frames=2)
     replace_records(own.shards("fold_1")[1], encode(Record("a.wav", "a", 0, 0, np.zeros((500, 4), np.float16))))
     message = f"^{re.escape(str(own.path))}: records have more frames than the manifest says"
-    with pytest.raises(UserError, match=message), reading(own.path):
+    with pytest.raises(UserError, match=message), reading():
         list(batches)

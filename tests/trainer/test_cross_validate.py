@@ -252,7 +252,7 @@ def test_remains_of_another_one_are_not_taken_for_finished(unbroken, data, tmp_p
 
 def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
     own = {"data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite"}
-    not_here = {"seed", "test_fold", "valid_fold", "init_from", "data_service", "log_batches", "profile_steps"}
+    not_here = {"seed", "test_fold", "valid_fold", "init_from", "log_batches", "profile_steps"}
     not_here |= {"distribution", "tpu", "jit_compile"}
     assert set(train.FLAGS) - set(cross_validate.FLAGS) == not_here
     for name in set(train.FLAGS) - own - not_here:

@@ -27,7 +27,7 @@ def by_hand(job_dir, data, parts):
     patches, tracks = [], []
     for record in [record for part in parts for record in data.records[part]]:
         windows = [record.log_mel[start : start + 80] for start in range(0, len(record.log_mel) - 79, 80)]
-        normalised = (np.array(windows, np.float64) - job.statistics.mean) / job.statistics.std
+        normalised = (np.array(windows, np.float64) - job.statistics.mean) / job.statistics.scale
         outputs = model.predict_on_batch(normalised[..., np.newaxis].astype(np.float32))
         patches += [(record.label, int(given)) for given in outputs.argmax(axis=1)]
         tracks.append((record.label, int(outputs.mean(axis=0).argmax())))

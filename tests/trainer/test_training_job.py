@@ -132,7 +132,6 @@ def test_a_configuration_that_cannot_be_read_is_told_as_that(tmp_path):
         {"statistics": {}},
         {"statistics": []},
         {"epochs": 0},
-        {"model": "tiem"},
         {"epochs": "many"},
         {"learning_rate": None},
         {"unknown": 1},

@@ -17,10 +17,10 @@ _BLOCK_NUMBERS = 4_000_000
 
 
 def bootstrap(right: np.ndarray, groups: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Accuracies, or means of another score, on resampled groups.
+    """Accuracies on resampled groups.
 
     Args:
-      right: [models, tracks] bool, whether each model recognised each track; or any score of each, such as its loss.
+      right: [models, tracks] bool, whether each model recognised each track.
       groups: [tracks] integers, the group of each track: 0 ... groups - 1, each at least once.
       draws: how often the groups are drawn.
       seed: of the draws, which depend on nothing else but the number of groups.

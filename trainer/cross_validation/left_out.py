@@ -25,12 +25,8 @@ class LeftOut:
     sha256: str
 
     @classmethod
-    def read(cls, path: Path, *, flag: str = "leave_out") -> "LeftOut":
+    def read(cls, path: Path) -> "LeftOut":
         """Reads a file of track_ids, one a line, with or without a byte order mark.
-
-        Args:
-          path: of the file.
-          flag: that names it.
 
         Raises:
           UserError: it cannot be read, or names no track.
@@ -39,11 +35,11 @@ class LeftOut:
             with open_regular(path) as file:
                 data = file.read()
         except OSError as error:
-            raise UserError(f"--{flag}={path} cannot be read: {error.strerror}") from None
+            raise UserError(f"--leave_out={path} cannot be read: {error.strerror}") from None
         lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
         track_ids = frozenset(example.to_text(line) for line in lines if line)
         if not track_ids:
-            raise UserError(f"--{flag}={path} must name tracks by their track_id, one a line; it is empty")
+            raise UserError(f"--leave_out={path} must name tracks by their track_id, one a line; it is empty")
         return cls(track_ids, hashlib.sha256(data).hexdigest())
 
 

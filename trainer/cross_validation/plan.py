@@ -101,11 +101,16 @@ class CrossValidation:
         """Reads cross_validation.json.
 
         Raises:
-          UserError: it cannot be read, or is damaged.
+          UserError: it cannot be read, is damaged, or has a model that this version has not.
         """
         path = cv_dir / CROSS_VALIDATION_FILE
         try:
-            return json_data.build(cls, json_data.parse(files.read_text(path)))
+            data = json_data.parse(files.read_text(path))
+            if isinstance(data, dict) and isinstance(data.get("models"), list):
+                models.check_saved(data["models"], path)
+            return json_data.build(cls, data)
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:

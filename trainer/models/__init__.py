@@ -2,7 +2,8 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrecords.command_line import UserError
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
-MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn", "band_cnn", "musical_cnn")
+MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn")
 
 
 # The model whose filters come from trained models of others.
@@ -22,6 +23,13 @@ def check_name(name: str) -> None:
     """Raises UserError when there is no such model."""
     if name not in MODELS:
         raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+
+
+def check_saved(names: Iterable[object], path: Path) -> None:
+    """Raises UserError when a file names a model that its version had and this one has not."""
+    for name in names:
+        if isinstance(name, str) and name not in MODELS:
+            raise UserError(f"{path}: there is no model {name!r} in this version; train one of {', '.join(MODELS)}")
 
 
 def parse_options(settings: str) -> dict[str, int]:
@@ -51,7 +59,7 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
       name: one of MODELS.
       num_classes: number of labels, at least 2.
       input_shape: (patch_frames, mel_bands, 1).
-      **options: the model's own, such as filter sizes, at least 1, or switches, 0 or 1; see its file.
+      **options: the model's own, such as filter sizes, at least 1; see its file.
 
     Returns:
       Patches [batch, patch_frames, mel_bands, 1] float32, normalised -> probabilities [batch, num_classes].
@@ -73,7 +81,5 @@ def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> No
     for option, value in options.items():
         if option not in known:
             raise UserError(f"the model {name} has no option {option!r}; its --model_options are {', '.join(known)}")
-        if known[option].annotation is bool and value not in (0, 1):
-            raise UserError(f"--model_options: {option} must be 0 or 1, got {value}")
-        if known[option].annotation is int and value < 1:
+        if value < 1:
             raise UserError(f"--model_options: {option} must be at least 1, got {value}")

@@ -75,7 +75,7 @@ def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[
     batches = load(
         data_dir, parts=parts, batch_size=_BATCH_SIZE, patch_frames=job.patch_frames, statistics=job.statistics
     )
-    with reading(data_dir, parts):
+    with reading():
         for patches, labels, _ in batches.as_numpy_iterator():
             yield patches, labels
 

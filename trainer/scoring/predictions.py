@@ -99,7 +99,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
     )
     probabilities, labels = [], []
     track_ids: list[str] = []
-    with reading(data_dir, parts):
+    with reading():
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
             own = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
             names = [example.to_text(track_id) for track_id in batch_track_ids]

@@ -112,7 +112,7 @@ def _facts(job: TrainingJob) -> dict:
         "normalisation": {
             "where": f"within every signature; {MODEL_FILE} takes (log-mel - mean) / std, each band by its own",
             "mean": job.statistics.mean.tolist(),
-            "std": job.statistics.std.tolist(),
+            "std": job.statistics.scale.tolist(),
         },
         "dataset_fingerprint": job.fingerprint,
         "versions": dict(job.versions),

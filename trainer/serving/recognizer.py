@@ -98,7 +98,7 @@ class Recognizer:
         # Keras builds a model's functions on first use, which threads must not do at once.
         self._one_at_a_time = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
-        self._scale = 1 / job.statistics.std.astype(np.float32)
+        self._scale = 1 / job.statistics.scale.astype(np.float32)
         job.check_shapes(model)
 
     @classmethod

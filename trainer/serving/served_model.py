@@ -30,7 +30,7 @@ class ServedModel(tf.Module):
         self._min_samples = front_end.min_samples(job.patch_frames)
         self._front_end = GraphFrontEnd(front_end)
         self._mean = tf.constant(job.statistics.mean[:, None], tf.float32)
-        self._scale = 1 / tf.constant(job.statistics.std[:, None], tf.float32)
+        self._scale = 1 / tf.constant(job.statistics.scale[:, None], tf.float32)
         # As bytes: TensorFlow takes no text that is not Unicode, and a folder of that name need not be.
         self._labels = tf.constant([to_bytes(label) for label in job.labels])
         self._model = model

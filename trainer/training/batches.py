@@ -11,39 +11,25 @@ import tensorflow as tf
 from tfrecords.augment import Augmenter, augmented
 from tfrecords.augmentation import Augmentation
 from tfrecords.dataset import load
-from tfrecords.options import ReaderOptions
-from trainer.training import data_service
 from trainer.training.batch_log import BatchLog
-from trainer.training.running import Running
 from trainer.training_job import TrainingJob
 
 
-def training_batches(
-    job: TrainingJob, running: Running, log: BatchLog | None, *, epoch: int, step: int, steps: int
-) -> tf.data.Dataset:
-    """Patches and labels of the training parts: from a step of an epoch on, or of one epoch by a service."""
-
-    def batches_from(step: int, epochs: int | None) -> tf.data.Dataset:
-        return load(
-            job.data_dir,
-            parts=job.parts.train,
-            training=True,
-            seed=job.seed,
-            epoch=epoch,
-            step=step,
-            epochs=epochs,
-            batch_size=job.batch_size,
-            patch_frames=job.patch_frames,
-            patch_mode=job.patch_mode,
-            statistics=job.statistics,
-            # The workers of a service run no Python of this process.
-            options=ReaderOptions(in_graph=running.data_service is not None),
-        )
-
-    if running.data_service:
-        batches = data_service.distributed(lambda start: batches_from(start, 1), running.data_service, steps=steps)
-    else:
-        batches = batches_from(step, None)
+def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step: int, steps: int) -> tf.data.Dataset:
+    """Patches and labels of the training parts, from a step of an epoch on and without end."""
+    batches = load(
+        job.data_dir,
+        parts=job.parts.train,
+        training=True,
+        seed=job.seed,
+        epoch=epoch,
+        step=step,
+        epochs=None,
+        batch_size=job.batch_size,
+        patch_frames=job.patch_frames,
+        patch_mode=job.patch_mode,
+        statistics=job.statistics,
+    )
     if job.augmentation != Augmentation():
         augmenter = Augmenter(
             job.augmentation, num_classes=len(job.labels), front_end=job.front_end, statistics=job.statistics

@@ -57,16 +57,16 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     return model
 
 
-def stretches(job: TrainingJob, start: TrainingState, running: Running) -> Iterator[tuple[int, int, int]]:
+def stretches(job: TrainingJob, start: TrainingState) -> Iterator[tuple[int, int, int]]:
     """What one `fit` each has to do: (first epoch, its first step, the epoch after the last).
 
-    A `fit` has epochs of one length, so an epoch that goes on stands alone; and a service gives one epoch at a time.
+    A `fit` has epochs of one length, so an epoch that goes on stands alone.
     """
     if job.is_done(start.history):
         return
     epoch, step = start.epoch, start.step
     while epoch < job.epochs:
-        end = epoch + 1 if step or running.data_service else job.epochs
+        end = epoch + 1 if step else job.epochs
         yield epoch, step, end
         epoch, step = end, 0
 
@@ -113,10 +113,10 @@ def run_epochs(
             seen = watching(job, job_dir, running, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
-        for epoch, step, end in stretches(job, start, running):
-            with reading(job.data_dir, (*job.parts.train, *job.parts.valid)):
+        for epoch, step, end in stretches(job, start):
+            with reading():
                 fit(
-                    training_batches(job, running, log, epoch=epoch, step=step, steps=steps),
+                    training_batches(job, log, epoch=epoch, step=step, steps=steps),
                     initial_epoch=epoch,
                     epochs=end,
                     steps_per_epoch=steps - step,

@@ -126,9 +126,6 @@ flags.DEFINE_float(
     flag_values=FLAGS,
 )
 flags.DEFINE_string(
-    "data_service", None, "grpc://HOST:PORT that makes the training batches (tools.data_service)", flag_values=FLAGS
-)
-flags.DEFINE_string(
     "log_batches",
     None,
     "file to which a line 'epoch step sha256' is added for each batch trained on, to check where a training went on",

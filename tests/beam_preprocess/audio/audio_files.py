@@ -1,16 +1,14 @@
 """Audio files of every kind that is read: by PyAV, soundfile and, where they are installed, lame, sox and ffmpeg."""
 
-import fractions
 import io
-import pathlib
 import shutil
 import struct
 import subprocess
-import tempfile
 
-import av
 import numpy as np
 import soundfile
+
+from tools import encode
 
 RATE = 44_100
 
@@ -29,28 +27,10 @@ def by_soundfile(container, subtype, samples=None, rate=RATE, **how):
     return file.getvalue()
 
 
-def by_av(container, codec, samples=None, rate=RATE, options=None, **settings):
+def by_av(container, codec, samples=None, rate=RATE, options=None, **how):
     """A file as FFmpeg writes it."""
-    samples = music(rate=rate) if samples is None else samples
-    # By a name: some containers are read again when they are finished.
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "file"
-        with av.open(str(path), "w", format=container, options=options or {}) as output:
-            formats = [one.name for one in av.Codec(codec, "w").audio_formats]
-            stream = output.add_stream(codec, rate=rate, layout="stereo")
-            context = stream.codec_context
-            context.format = next(name for name in ("fltp", "flt", "s32p", "s16p", "s16", "s32") if name in formats)
-            for name, value in settings.items():
-                setattr(context, name, value)
-            context.open()
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout="stereo")
-            frame.sample_rate, frame.time_base = rate, fractions.Fraction(1, rate)
-            resampler = av.AudioResampler(context.format, "stereo", rate, frame_size=context.frame_size or 4096)
-            for part in (*resampler.resample(frame), *resampler.resample(None)):
-                output.mux(stream.encode(part))
-            # FLAC's encoder ends with a packet that is empty.
-            output.mux([packet for packet in stream.encode(None) if packet.size])
-        return path.read_bytes()
+    kind = encode.Kind(container, container, codec, by_ffmpeg=True, options=tuple((options or {}).items()))
+    return encode.encode(music(rate=rate) if samples is None else samples, rate, kind, **how)
 
 
 def by_program(*command, samples=None, subtype="PCM_16"):
@@ -98,15 +78,4 @@ def without_ogg_end(data):
     *pages, last = ogg_pages(data)
     last = bytearray(last)
     last[5] &= ~4
-    last[22:26] = bytes(4)
-    last[22:26] = struct.pack("<I", _ogg_checksum(last))
-    return b"".join([*pages, bytes(last)])
-
-
-def _ogg_checksum(page):
-    checksum = 0
-    for byte in page:
-        checksum ^= byte << 24
-        for _ in range(8):
-            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
-    return checksum
+    return encode.with_ogg_checksums(b"".join([*pages, bytes(last)]))

@@ -1,8 +1,12 @@
 import errno
 import io
+import logging
 import os
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import av
 import librosa
 import numpy as np
 import pytest
@@ -47,12 +51,16 @@ def read(data, *, sample_rate=RATE, min_samples=1, max_duration_s=60.0):
     return decode(io.BytesIO(data), sample_rate=sample_rate, min_samples=min_samples, max_duration_s=max_duration_s)
 
 
-def reason_of(data, **limits):
+def reject_of(data, **limits):
     with pytest.raises(Reject) as caught:
         read(data, **limits)
     assert caught.value.reason in REASONS
     assert caught.value.detail
-    return caught.value.reason
+    return caught.value
+
+
+def reason_of(data, **limits):
+    return reject_of(data, **limits).reason
 
 
 # MP3 has at most two channels.
@@ -95,6 +103,21 @@ def test_the_same_as_librosa(name, rate, channels):
 
 def test_what_is_no_audio():
     assert reason_of(b"this is text, whatever its name says\n" * 50) == "undecodable"
+
+
+def test_why_ffmpeg_cannot_open_a_file_is_told_each_time_and_its_logging_is_as_it_was():
+    data = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(3000)
+    logger, interval = logging.getLogger("libav"), sys.getswitchinterval()
+    before = av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate
+    # That threads meet in it.
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            details = {*pool.map(lambda _: reject_of(data).detail, range(100))}
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(details) == 1 and "moov atom not found" in details.pop()
+    assert (av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate) == before
 
 
 @pytest.mark.parametrize("seed", range(5))

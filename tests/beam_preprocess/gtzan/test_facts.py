@@ -1,7 +1,7 @@
 import pytest
 
 from beam_preprocess.gtzan.clips import all_clips, clip_of
-from beam_preprocess.gtzan.facts import SPLITS, data, faults, songs, split_lists
+from beam_preprocess.gtzan.facts import faults, songs, split_lists
 
 
 def test_what_is_heard():
@@ -32,10 +32,3 @@ def test_faults_are_those_of_the_lists_and_songs():
     assert songs()["metal.00058"].title == songs()["rock.00016"].title
     assert faults()["jazz.00054"].fault == "undecodable"
     assert all(fault.detail and fault.source and fault.clip in songs() for fault in faults().values())
-
-
-def test_each_of_the_data_files_says_where_it_is_from():
-    text = data("README.md").read_text("utf-8")
-    names = [entry.name for entry in data("").iterdir() if entry.name != "README.md"]
-    assert set(names) == {"artists.csv", "known_faults.csv", *SPLITS}
-    assert all(f"- {name}: " in text for name in names)

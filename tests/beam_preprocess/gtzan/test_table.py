@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 
 import pytest
 
@@ -40,6 +42,16 @@ def test_it_is_written_once(tmp_path):
     write_table(tmp_path, FILES)
     assert path.read_text("utf-8") == table(FILES)
     assert [entry.name for entry in tmp_path.iterdir()] == ["tracks.csv"]
+
+
+def test_it_has_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"tracks\.csv cannot be written: No space left on device$"):
+        write_table(tmp_path, FILES)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_cannot_be_written(tmp_path):

@@ -1,3 +1,5 @@
+import errno
+import os
 import tarfile
 
 import pytest
@@ -159,8 +161,18 @@ def test_a_clip_appears_when_it_is_whole(folder, output, files_below, monkeypatc
 
 def test_an_output_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/blues/blues.00000.wav cannot be written: Not a directory; give another"):
+    with pytest.raises(UserError, match=r"file/blues/blues.00000.wav cannot be written: Not a directory$"):
         copy_folder(folder, tmp_path / "file")
+
+
+def test_a_clip_has_its_name_when_it_is_on_the_disk(folder, output, files_below, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"blues/blues.00000.wav cannot be written: No space left on device$"):
+        copy_folder(folder, output)
+    assert not files_below(output)
 
 
 def test_a_clip_that_is_no_file(folder, output):

@@ -31,6 +31,14 @@ def test_what_is_saved_is_what_is_loaded(asked, tmp_path):
         CrossValidation.load(tmp_path)
 
 
+def test_one_with_a_model_of_an_earlier_version_is_refused(asked, tmp_path):
+    asked.save(tmp_path)
+    path = tmp_path / CROSS_VALIDATION_FILE
+    path.write_text(path.read_text().replace("black_box", "band_cnn"))
+    with pytest.raises(UserError, match=f"^{path}: there is no model 'band_cnn' in this version; train one of black_"):
+        CrossValidation.load(tmp_path)
+
+
 def test_more_models_and_seeds_continue_it(asked, tmp_path):
     more = dataclasses.replace(asked, models=("frequency", "black_box", "time"), seeds=(0, 1, 2), command="other")
     more.check_continues(asked, tmp_path)

@@ -42,7 +42,7 @@ def test_any_number_of_entries_has_one_size(count, style):
     recipes = ("modern", "cbmi2016", "augmented")
     entries = [entry(number, recipe=recipes[number % 3]) for number in range(count)]
     picture = decode(accuracy_against_cost(compared(entries), style=style))
-    assert 1650 < picture.shape[1] < 1900 and 950 < picture.shape[0] < 1100
+    assert 1500 < picture.shape[1] < 1700 and 950 < picture.shape[0] < 1100
     assert picture[0, 0].tolist() == [int(style.paper[at : at + 2], 16) for at in (1, 3, 5)]
 
 
@@ -63,9 +63,27 @@ def test_entries_of_one_cost_stand_side_by_side():
     cost_plot._set_up(axes, costs, "cost", compared(entries), LIGHT)
     xs = cost_plot._side_by_side(axes, costs)
     pixels = axes.transData.transform([(x, 0.5) for x in xs])[:, 0]
-    assert np.diff(pixels) == pytest.approx([26, 26])
+    assert np.diff(pixels) == pytest.approx([28, 28])
     assert xs[1] == pytest.approx(costs[1])
     assert accuracy_against_cost(compared(entries)).startswith(b"\x89PNG")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_cover_nothing_lead_to_names_beside_the_axes(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(cost_plot, "png", drawn.append)
+    more = [entry(0, model="cnn", recipe="augmented"), entry(4, model="black_box", flags="seed=1")]
+    accuracy_against_cost(compared([*[entry(0)] * 10, *more]))
+    (figure,) = drawn
+    figure.canvas.draw()
+    (axes,), (recipes, names) = figure.axes, figure.legends
+    numbers = [text.get_window_extent() for text in axes.texts if text.get_text().isdecimal()]
+    assert len(numbers) == 12
+    assert not any(one.overlaps(other) for at, one in enumerate(numbers) for other in numbers[:at])
+    assert [text.get_text() for text in recipes.get_texts()] == ["modern", "augmented"]
+    found = [text.get_text() for text in names.get_texts()]
+    assert found == [*(f"{number}  time (1)" for number in range(1, 11)), "11  cnn (1)", "12  black_box (10 k)\nseed=1"]
+    assert names.get_window_extent().x0 > axes.get_window_extent().x1
 
 
 def test_parameters_take_the_place_of_times_that_were_not_measured():

@@ -26,8 +26,6 @@ def model(name):
                 "frequency_convolution": ("frequency", (1, 32, 32)),
             },
         ),
-        # Its filters along time and frequency answer to normalised bands, which these pictures are not of.
-        ("musical_cnn", {}),
     ],
 )
 def test_filters_of_the_input_are_found_by_their_shape(name, kinds, tmp_path):

@@ -25,7 +25,7 @@ def copied(trained, tmp_path):
 def test_probabilities_of_every_patch_in_the_datasets_order(trained, tiny):
     job = TrainingJob.load(trained)
     model = keras.models.load_model(trained / CHECKPOINT_FILE)
-    mean, std = job.statistics.mean, job.statistics.std
+    mean, std = job.statistics.mean, job.statistics.scale
     probabilities, labels, track_ids = [], [], []
     for record in [*tiny.records["valid"], *tiny.records["test"]]:
         for start in range(0, len(record.log_mel) - 79, 80):

@@ -1,8 +1,7 @@
 import soundfile
 
 from tools import skew
-from tools.skew import EXPORTED, FLOAT16, FLOAT32, LIMITS, WAV_BYTES
-from tools.transcodes import write_transcodes
+from tools.skew import EXPORTED, FLOAT16, FLOAT32, LIMITS, WAV_BYTES, write_transcodes
 
 LIMITS_OF_LOG10 = LIMITS["log10"]
 

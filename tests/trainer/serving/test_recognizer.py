@@ -39,7 +39,7 @@ def test_a_recognition_holds_what_was_heard(recognizer, noise):
 def test_patches_are_normalised_by_the_training_parts(recognizer, trained, noise):
     recognition = recognizer.recognize(file_of(noise(2)))
     statistics = TrainingJob.load(trained).statistics
-    patch = (recognition.log_mel[:80] - statistics.mean) / statistics.std
+    patch = (recognition.log_mel[:80] - statistics.mean) / statistics.scale
     expected = recognizer.model.predict_on_batch(patch[np.newaxis, :, :, np.newaxis])
     np.testing.assert_allclose(recognition.timeline, expected, atol=1e-6)
 

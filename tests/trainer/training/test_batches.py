@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 
 from trainer.training.batches import training_batches, validation_batches
-from trainer.training.running import Running
 
 
 def first_batch(job):
     steps = 1
-    batches = training_batches(job, Running(), None, epoch=0, step=0, steps=steps)
+    batches = training_batches(job, None, epoch=0, step=0, steps=steps)
     return next(batches.as_numpy_iterator())
 
 
@@ -38,7 +37,7 @@ def test_random_patches_are_as_many_as_windows_and_others_in_every_epoch(tiny, j
     job = job_of(tiny.path, "--patch_mode=random", "--batch_size=5")
     count = tiny.manifest.num_patches(job.parts.train, patch_frames=80, patch_hop=80)
     steps = -(-count // 5)
-    made = training_batches(job, Running(), None, epoch=0, step=0, steps=steps).take(2 * steps)
+    made = training_batches(job, None, epoch=0, step=0, steps=steps).take(2 * steps)
     found = [patches for patches, _ in made.as_numpy_iterator()]
     epochs = [np.concatenate(found[:steps]), np.concatenate(found[steps:])]
     assert [len(patches) for patches in epochs] == [count, count]

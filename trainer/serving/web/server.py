@@ -1,6 +1,7 @@
 """The page's server: uvicorn on this machine only, with bounds on how many clients it has and for how long."""
 
 import contextlib
+import os
 import socket
 from asyncio import Protocol, Transport
 from collections.abc import Iterator
@@ -27,7 +28,9 @@ def take_port(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=_BACKLOG)
     except OSError as error:
-        raise UserError(f"--port={port} cannot be used: {error.strerror}; choose another, or 0 for any") from None
+        # Its own words name the address, too.
+        words = os.strerror(error.errno or 0)
+        raise UserError(f"--port={port} cannot be used: {words}; choose another, or 0 for any") from None
 
 
 class Server(uvicorn.Server):

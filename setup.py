@@ -24,9 +24,11 @@ setuptools.setup(
         "keras>=3.13",
         "matplotlib",
         "pillow",
+        "starlette",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
         'tensorflow-io>=0.37.1; python_version < "3.13"',
+        "uvicorn",
     ],
     extras_require={
         "test": [
@@ -34,6 +36,7 @@ setuptools.setup(
             "hypothesis",
             "jax",
             "mypy",
+            "playwright",
             "pytest",
             "pytest-xdist",
             "pyyaml",

@@ -14,7 +14,6 @@ from absl import flags
 from tfrecords import command_line, shutdown
 from tfrecords.command_line import UserError
 from trainer.serving.recognizer import Recognizer, front_end_config
-from trainer.serving.web.server import Limits, PageServer
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
@@ -42,27 +41,32 @@ flags.DEFINE_float(
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Takes the port, loads the model, answers until it is told to end, and ends the process."""
     command_line.no_arguments(positional)
-    if not flag_values.job_dir:
-        raise UserError("--job_dir=JOB is needed (see --help)")
-    limits = _limits(flag_values)
+    _check(flag_values)
+    # Here, for --help need not wait for it.
+    from trainer.serving.web.app import App, Limits
+    from trainer.serving.web.server import HOST, Server, take_port
+
+    upload_bytes = round(flag_values.max_upload_mb * _MEGABYTE)
+    limits = Limits(upload_bytes=upload_bytes, duration_s=flag_values.max_duration_s)
     job_dir = Path(flag_values.job_dir)
     job = TrainingJob.load(job_dir)
     tell_unfinished(job, job_dir)
-    with PageServer(flag_values.port, limits, facts=facts(job)) as server:
-        server.recognizer = Recognizer.load(job_dir)
+    with take_port(flag_values.port) as listener:
+        port = listener.getsockname()[1]
+        app = App(Recognizer.load(job_dir), limits, port, facts(job))
         # A thread may still be listening to a file then, perhaps a long one. Nothing is lost with it.
         with shutdown.until_told("ended"):
-            print(f"open {server.url} in a browser; Ctrl-C ends it", flush=True)
-            server.serve_forever()
+            print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)
+            Server(app, limits).run(sockets=[listener])
 
 
-def _limits(flag_values: flags.FlagValues) -> Limits:
+def _check(flag_values: flags.FlagValues) -> None:
+    if not flag_values.job_dir:
+        raise UserError("--job_dir=JOB is needed (see --help)")
     for name in ("max_upload_mb", "max_duration_s"):
         # absl's bounds let a NaN pass.
         if math.isnan(flag_values[name].value):
             raise UserError(f"--{name} must be a number, got {flag_values[name].value}")
-    upload_bytes = round(flag_values.max_upload_mb * _MEGABYTE)
-    return Limits(upload_bytes=upload_bytes, duration_s=flag_values.max_duration_s)
 
 
 def facts(job: TrainingJob) -> dict[str, object]:

@@ -28,6 +28,16 @@ def run(*arguments):
     return ended.value.code
 
 
+def test_help_waits_for_no_server():
+    program = (
+        "import sys; from tfrecords import command_line; from trainer import listen\n"
+        "try: command_line.run(listen.main, listen.FLAGS, usage='')\n"
+        "finally: print({'uvicorn', 'starlette', 'keras'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\nset()\n")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

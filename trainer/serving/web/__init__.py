@@ -1,1 +1,1 @@
-"""The page of trainer.listen: its files, the server that answers it, and the bounds on what that can be made to do."""
+"""The page of trainer.listen: its files, the application that answers it, and the bounds on what that can be asked."""

@@ -53,3 +53,9 @@ def no_room(detail: str) -> Refusal:
     """The temporary directory takes no more."""
     message = "The server's temporary directory has no room for the file."
     return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, "no_room", message, detail)
+
+
+def busy() -> Refusal:
+    """One client, or one file, more than the server takes at once."""
+    message = "The server has as many files as it can hold. Try again in a moment."
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", message)

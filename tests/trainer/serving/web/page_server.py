@@ -5,13 +5,15 @@ import http.client
 import json
 import threading
 import time
+from typing import NamedTuple
 
 import numpy as np
 
 from beam_preprocess import audio
 from beam_preprocess.audio import Reject
 from trainer.serving.recognizer import Recognition
-from trainer.serving.web.server import Limits, PageServer
+from trainer.serving.web.app import App, Limits
+from trainer.serving.web.server import Server, take_port
 
 
 def recognition_of(patches=3, frames=300, mel_bands=40, labels=("jazz", "rock")):
@@ -63,23 +65,35 @@ class RealDecoding(CountingRecognizer):
         return recognition_of()
 
 
+class Running(NamedTuple):
+    port: int
+    app: App
+    server: Server
+
+    @property
+    def connections(self):
+        return len(self.server.server_state.connections)
+
+
 @contextlib.contextmanager
 def running(recognizer=None, **limits):
-    server = PageServer(0, Limits(**{"upload_bytes": 100_000, "duration_s": 60} | limits))
-    server.recognizer = recognizer or CountingRecognizer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    limits = Limits(**{"upload_bytes": 100_000, "duration_s": 60} | limits)
+    with take_port(0) as listener:
+        port = listener.getsockname()[1]
+        app = App(recognizer or CountingRecognizer(), limits, port, {})
+        server = Server(app, limits)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Running(port, app, server)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def ask(server, method, path, body=None, headers=()):
     """(status, headers, content: JSON where it is JSON) of one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
@@ -94,3 +108,10 @@ def recognize(server, body, headers=()):
     """(status, the reason of an error or the genre) of a file."""
     status, _, content = ask(server, "POST", "/recognition", body, headers)
     return status, content["label"] if status == 200 else content["error"]["reason"]
+
+
+def wait_until(condition):
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.005)

@@ -1,16 +1,15 @@
 import concurrent.futures
 import os
 import socket
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from beam_preprocess.audio import Reject
-from tests.trainer.serving.web.page_server import CountingRecognizer, ask, recognize, running
+from tests.trainer.serving.web.page_server import CountingRecognizer, ask, recognize, running, wait_until
 from tfrecords.command_line import UserError
-from trainer.serving.web.server import Limits, PageServer
+from trainer.serving.web.app import Limits
+from trainer.serving.web.server import take_port
 
 MUSIC = b"music" * 1000
 
@@ -33,7 +32,7 @@ def test_a_file_too_many_is_told_so_and_finds_a_place_later():
     recognizer.gate.clear()
     with running(recognizer, files=2) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
         held = [pool.submit(recognize, server, MUSIC) for _ in range(2)]
-        wait_until(lambda: not server._places._value)
+        wait_until(server.app._places.locked)
         assert recognize(server, MUSIC) == (503, "busy")
         assert ask(server, "GET", "/")[0] == 200
         recognizer.gate.set()
@@ -43,29 +42,18 @@ def test_a_file_too_many_is_told_so_and_finds_a_place_later():
 
 def test_a_connection_too_many_is_told_so():
     with running(connections=2) as server:
-        idle = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(2)]
-        wait_until(lambda: not server._seats._value)
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(2)]
+        wait_until(lambda: server.connections == 2)
         assert recognize(server, b"") == (503, "busy")
         for connection in idle:
             connection.close()
-        wait_until(lambda: server._seats._value == 2)
-        assert recognize(server, MUSIC)[0] == 200
-
-
-def test_a_connection_that_gets_no_thread_gives_its_seat_back(monkeypatch):
-    def no_thread(thread):
-        raise RuntimeError("can't start new thread")
-
-    with running(connections=1) as server:
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_thread)
-            assert [recognize(server, b"") for _ in range(2)] == [(503, "busy")] * 2
+        wait_until(lambda: not server.connections)
         assert recognize(server, MUSIC)[0] == 200
 
 
 def test_a_port_in_use_is_a_mistake_of_the_command_line():
-    with running() as server, pytest.raises(UserError, match=f"--port={server.server_port} cannot be used: Address"):
-        PageServer(server.server_port, Limits(upload_bytes=1, duration_s=1))
+    with running() as server, pytest.raises(UserError, match=f"--port={server.port} cannot be used: Address"):
+        take_port(server.port)
 
 
 @pytest.mark.parametrize("name", ["upload_bytes", "duration_s", "connections", "files", "head_s", "body_s", "linger_s"])
@@ -76,25 +64,17 @@ def test_limits_are_above_0(name, value):
 
 
 def test_only_this_machine_can_reach_it():
-    with running() as server:
-        assert server.socket.getsockname()[0] == "127.0.0.1"
-        assert server.url == f"http://127.0.0.1:{server.server_port}/"
+    with take_port(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
 
 
 def test_a_client_that_goes_away_leaves_the_server_answering(capfd):
     with running() as server:
         for sent in (b"", b"POST /recognition HTTP/1.1\r\n", b"\x16\x03\x01\x02"):
-            with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
                 connection.sendall(sent)
         assert recognize(server, MUSIC)[0] == 200
     assert capfd.readouterr() == ("", "")
-
-
-def wait_until(condition):
-    ends = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.005)
 
 
 @pytest.mark.slow

@@ -14,13 +14,13 @@ from typing import Any
 
 from absl import flags
 
-from beam_preprocess import log_mel
-from beam_preprocess.audio.selection import COMMON_FORMATS
+from beam_preprocess.audio import front_end
+from beam_preprocess.audio.formats import COMMON_FORMATS
+from beam_preprocess.audio.front_end import PRESETS, FrontEndConfig
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
 from beam_preprocess.gtzan import facts
-from beam_preprocess.log_mel import PRESETS, FrontEndConfig
-from beam_preprocess.messages import no_warnings
-from tfrecords import command_line
+from tfrecords.common import command_line
+from tfrecords.common.terminal import no_warnings
 
 FLAGS = flags.FlagValues()
 
@@ -34,7 +34,7 @@ def _define_flags() -> None:
     flags.DEFINE_integer("sample_rate", None, "Hz; overrides the preset's, as the next seven do", **values)
     flags.DEFINE_integer("frame_length", None, "samples in a frame", **values)
     flags.DEFINE_integer("hop_length", None, "samples from one frame to the next", **values)
-    flags.DEFINE_string("window", None, f"one of {', '.join(log_mel.WINDOWS)}", **values)
+    flags.DEFINE_string("window", None, f"one of {', '.join(front_end.WINDOWS)}", **values)
     flags.DEFINE_integer("n_mels", None, "mel bands", **values)
     flags.DEFINE_float("fmin_hz", None, "lower edge of the lowest band", **values)
     flags.DEFINE_float("fmax_hz", None, "upper edge of the highest band", **values)

@@ -4,9 +4,9 @@ import dataclasses
 import os
 import re
 
-from beam_preprocess.log_mel import FrontEndConfig
-from tfrecords.command_line import UserError
-from tfrecords.example import DTYPES
+from beam_preprocess.audio.front_end import FrontEndConfig
+from tfrecords.common.command_line import UserError
+from tfrecords.schema import DTYPES
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 LABEL_FOLDERS = ("parent", "top")

@@ -29,16 +29,16 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_preprocess import finish, output_error, pipeline, storage, summary
+from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset
-from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.messages import no_warnings
+from beam_preprocess.inputs.tracks import Track, absolute
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
-from beam_preprocess.tracks import Track, absolute
-from beam_preprocess.worker import end_children
-from tfrecords import shutdown
-from tfrecords.command_line import UserError
+from beam_preprocess.write_shard import end_children
+from tfrecords.common import shutdown
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import no_warnings
 
 # Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
 _LOCAL_RUNNERS = ("", "direct", "fnapi")
@@ -174,13 +174,13 @@ def run_pipeline(
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())
-            stack.enter_context(shutdown.if_ended(end_children))
+            stack.enter_context(shutdown.cleanup_on_signal(end_children))
             stack.enter_context(_logging_at(logging.CRITICAL, "apache_beam"))
         else:
             # The page on which the job can be watched, and what its service says of it.
             stack.enter_context(_logging_at(logging.INFO, "apache_beam.runners.dataflow"))
             words = "the engine may still run the job: end it there before this command is run again"
-            stack.enter_context(shutdown.if_ended(lambda: shutdown.tell(words)))
+            stack.enter_context(shutdown.cleanup_on_signal(lambda: shutdown.print_line(words)))
         job = make_pipeline(options)
         build(job)
         try:

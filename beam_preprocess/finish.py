@@ -16,14 +16,12 @@ from beam_preprocess import storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.label_sound import merged
 from beam_preprocess.output_error import writing_to
-from beam_preprocess.plan import Plan
-from beam_preprocess.result import Rejected, ShardResult
-from beam_preprocess.versions import versions
+from beam_preprocess.plan import Plan, versions
+from beam_preprocess.write_shard import Rejected, ShardResult
 from tfrecords import manifest, tfds
-from tfrecords.command_line import UserError
-from tfrecords.example import to_bytes, to_text
-from tfrecords.manifest import Manifest, Part
-from tfrecords.statistics import BandStatistics
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics, Manifest, Part
+from tfrecords.schema import to_bytes, to_text
 
 REJECTS_FILE = "rejects.jsonl"
 METRICS_FILE = "metrics.json"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from beam_preprocess.audio.measure import TrackSound
-from beam_preprocess.messages import some
+from tfrecords.common.terminal import first_few
 
 # Bandwidths are counted in steps of this many Hz.
 _STEP_HZ = 250
@@ -93,7 +93,7 @@ def warnings(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[str]:
 
 
 def _counted(tracks: Mapping[str, int], what: str, advice: str) -> list[str]:
-    by_label = some([f"{label} {count}" for label, count in tracks.items() if count])
+    by_label = first_few([f"{label} {count}" for label, count in tracks.items() if count])
     return [f"{sum(tracks.values())} tracks {what} ({by_label}); {advice}"] if by_label else []
 
 

@@ -7,9 +7,9 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
+from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import Dataset, WriteManifest
-from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"

@@ -1,6 +1,10 @@
-"""The plan of a job: which tracks make which shard. Made by the launcher, read back line by line by the workers.
+"""Versions of what decides the bytes of a record.
+
+The plan of a job: which tracks make which shard. Made by the launcher, read back line by line by the workers.
 
 Only paths are planned and passed around; no spectrogram ever leaves the worker that made it.
+
+What the launcher decides before the pipeline starts: which track goes into which part and shard.
 """
 
 import dataclasses
@@ -10,14 +14,29 @@ import math
 import operator
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
-from beam_preprocess.config import JobConfig
+import soundfile
+
+from beam_preprocess import splits
+from beam_preprocess.config import JobConfig, SplitConfig
+from beam_preprocess.groups import Grouping, group_tracks
+from beam_preprocess.inputs import labels
+from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.splits import stable_hash
-from beam_preprocess.tracks import Track
-from beam_preprocess.versions import versions
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import first_few, log
+from tfrecords.info import aligned
 from tfrecords.manifest import FORMAT_VERSION
 from tfrecords.shard import shard_file
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide the bytes of a record."""
+    found = {name: metadata.version(name) for name in ("av", "librosa", "numpy", "scipy", "soundfile", "soxr")}
+    return found | {"libsndfile": soundfile.__libsndfile_version__}
+
 
 # Enough shards for a few dozen workers to share even a small set evenly; big sets get files of about 100 MB.
 _MIN_SHARD_TRACKS, _MAX_SHARD_TRACKS, _SHARDS = 32, 1000, 64
@@ -137,3 +156,79 @@ def _part_order(part: str) -> tuple[int, int, str]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
+    """Deals tracks into parts and shards, and tells what a person should know of the outcome.
+
+    Raises:
+      UserError: one label only, fewer groups than parts, lists that do not fit the tracks.
+    """
+    tracks, merged = _label(config, tracks)
+    grouping = group_tracks(config, tracks)
+    tracks = grouping.tracks
+    parts, split = _deal(config.split, grouping)
+    trained = {track.label for track, part in zip(tracks, parts, strict=True) if part is not None}
+    if len(trained) < 2:
+        raise UserError(
+            f"{config.source}: only one label, {min(trained)!r}: nothing to tell apart; "
+            "put each genre's files in a folder of its own"
+        )
+    if left_out := parts.count(None):
+        log(f"{left_out} tracks are in none of the lists and are left out")
+    groups = {track.group for track, part in zip(tracks, parts, strict=True) if part is not None}
+    torn = splits.torn_groups(tracks, parts)
+    if torn:
+        log(f"warning: {len(torn)} groups are in more than one part ({first_few(torn)}): scores will look too good")
+    grouped = any(track.group != track.track_id for track in tracks)
+    split |= {"groups": len(groups), "grouped": grouped, "group_safe": not torn}
+    if grouping.table:
+        split["group_table"] = grouping.table
+    if grouping.cut_recordings:
+        split["cut_recordings"] = grouping.cut_recordings
+    if merged:
+        split["merged_labels"] = merged
+    plan = make_plan(config, tracks, parts, split)
+    log(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
+    _tell_parts(plan)
+    return plan
+
+
+def _label(config: JobConfig, tracks: Sequence[Track]) -> tuple[Sequence[Track], dict[str, list[str]]]:
+    """The tracks with the labels that the job trains, and the spellings of those that were made one."""
+    if config.split.split_folders:
+        tracks = labels.label_below_parts(tracks, config.label_folder)
+    tracks, merged = labels.merge_labels(tracks) if config.merge_labels else (tracks, {})
+    if merged:
+        log(f"labels made one: {first_few([' and '.join(map(repr, same)) for same in merged.values()], '; ')}")
+    labels.warn_of_labels(config, tracks)
+    return tracks, merged
+
+
+def _deal(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], dict[str, Any]]:
+    """A part for each track (None: left out), and how it came about."""
+    tracks = grouping.tracks
+    if split.split_folders:
+        return list(labels.assign_by_folders(tracks)), {"method": "folders"}
+    if split.split_lists:
+        return splits.assign_by_lists(tracks, splits.read_lists(split.split_lists)), {"method": "lists"}
+    if split.train_size is not None:
+        weights = splits.size_weights(split.train_size, split.valid_size)
+        how: dict[str, Any] = {"method": "sizes", "weights": weights, "seed": split.seed}
+    else:
+        folds = grouping.folds if split.folds is None else split.folds
+        weights = splits.fold_weights(folds)
+        how = {"method": "folds", "folds": folds, "seed": split.seed}
+    advice = {"advice": "or take the pieces of one recording for tracks of their own: --groups=none"}
+    chosen = advice if grouping.cut_recordings else {}
+    return list(splits.assign(tracks, weights, seed=split.seed, **chosen)), how
+
+
+def _tell_parts(plan: Plan) -> None:
+    counts = plan.label_counts()
+    rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
+    log(aligned([["part", *plan.labels], *rows]))
+    lacking = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
+    missing = [f"{part} lacks {', '.join(labels)}" for part, labels in lacking.items() if labels]
+    if missing:
+        log(f"warning: too few groups to have each label in each part: {first_few(missing, '; ')}")

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from beam_preprocess.plan import Plan
-from beam_preprocess.result import ShardResult
-from beam_preprocess.write_shard import sidecar
-from tfrecords.terminal_line import TerminalLine
+from beam_preprocess.write_shard import ShardResult, sidecar
+from tfrecords.common.terminal import TerminalLine
 
 _POLL_S = 0.5
 _LOG_EVERY_S = 10.0

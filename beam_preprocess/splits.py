@@ -15,9 +15,9 @@ import numpy as np
 from beam_preprocess import storage
 from beam_preprocess.config import MAGIC
 from beam_preprocess.gtzan import facts
-from beam_preprocess.messages import say
-from beam_preprocess.tracks import Track, match_files
-from tfrecords.command_line import UserError
+from beam_preprocess.inputs.tracks import Track, match_files
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import log
 
 
 def fold_weights(folds: int) -> dict[str, float]:
@@ -228,7 +228,7 @@ def read_lists(location: str) -> dict[str, list[str]]:
     """
     if location in facts.SPLITS:
         if Path(location).exists():
-            say(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
+            log(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
         return facts.split_lists(location)
     lists: dict[str, list[str]] = {}
     for name in sorted(_list_files(location), key=_list_order):

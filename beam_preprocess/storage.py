@@ -17,9 +17,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess.config import MAGIC
-from tfrecords import shutdown
-from tfrecords.command_line import UserError
-from tfrecords.files import open_regular
+from tfrecords.common import shutdown
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import open_regular
 from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
@@ -140,7 +140,7 @@ def replacing(output: str, name: str) -> Iterator[BinaryIO]:
     directory = partial_dir(output)
     temporary = FileSystems.join(directory, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}{_TEMPORARY}")
     here = local_path(temporary)
-    with shutdown.if_ended(here.unlink) if here else contextlib.nullcontext():
+    with shutdown.cleanup_on_signal(here.unlink) if here else contextlib.nullcontext():
         file = FileSystems.create(temporary, compression_type=_RAW)
         try:
             with file:

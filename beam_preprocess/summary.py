@@ -8,13 +8,13 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import finish, storage
-from beam_preprocess.audio.selection import NO_ENDING, ending_of
+from beam_preprocess.audio.formats import NO_ENDING, ending_of
 from beam_preprocess.config import JobConfig
+from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound, warnings
-from beam_preprocess.messages import SHOWN, say, some
 from beam_preprocess.plan import Plan
-from beam_preprocess.tracks import Track
-from tfrecords import json_data
+from tfrecords.common import json_data
+from tfrecords.common.terminal import SHOWN, first_few, log
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
 
@@ -36,17 +36,17 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     """
     with storage.open_file(FileSystems.join(config.output, finish.METRICS_FILE)) as file:
         metrics = json.load(file)
-    say(_table(metrics))
+    log(_table(metrics))
     if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
-        say(f"warning: not one track of {', '.join(lost)} can be used")
+        log(f"warning: not one track of {', '.join(lost)} can be used")
     tell_rejects(config, plan)
     sounds = {label: json_data.build(LabelSound, sound) for label, sound in metrics["sound"].items()}
     for warning in warnings(sounds, config.front_end.sample_rate):
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
     _tell_duplicates(plan, manifest)
     rejects = sum(manifest.rejects.values())
     audio_s = metrics["audio_s"]
-    say(
+    log(
         f"wrote {metrics['tracks']} tracks ({audio_s / 3600:.2f} hours) to {config.output} in {elapsed_s:.1f} s, "
         f"{audio_s / elapsed_s:,.0f} times real time; {rejects} rejected"
         + (f": see {FileSystems.join(config.output, finish.REJECTS_FILE)}" if rejects else "")
@@ -61,10 +61,10 @@ def tell_rejects(config: JobConfig, plan: Plan) -> None:
     if not rejected:
         return
     totals = sum(plan.label_counts().values(), Counter())
-    say(f"rejected by label: {by_label([track.label for track in rejected], totals)}")
+    log(f"rejected by label: {by_label([track.label for track in rejected], totals)}")
     unsupported = [track for track in rejected if reason_of[track.track_id] == "unsupported_format"]
     if unsupported:
-        say(f"warning: formats that cannot be read (unsupported_format): {_formats(unsupported)}")
+        log(f"warning: formats that cannot be read (unsupported_format): {_formats(unsupported)}")
 
 
 def by_label(rejected: Iterable[str], totals: Mapping[str, int]) -> str:
@@ -76,7 +76,7 @@ def by_label(rejected: Iterable[str], totals: Mapping[str, int]) -> str:
     """
     counts = Counter(rejected)
     ranked = sorted(counts, key=lambda label: (-counts[label] / totals[label], label))
-    return some([f"{label} {counts[label]} of {totals[label]}" for label in ranked], shown=_LABELS_SHOWN)
+    return first_few([f"{label} {counts[label]} of {totals[label]}" for label in ranked], shown=_LABELS_SHOWN)
 
 
 def _formats(tracks: Iterable[Track]) -> str:
@@ -88,7 +88,7 @@ def _formats(tracks: Iterable[Track]) -> str:
         label: ", ".join(f"{count} {kind}" for kind, count in sorted(kinds[label].items(), key=lambda item: -item[1]))
         for label in labels
     }
-    return some([f"{label}: {kinds}" for label, kinds in counted.items()], "; ", shown=_LABELS_SHOWN)
+    return first_few([f"{label}: {kinds}" for label, kinds in counted.items()], "; ", shown=_LABELS_SHOWN)
 
 
 def _table(metrics: dict[str, Any]) -> str:
@@ -107,10 +107,10 @@ def _tell_duplicates(plan: Plan, manifest: Manifest) -> None:
     twice = {track_id for same in manifest.duplicates for track_id in same}
     part_of = {track.track_id: shard.part for shard in plan.shards for track in shard.tracks if track.track_id in twice}
     across = sum(len({part_of[track_id] for track_id in same}) > 1 for same in manifest.duplicates)
-    say(f"warning: {len(manifest.duplicates)} recordings are there more than once ({across} of them across parts):")
+    log(f"warning: {len(manifest.duplicates)} recordings are there more than once ({across} of them across parts):")
     for same in manifest.duplicates[:SHOWN]:
         places: dict[str, list[str]] = defaultdict(list)
         for track_id in same:
             places[part_of[track_id]].append(track_id)
-        say("  " + "; ".join(f"{some(track_ids)} in {part}" for part, track_ids in list(places.items())[:SHOWN]))
-    say("  manifest.json lists all, under duplicates")
+        log("  " + "; ".join(f"{first_few(track_ids)} in {part}" for part, track_ids in list(places.items())[:SHOWN]))
+    log("  manifest.json lists all, under duplicates")

@@ -20,9 +20,9 @@ import soundfile
 from absl import flags
 from numpy.typing import NDArray
 
-from tfrecords import command_line, files
-from tfrecords.command_line import UserError
-from tfrecords.terminal_line import TerminalLine
+from tfrecords.common import command_line, files
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import TerminalLine
 
 SAMPLE_RATE_HZ = 22050
 MIN_SECONDS, MAX_SECONDS = 3, 300
@@ -198,7 +198,7 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
         with soundfile.SoundFile(wav, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="WAV") as file:
             file.comment = comment
             file.write(track)
-        with files.whole_file(path) as temporary:
+        with files.atomic_write(path) as temporary:
             temporary.write_bytes(wav.getvalue())
 
     tracks = [(genre, index) for genre in GENRES for index in range(tracks_per_genre)]

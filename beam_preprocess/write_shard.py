@@ -1,34 +1,198 @@
-"""One shard from its tracks: read, decode, transform and write, one block of one clip in memory at a time."""
+"""What a worker reports of one shard: all that the manifest needs, mergeable, and kept beside an unfinished job.
 
+Where a worker's time goes.
+
+What a worker asks of its process before it computes, and how the workers that are processes end.
+
+One shard from its tracks: read, decode, transform and write, one block of one clip in memory at a time.
+"""
+
+import contextlib
+import ctypes
 import dataclasses
 import hashlib
+import json
+import os
+import signal
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from typing import IO, Any
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
+import threadpoolctl
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
-from beam_preprocess import storage, worker
+from beam_preprocess import storage
 from beam_preprocess.audio import Reject, stream
+from beam_preprocess.audio.front_end import FrontEnd, segment_lengths
 from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.config import JobConfig
+from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound
-from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.output_error import writing_to
 from beam_preprocess.plan import ShardPlan
-from beam_preprocess.result import Rejected, ShardResult
-from beam_preprocess.segments import segment_lengths
-from beam_preprocess.stopwatch import Stopwatch
-from beam_preprocess.tracks import Track
-from tfrecords.example import DTYPES, Record, encode, to_bytes
-from tfrecords.manifest import PARTIAL_DIR, Shard
+from tfrecords.common import json_data
+from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard
+from tfrecords.schema import DTYPES, Record, encode, to_bytes
 from tfrecords.shard import RecordWriter
-from tfrecords.statistics import BandStatistics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """One line of rejects.jsonl.
+
+    Attributes:
+      track_id: of the input that could not be used.
+      uri: where it lies.
+      reason: one of beam_preprocess.audio.REASONS.
+      detail: what was found.
+    """
+
+    track_id: str
+    uri: str
+    reason: str
+    detail: str
+
+    def to_json(self) -> str:
+        """One line of ASCII."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """One shard that was written; its size depends on the number of tracks only by `contents` and `rejects`.
+
+    Attributes:
+      part: the part it belongs to.
+      fingerprint: of the plan it was written by.
+      shard: the file.
+      tracks: tracks per label name.
+      record_frames: frames of a record -> records.
+      statistics: per band, before rounding.
+      contents: track_id -> hash of the track's records; equal hashes are the same audio.
+      rejects: inputs that could not be used.
+      sound: label name -> what its tracks have in common that is not music.
+      audio_s: seconds of audio in the records.
+      work_s: seconds of the worker's time by activity.
+    """
+
+    part: str
+    fingerprint: str
+    shard: Shard
+    tracks: Mapping[str, int]
+    record_frames: Mapping[int, int]
+    statistics: BandStatistics
+    contents: Mapping[str, str]
+    rejects: tuple[Rejected, ...]
+    sound: Mapping[str, LabelSound]
+    audio_s: float
+    work_s: Mapping[str, float]
+
+    def to_json(self) -> str:
+        """One line of ASCII."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        data["shard"] = dataclasses.asdict(self.shard)
+        data["statistics"] = self.statistics.to_json()
+        data["rejects"] = [dataclasses.asdict(reject) for reject in self.rejects]
+        data["sound"] = {label: sound.to_json() for label, sound in self.sound.items()}
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ShardResult":
+        """Inverse of `to_json`.
+
+        Raises:
+          ValueError: the text is something else.
+        """
+        return json_data.build(cls, json_data.parse(text))
+
+
+_Item = TypeVar("_Item")
+
+
+class Stopwatch:
+    """Adds up seconds by activity; an activity inside another is not counted twice.
+
+    Attributes:
+      seconds: activity -> seconds.
+    """
+
+    def __init__(self, activity: str) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._activity = activity
+        self._since = time.perf_counter()
+
+    def iterate(self, activity: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yields the items, and counts the time that making them takes as an activity."""
+        iterator = iter(items)
+        while True:
+            outer = self._switch(activity)
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._switch(outer)
+            yield item
+
+    def stop(self) -> dict[str, float]:
+        """Seconds by activity, up to now."""
+        self._switch(self._activity)
+        return dict(self.seconds)
+
+    def _switch(self, activity: str) -> str:
+        before, now = self._activity, time.perf_counter()
+        self.seconds[before] += now - self._since
+        self._activity, self._since = activity, now
+        return before
+
+
+# Of glibc's malloc.h: how much free memory a thread keeps, and from what size memory is always asked of the system.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Blocks of audio and what is made of them are up to 4.2 MB, a few at a time.
+_KEPT_BYTES, _LARGE_BYTES = 16 << 20, 8 << 20
+
+
+def prepare_worker() -> threadpoolctl.threadpool_limits:
+    """Leaves the cores to the workers, and the memory of one block to the next, until the process ends.
+
+    BLAS threads of its own would only get in a worker's way. And memory that goes back to the system after each block
+    comes again page by page, which takes as long as half of all the computing (glibc; others are left as they are).
+
+    Returns:
+      The limit on BLAS threads, which holds while it is kept.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    return threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+def end_children() -> None:
+    """Kills all processes that this one has started, and those that they have; where there is /proc.
+
+    Beam's workers that are processes would only end when they miss their launcher, and complain.
+    """
+    for process in [*_descendants(os.getpid())]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for listed in Path(f"/proc/{process}/task").glob("*/children"):
+        # A thread or a process may end before it is asked.
+        with contextlib.suppress(OSError):
+            for child in map(int, listed.read_text("ascii").split()):
+                yield from _descendants(child)
+                yield child
+
 
 NAMESPACE = "beam_preprocess"
 RESULTS = "results"
@@ -55,7 +219,7 @@ class WriteShard(beam.DoFn):
 
     def setup(self) -> None:
         """Has the process as it should be for what this computes."""
-        self._limits = worker.prepare()
+        self._limits = prepare_worker()
 
     def process(self, line: str) -> Iterator[Any]:
         """Writes one shard, or finds it written.

@@ -15,7 +15,7 @@ from absl import flags
 
 from benchmarks import clips as clip_files
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 
 JOB, AUDIT = "beam_preprocess", "beam_preprocess.audit"
 

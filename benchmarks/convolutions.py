@@ -17,7 +17,7 @@ from absl import flags
 from benchmarks import processes
 from benchmarks.input_overhead import PATCH_FRAMES, new_model, step_ms
 from benchmarks.shards import GENRES, MEL_BANDS
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer import models
 
 BATCH_SIZE = 64

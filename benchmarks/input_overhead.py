@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from benchmarks.shards import GENRES, MEL_BANDS, PART, write_noise
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer.distribution import precision
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     import keras
     import tensorflow as tf
 
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     data_dir = Path(flag_values.work_dir) / f"noise_{flag_values.clips}x30s_16"
     manifest = write_noise(data_dir, clips=flag_values.clips, seconds=30, shards=16)

@@ -19,22 +19,16 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate
-from trainer.cross_validation import comparison
-from trainer.cross_validation.entries import Entry, entries_of, load_all
-from trainer.cross_validation.left_out import LeftOut, scored
-from trainer.cross_validation.pooling import PooledPredictions
-from trainer.cross_validation.tables import (
-    DIFFERENCE_COLUMNS,
-    difference_cells,
-    percent,
-    percent_interval,
-    text_table,
-)
-from trainer.parts import count_folds
+from trainer.evaluation import intervals
+from trainer.evaluation.comparison import ExcludedTracks, scored
+from trainer.evaluation.entries import Entry, entries_of, load_all
+from trainer.evaluation.pooling import PooledPredictions
+from trainer.reports.tables import DIFFERENCE_COLUMNS, difference_cells, percent, percent_interval, text_table
+from trainer.training_job import count_folds
 
 NAME = "MFCCs, SVM"
 _COEFFICIENTS = 20
@@ -52,7 +46,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT is needed (see --help)")
     manifest = Manifest.load(flag_values.data_dir)
     count_folds(manifest)
-    left_out = LeftOut.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
+    left_out = ExcludedTracks.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
     finished = load_all(map(Path, flag_values.job_dirs))
     if finished and finished[0].asked.fingerprint != manifest.fingerprint:
         raise UserError("--job_dirs must be cross-validations of --data_dir; they are of another dataset")
@@ -116,7 +110,9 @@ def predicted(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np
     return found
 
 
-def _only_scored(own: PooledPredictions, entries: Sequence[Entry], left_out: LeftOut | None) -> PooledPredictions:
+def _only_scored(
+    own: PooledPredictions, entries: Sequence[Entry], left_out: ExcludedTracks | None
+) -> PooledPredictions:
     """Those of the tracks that the entries have, or of all but those left out."""
     if entries:
         return own.only(entries[0].finished.pooled.track_ids)
@@ -131,10 +127,10 @@ def _only_scored(own: PooledPredictions, entries: Sequence[Entry], left_out: Lef
 def accuracies(own: PooledPredictions, entries: Sequence[Entry]) -> list[str]:
     """Lines that say how many tracks the classifier recognises, and how the entries differ, on the same tracks."""
     right = np.stack([_right(own, NAME), *(_right(entry.finished.pooled, entry.model) for entry in entries)])
-    drawn = comparison.bootstrap(right, own.group_numbers)
+    drawn = intervals.bootstrap(right, own.group_numbers)
     lines = [
         f"{NAME}: {percent(right[0].mean())} of {len(own.track_ids)} tracks by {len(set(own.groups))} artists or other "
-        f"groups, 95 % interval {percent_interval(comparison.interval(drawn[:, 0]))}"
+        f"groups, 95 % interval {percent_interval(intervals.interval(drawn[:, 0]))}"
     ]
     rows = [
         (
@@ -142,7 +138,7 @@ def accuracies(own: PooledPredictions, entries: Sequence[Entry]) -> list[str]:
             *difference_cells(
                 {
                     "difference": right[number].mean() - right[0].mean(),
-                    "interval": comparison.interval(drawn[:, number] - drawn[:, 0]),
+                    "interval": intervals.interval(drawn[:, number] - drawn[:, 0]),
                 }
             ),
         )

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 
 GENRES = 20
 TRACKS_PER_ARTIST = 10
@@ -84,12 +84,12 @@ def write_csv(path: Path, tracks: int) -> Path:
 def measure(source: str, output: str) -> None:
     """Plans a job as the launcher does, up to where the pipeline would start; prints what it took as JSON."""
     from beam_preprocess import splits
-    from beam_preprocess.claim import claim_output
     from beam_preprocess.config import JobConfig
+    from beam_preprocess.inputs.tracks import list_tracks
+    from beam_preprocess.job import claim_output
     from beam_preprocess.pipeline import PLAN_FILE
-    from beam_preprocess.planning import plan_job
+    from beam_preprocess.plan import plan_job
     from beam_preprocess.storage import partial_dir
-    from beam_preprocess.tracks import list_tracks
 
     config = JobConfig(source, output, "music")
     imports_bytes = peak_bytes()

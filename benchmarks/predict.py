@@ -21,7 +21,7 @@ from absl import flags
 
 from benchmarks import clips as clip_files
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer import training_job
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def _seconds(way: str, job_dir: Path, clips: Path) -> float:
 def by_predict(recognizer: "Recognizer", job: training_job.TrainingJob, files: Sequence[Path]) -> list[str]:
     """The lines that trainer.predict --json prints."""
     from trainer import predict
-    from trainer.serving.files import Named
+    from trainer.serving.files import InputFile
 
     with redirect_stdout(io.StringIO()) as printed:
-        predict.predict(recognizer, [Named(str(path)) for path in files], as_json=True)
+        predict.predict(recognizer, [InputFile(str(path)) for path in files], as_json=True)
     return printed.getvalue().splitlines()
 
 

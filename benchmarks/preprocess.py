@@ -23,8 +23,8 @@ from absl import flags
 from beam_preprocess import synthesize
 from benchmarks import clips as clip_files
 from benchmarks import processes
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.info import aligned
 
 _FEW_PER_GENRE = 2

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tfrecords import shutdown
+from tfrecords.common import shutdown
 
 MIB = 1 << 20
 _SAMPLE_EVERY_S = 0.05
@@ -68,12 +68,12 @@ def start(
 
 @contextlib.contextmanager
 def started(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """As `start`; at the end of the block, also where `tfrecords.shutdown` ends this process, all of it is ended."""
+    """As `start`; at the end of the block, also where a signal ends this process, all of it is ended."""
     with contextlib.ExitStack() as stack:
-        with shutdown.put_off():
+        with shutdown.defer_signals():
             process = start(*command, **options)
             # Without a wait, for whose lock this process may be waiting already.
-            stack.enter_context(shutdown.if_ended(lambda: _kill_group(process)))
+            stack.enter_context(shutdown.cleanup_on_signal(lambda: _kill_group(process)))
         stack.callback(kill, process)
         yield process
 
@@ -107,7 +107,7 @@ def run(
 ) -> Finished:
     """Runs `python COMMAND` to its end. An exception ends it with all that it started, as do SIGTERM and SIGHUP.
 
-    So do the signals that `tfrecords.shutdown` handles.
+    So do the signals that `tfrecords.common.shutdown` handles.
 
     Args:
       command: the interpreter's arguments.

@@ -22,7 +22,7 @@ from absl import flags
 
 from benchmarks import processes
 from benchmarks.shards import MEL_BANDS, PART, link_many, write_noise
-from tfrecords import command_line
+from tfrecords.common import command_line
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate_shard
 
@@ -66,7 +66,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable[[], tuple["tf.data.Dataset", int]]]:
     """Name -> a function that gives a dataset and how many patches come out of it."""
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     usual = write_usual(data_dir, usual_dir)
     manifest = Manifest.load(data_dir)
@@ -162,7 +162,7 @@ def _scan(files: list[str]) -> "tf.data.Dataset":
 def _float32_tensor(data_dir: Path) -> tuple["tf.Tensor", "tf.Tensor"]:
     import tensorflow as tf
 
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     pieces = list(load(data_dir).map(lambda patches, labels, track_ids: (patches, labels)))
     return tf.concat([patches for patches, _ in pieces], 0), tf.concat([labels for _, labels in pieces], 0)
@@ -219,7 +219,7 @@ def tell_memory(once: Path, many: Path) -> None:
 
 def consume(data_dir: str, *, epochs: int) -> None:
     """Reads some epochs."""
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     statistics = Manifest.load(data_dir).statistics([PART])
     for _ in load(data_dir, batch_size=BATCH_SIZE, training=True, statistics=statistics, epochs=epochs):
@@ -228,7 +228,7 @@ def consume(data_dir: str, *, epochs: int) -> None:
 
 def tell_resume(data_dir: Path) -> None:
     """Prints how long the first batch takes from different steps, with the process warm."""
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     steps = int(load(data_dir, batch_size=BATCH_SIZE, training=True).cardinality())
     times = {}

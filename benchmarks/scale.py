@@ -27,10 +27,10 @@ import threadpoolctl
 from absl import flags
 
 from beam_preprocess import synthesize
-from beam_preprocess.log_mel import PRESETS, FrontEnd
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd
 from benchmarks import clips as clip_files
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 
 # Beside the long recording: enough for every worker to be busy.
 _FEW_PER_GENRE = 2

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.example import Record, encode
-from tfrecords.manifest import FILE_NAME, Manifest, Part, Shard
+from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard
+from tfrecords.schema import Record, encode
 from tfrecords.shard import RecordWriter, shard_file
-from tfrecords.statistics import BandStatistics
 
 # The default front end: 22050 Hz, 512 samples from one frame to the next.
 FRAMES_PER_S = 22050 / 512

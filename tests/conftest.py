@@ -7,15 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tfrecords import shutdown
-from tfrecords.example import DTYPES, Record, encode
-from tfrecords.manifest import FILE_NAME, Manifest, Part, Shard
+from tfrecords.common import shutdown
+from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard
+from tfrecords.schema import DTYPES, Record, encode
 from tfrecords.shard import RecordWriter, shard_file
-from tfrecords.statistics import BandStatistics
-from trainer.cross_validation.plan import CrossValidation
-from trainer.cross_validation.pooling import PooledPredictions
-from trainer.scoring import metrics
-from trainer.scoring.saved_predictions import FoldPredictions
+from trainer.evaluation import metrics
+from trainer.evaluation.cross_validation import CrossValidation
+from trainer.evaluation.pooling import PooledPredictions
+from trainer.evaluation.saved_predictions import FoldPredictions
 
 # In the background of a shell Ctrl-C is ignored, which the processes that tests start would inherit.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -9,15 +9,15 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tfrecords import shutdown
+from tfrecords.common import shutdown
 
 if TYPE_CHECKING:
-    from tfrecords.dataset import load
     from tfrecords.manifest import Manifest
+    from tfrecords.reader import load
 
 __all__ = ["Manifest", "load"]
 
-_MODULES = {"Manifest": "tfrecords.manifest", "load": "tfrecords.dataset"}
+_MODULES = {"Manifest": "tfrecords.manifest", "load": "tfrecords.reader"}
 
 # So while Python looks for the module of `python -m tfrecords`, before that imports anything; where the package is
 # imported as a library, the program has its own name there, and its own handlers.

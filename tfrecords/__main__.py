@@ -13,9 +13,10 @@ from typing import Any
 
 from absl import flags
 
-from tfrecords import command_line, files, show, verify
+from tfrecords import show, verify
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, files
+from tfrecords.common.command_line import UserError
 from tfrecords.info import describe
 from tfrecords.manifest import Manifest
 from tfrecords.plots import spectrogram_grid
@@ -79,7 +80,7 @@ def _show(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> 
         items = show.samples(manifest, data_dir, parts=parts, count=flag_values.tracks or _TRACKS)
     if not items:
         raise UserError(f"{data_dir}: no tracks in {', '.join(parts)}, so nothing to show")
-    with files.whole_file(Path(flag_values.png)) as temporary:
+    with files.atomic_write(Path(flag_values.png)) as temporary:
         temporary.write_bytes(spectrogram_grid(items, **drawn))
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0

@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
-from tfrecords.statistics import BandStatistics
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics
 
 _GAIN, _PARTNERS, _SHARES, _FREQUENCY_MASKS, _TIME_MASKS, _EQUALIZER = range(6)
 # Points of an equalisation, evenly spaced from the lowest band to the highest.

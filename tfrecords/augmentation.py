@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
-from tfrecords.manifest import count_patches
-from tfrecords.statistics import BandStatistics
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics, count_patches
 
 WINDOWS, RANDOM, RESIZE = "windows", "random", "resize"
 MODES = (WINDOWS, RANDOM, RESIZE)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest, Shard
+from tfrecords.schema import Record, decode
 from tfrecords.shard import ShardError, open_shard, read_records
 
 

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import google_crc32c
 
-from tfrecords import files
-from tfrecords.command_line import UserError
+from tfrecords.common import files
+from tfrecords.common.command_line import UserError
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")

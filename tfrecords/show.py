@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
-from tfrecords.example import Record
+from tfrecords.common import command_line
 from tfrecords.manifest import Manifest
 from tfrecords.plots import Spectrogram
 from tfrecords.records import iterate
+from tfrecords.schema import Record
 
 # Enough to see rhythm and timbre; a whole recording would be a smear.
 _SHOWN_S = 10.0

@@ -6,7 +6,7 @@ Written without that package; the names are those of its protocol buffers Datase
 import json
 from typing import Any
 
-from tfrecords import example
+from tfrecords import schema
 from tfrecords.manifest import FORMAT_VERSION, Manifest, Part
 
 INFO_FILE = "dataset_info.json"
@@ -30,7 +30,7 @@ def dataset_info(manifest: Manifest) -> dict[str, Any]:
         "description": _description(manifest),
         "fileFormat": "tfrecord",
         "splits": [_split(name, part) for name, part in manifest.parts.items() if part.records],
-        "supervisedKeys": {"tuple": {"items": [{"featureKey": example.LOG_MEL}, {"featureKey": example.LABEL}]}},
+        "supervisedKeys": {"tuple": {"items": [{"featureKey": schema.LOG_MEL}, {"featureKey": schema.LABEL}]}},
     }
 
 
@@ -57,18 +57,18 @@ def features(manifest: Manifest) -> dict[str, Any]:
     number = {"shape": {}, "dtype": "int64", "encoding": "none"}
     log_mel = {"shape": {"dimensions": ["-1", str(manifest.mel_bands)]}, "dtype": manifest.dtype, "encoding": "bytes"}
     kinds: dict[str, tuple[str, dict[str, Any]]] = {
-        example.TRACK_ID: ("text_feature.Text", {"text": {}}),
-        example.GROUP: ("text_feature.Text", {"text": {}}),
-        example.LABEL: ("class_label_feature.ClassLabel", {"jsonFeature": {"json": names}}),
-        example.SEGMENT: ("scalar.Scalar", {"tensor": number}),
-        example.FRAMES: ("scalar.Scalar", {"tensor": number}),
-        example.LOG_MEL: ("tensor_feature.Tensor", {"tensor": log_mel}),
+        schema.TRACK_ID: ("text_feature.Text", {"text": {}}),
+        schema.GROUP: ("text_feature.Text", {"text": {}}),
+        schema.LABEL: ("class_label_feature.ClassLabel", {"jsonFeature": {"json": names}}),
+        schema.SEGMENT: ("scalar.Scalar", {"tensor": number}),
+        schema.FRAMES: ("scalar.Scalar", {"tensor": number}),
+        schema.LOG_MEL: ("tensor_feature.Tensor", {"tensor": log_mel}),
     }
     return {
         "pythonClassName": f"{_FEATURES}.features_dict.FeaturesDict",
         "featuresDict": {
             "features": {
-                name: {"pythonClassName": f"{_FEATURES}.{kind}", "description": example.FEATURES[name], **content}
+                name: {"pythonClassName": f"{_FEATURES}.{kind}", "description": schema.FEATURES[name], **content}
                 for name, (kind, content) in kinds.items()
             }
         },

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.example import DTYPES, Record
-from tfrecords.manifest import Manifest, Part
+from tfrecords.manifest import BandStatistics, Manifest, Part
 from tfrecords.records import check_label, iterate_any_label
+from tfrecords.schema import DTYPES, Record
 from tfrecords.shard import ShardError, read_records
-from tfrecords.statistics import BandStatistics
 
 
 def problems(manifest: Manifest, data_dir: str | Path) -> Iterator[str]:

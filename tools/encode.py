@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
 
-from tfrecords import shutdown
+from tfrecords.common import shutdown
 
 # What FFmpeg would otherwise put in of its own: a random number of a stream, a version.
 _REPEATABLE = {"fflags": "+bitexact"}
@@ -81,7 +81,7 @@ def encode(samples: np.ndarray, rate: int, kind: Kind, *, bit_rate: int = 128_00
       kind: of the file.
       bit_rate: bits a second, where FFmpeg's codec has such a thing.
     """
-    with tempfile.TemporaryDirectory() as temporary, shutdown.if_ended(lambda: shutil.rmtree(temporary)):
+    with tempfile.TemporaryDirectory() as temporary, shutdown.cleanup_on_signal(lambda: shutil.rmtree(temporary)):
         # By a name: FFmpeg opens some files a second time, to put their index first.
         path = Path(temporary) / "audio"
         write(path, samples, rate, kind, bit_rate=bit_rate)

@@ -36,7 +36,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 from tools.kill_and_resume import differences, digests, job, make_source, wait_for_shards
 
 # What has to be on the PATH.

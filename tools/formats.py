@@ -22,8 +22,8 @@ from absl import flags
 
 from beam_preprocess.audio import Block, Reject, stream
 from beam_preprocess.audio.formats import is_audio_name
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.info import aligned
 
 TOLERANCE_S = 0.05

@@ -31,7 +31,8 @@ from absl import flags
 
 from beam_preprocess import synthesize
 from benchmarks import processes
-from tfrecords import command_line, records
+from tfrecords import records
+from tfrecords.common import command_line
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
 from tools import encode

@@ -23,7 +23,7 @@ from beam_preprocess import synthesize
 from beam_preprocess.finish import METRICS_FILE
 from benchmarks import clips as clip_files
 from benchmarks import processes
-from tfrecords import command_line
+from tfrecords.common import command_line
 from tfrecords.manifest import FILE_NAME, PARTIAL_DIR
 
 # Every other kill comes up to so much later: in the middle of a shard, or at the end, where the manifest is written.

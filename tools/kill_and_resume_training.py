@@ -34,13 +34,13 @@ import numpy as np
 from absl import flags
 
 from benchmarks import processes
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME
-from trainer.job_files import HISTORY_FILE, read_history
 from trainer.training import recipes
 from trainer.training.stop import BEFORE_A_STEP, STOPPED_STATUS
 from trainer.training.training_state import STATE_FILE
+from trainer.training_job import HISTORY_FILE, read_history
 
 _RUN_LIMIT_S = 1800
 _SAVE_EVERY_S = 0.1
@@ -243,7 +243,7 @@ def _loss_difference(job_dir: Path, other: Path) -> float:
 def _weight_difference(job_dir: Path, other: Path) -> float:
     """Of the best epochs' models, the largest."""
     command_line.import_tensorflow()
-    from trainer.scoring.predictions import load_model
+    from trainer.evaluation.predictions import load_model
 
     pairs = zip(load_model(job_dir).get_weights(), load_model(other).get_weights(), strict=True)
     return max(float(np.max(np.abs(own - others))) for own, others in pairs)

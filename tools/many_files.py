@@ -18,7 +18,8 @@ from absl import flags
 
 from beam_preprocess.finish import METRICS_FILE
 from benchmarks import processes
-from tfrecords import command_line, verify
+from tfrecords import verify
+from tfrecords.common import command_line
 from tfrecords.manifest import Manifest
 
 _FOLDERS = 100

@@ -27,8 +27,8 @@ from absl import flags
 from numpy.typing import NDArray
 
 from benchmarks import processes
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.info import aligned
 
 # Set -> genre -> steps in a beat, or the lowest of the loud bands, which are this one, the next, and each 8 above.

@@ -27,7 +27,7 @@ from absl import flags
 from beam_preprocess import synthesize
 from beam_preprocess.audio import EXTENSIONS
 from benchmarks import processes
-from tfrecords import command_line, shutdown
+from tfrecords.common import command_line, shutdown
 from tfrecords.info import aligned
 from tools import encode
 
@@ -51,7 +51,7 @@ flags.DEFINE_float("seconds", 30.0, "length of a synthetic track", lower_bound=1
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Plants copies, runs the audit, and counts; returns the exit status."""
     command_line.no_arguments(positional)
-    with tempfile.TemporaryDirectory() as temporary, shutdown.if_ended(lambda: shutil.rmtree(temporary)):
+    with tempfile.TemporaryDirectory() as temporary, shutdown.cleanup_on_signal(lambda: shutil.rmtree(temporary)):
         folder = Path(temporary) / "audio"
         if flag_values.audio:
             shutil.copytree(flag_values.audio, folder)

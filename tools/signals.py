@@ -35,8 +35,8 @@ from typing import NamedTuple
 from absl import flags
 
 from benchmarks import processes
-from tfrecords import command_line, shutdown
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, shutdown
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer.training.stop import STOPPED_STATUS
 from trainer.training_job import CHECKPOINT_FILE

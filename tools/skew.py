@@ -23,8 +23,9 @@ import soxr
 from absl import flags
 
 from beam_preprocess import audio
-from tfrecords import command_line, example
-from tfrecords.command_line import UserError
+from tfrecords import schema
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate
 from tools import encode
@@ -99,9 +100,9 @@ def transcode(audio_dir: Path, folder: Path, *, files: int, seconds: float) -> l
     Raises:
       UserError: there are none.
     """
-    from trainer.serving.files import named_files
+    from trainer.serving.files import list_inputs
 
-    found = [Path(file.path) for file in named_files([str(audio_dir)]) if file.reject is None]
+    found = [Path(file.path) for file in list_inputs([str(audio_dir)]) if file.reject is None]
     if not found:
         raise UserError(f"--audio={audio_dir}: no audio in this folder")
     step = max(1, len(found) // files)
@@ -247,7 +248,7 @@ def by_wav_bytes(signatures: Any, path: Path) -> Answer:
 
 def by_shards(job: TrainingJob, recognizer: "Recognizer", data_dir: Path) -> dict[str, Answer]:
     """As evaluation does it: each track of a dataset, by its id."""
-    from tfrecords.dataset import load
+    from tfrecords.reader import load
 
     manifest = Manifest.load(data_dir)
     pieces: dict[str, list[np.ndarray]] = {}
@@ -258,7 +259,7 @@ def by_shards(job: TrainingJob, recognizer: "Recognizer", data_dir: Path) -> dic
     batches = load(data_dir, patch_frames=job.patch_frames, statistics=job.statistics)
     for patches, _, track_ids in batches.as_numpy_iterator():
         for track_id, row in zip(track_ids, recognizer.model.predict_on_batch(patches), strict=True):
-            probabilities.setdefault(example.to_text(track_id), []).append(np.asarray(row))
+            probabilities.setdefault(schema.to_text(track_id), []).append(np.asarray(row))
     return {
         track_id: Answer(np.mean(rows, axis=0), np.concatenate(pieces[track_id]))
         for track_id, rows in probabilities.items()

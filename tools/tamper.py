@@ -33,12 +33,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from tfrecords import command_line, shutdown
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, shutdown
+from tfrecords.common.command_line import UserError
 from tfrecords.info import aligned
 from tfrecords.manifest import FILE_NAME, Manifest
 from tools.json_edits import edited_archive, edited_json
-from trainer.cross_validation.plan import CROSS_VALIDATION_FILE, RESULTS_FILE
+from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE, RESULTS_FILE
 from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob
 
 _TRAIN = ("--model=time", "--epochs=1", "--batch_size=64")
@@ -88,7 +88,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         with contextlib.ExitStack() as stack:
             restore = functools.partial(targets[name].path.write_bytes, original)
             stack.callback(restore)
-            stack.enter_context(shutdown.if_ended(restore))
+            stack.enter_context(shutdown.cleanup_on_signal(restore))
             for number in range(flag_values.edits):
                 problems += _try(name, targets[name], edited(name, original, rng), counts, flag_values.limit_s)
                 if number % 100 == 99:

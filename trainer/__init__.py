@@ -2,7 +2,7 @@
 
 import sys
 
-from tfrecords import shutdown
+from tfrecords.common import shutdown
 
 # As in tfrecords/__init__.py: before a command's own imports.
 if sys.argv[:1] == ["-m"]:

@@ -24,13 +24,12 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line, files
-from tfrecords.command_line import UserError
-from trainer import job_files
-from trainer.cross_validation import compared_tables
-from trainer.cross_validation.compared import check_against, compared
-from trainer.cross_validation.entries import entries_of, load_all
-from trainer.cross_validation.left_out import LeftOut, scored, torn_groups
+from tfrecords.common import command_line, files
+from tfrecords.common.command_line import UserError
+from trainer import training_job
+from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, leaking_groups, scored
+from trainer.evaluation.entries import entries_of, load_all
+from trainer.reports import comparison_tables
 
 TABLE_FILE = "compare.md"
 RESULTS_FILE = "compare.json"
@@ -56,28 +55,28 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dirs or not flag_values.output_dir:
         raise UserError("--job_dirs=CV1,CV2,... and --output_dir=DIR are needed (see --help)")
-    left_out = LeftOut.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
+    left_out = ExcludedTracks.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
     finished = load_all(map(Path, flag_values.job_dirs))
     entries = entries_of(scored(finished, left_out))
     against = check_against(entries, flag_values.against)
-    torn = torn_groups(finished, left_out) if left_out else []
+    torn = leaking_groups(finished, left_out) if left_out else []
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
     output_dir = Path(flag_values.output_dir)
-    job_files.make_dir(output_dir, "output_dir")
-    with job_files.claimed(output_dir):
+    training_job.make_dir(output_dir, "output_dir")
+    with training_job.lock_job_dir(output_dir):
         speeds: dict[str, list[float]] = {}
         if flag_values.predictions:
             command_line.import_tensorflow()
-            from trainer.cross_validation.prediction_speed import predictions_per_s
+            from trainer.evaluation.entries import predictions_per_s
 
             speeds = predictions_per_s(entries)
-        found = compared(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
-        with files.whole_file(output_dir / PICTURE_FILE) as temporary:
+        found = compare_entries(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
+        with files.atomic_write(output_dir / PICTURE_FILE) as temporary:
             temporary.write_bytes(accuracy_against_cost(found))
-        files.write_text(output_dir / TABLE_FILE, compared_tables.markdown(found))
+        files.write_text(output_dir / TABLE_FILE, comparison_tables.markdown(found))
         files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"{compared_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
+    print(f"{comparison_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
 
 
 if __name__ == "__main__":

@@ -35,19 +35,18 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line, files
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, files
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import job_files, models, train, training_job
-from trainer.cross_validation import plan, results, tables, trainings
-from trainer.cross_validation.fold_run import FoldRun
-from trainer.cross_validation.plan import CrossValidation, Run
-from trainer.cross_validation.pooling import pool, read_tracks
-from trainer.parts import count_folds
+from trainer import models, train, training_job
+from trainer.evaluation import cross_validation, fold_workers, metrics, results
+from trainer.evaluation.cross_validation import CrossValidation, Run
+from trainer.evaluation.folds import FoldRun
+from trainer.evaluation.pooling import pool, read_tracks
+from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.reports import tables
 from trainer.reports.audio_links import AudioLinks
-from trainer.scoring import metrics
-from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
-from trainer.training_job import TrainingJob
+from trainer.training_job import TrainingJob, count_folds
 
 # Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
 _ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
@@ -91,13 +90,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     manifest = Manifest.load(flag_values.data_dir)
     asked = _asked(flag_values, manifest)
     fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
-    job_files.make_dir(cv_dir, "job_dir")
-    with job_files.claimed(cv_dir):
+    training_job.make_dir(cv_dir, "job_dir")
+    with training_job.lock_job_dir(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         left = [each for each in fold_runs if flag_values.overwrite or not each.is_done]
-        trainings.check_models(left, mel_bands=manifest.mel_bands)
+        fold_workers.check_models(left, mel_bands=manifest.mel_bands)
         if flag_values.overwrite:
-            plan.clear(cv_dir)
+            cross_validation.clear(cv_dir)
         asked.save(cv_dir)
         _train(fold_runs, processes=flag_values.processes)
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
@@ -156,25 +155,25 @@ def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[F
     if (cv_dir / training_job.CONFIG_FILE).exists():
         raise UserError(f"{cv_dir} holds a training job; choose another --job_dir")
     if not overwrite:
-        if (cv_dir / plan.CROSS_VALIDATION_FILE).exists():
+        if (cv_dir / cross_validation.CROSS_VALIDATION_FILE).exists():
             asked.check_continues(CrossValidation.load(cv_dir), cv_dir)
         for each in fold_runs:
             each.check_directory()
-    plan.check_own_files(cv_dir)
+    cross_validation.check_own_files(cv_dir)
 
 
 def _train(fold_runs: Sequence[FoldRun], *, processes: int | None) -> None:
     """Does the runs that are not done yet, on all cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = min(processes or cores, len(fold_runs))
-    trainings.carry_out(fold_runs, processes=at_once, threads=max(1, cores // at_once))
+    fold_workers.carry_out(fold_runs, processes=at_once, threads=max(1, cores // at_once))
 
 
 def _finish(
     asked: CrossValidation, manifest: Manifest, cv_dir: Path, fold_runs: Sequence[FoldRun], audio_dir: str | None
 ) -> None:
     """Pools the predictions, writes the results and prints them."""
-    from trainer.cross_validation.report import write_report
+    from trainer.reports.cross_validation import write_report
 
     # As they were trained, whichever versions of the libraries are here now.
     jobs = [TrainingJob.load(each.job_dir) for each in fold_runs]
@@ -183,10 +182,10 @@ def _finish(
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
     found = results.results(asked, manifest, job, runs, pooled)
-    pooled.save(cv_dir / plan.POOLED_FILE)
-    files.write_text(cv_dir / plan.TABLE_FILE, tables.markdown(found))
-    files.write_text(cv_dir / plan.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"\n{tables.text(found)}\n\nresults: {cv_dir / plan.TABLE_FILE}")
+    pooled.save(cv_dir / cross_validation.POOLED_FILE)
+    files.write_text(cv_dir / cross_validation.TABLE_FILE, tables.markdown(found))
+    files.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
+    print(f"\n{tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from absl import flags
 
-from tfrecords import command_line, files
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, files
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import job_files, models, training_job
+from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
+from trainer.evaluation.metrics import LEAKING, evaluation_warnings, groups_of
 from trainer.reports.audio_links import AudioLinks
-from trainer.scoring.score_warnings import TORN, evaluation_warnings, groups_of
 from trainer.training import recipes
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -56,7 +56,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         parts=flag_values.parts,
         audio_dir=flag_values.audio_dir,
     )
-    from trainer.reports.report import text_table
+    from trainer.reports.evaluation import text_table
 
     print(text_table(summary))
     for warning in evaluation_warnings(summary).values():
@@ -85,8 +85,8 @@ def evaluate(
     _check_fits(job, manifest, data_dir)
     chosen = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
-    job_files.make_dir(output_dir, "output_dir")
-    with job_files.claimed(output_dir):
+    training_job.make_dir(output_dir, "output_dir")
+    with training_job.lock_job_dir(output_dir):
         return _evaluate(job, job_dir, output_dir, manifest=manifest, data_dir=data_dir, parts=chosen, links=audio_link)
 
 
@@ -102,11 +102,11 @@ def _evaluate(
 ) -> dict[str, Any]:
     command_line.import_tensorflow()
     from tfrecords.show import samples
-    from trainer.reports.filter_sections import filter_sections
-    from trainer.reports.report import write_report
-    from trainer.scoring.metrics import summarize
-    from trainer.scoring.new_groups import scores_of_new_groups
-    from trainer.scoring.predictions import load_model, predict
+    from trainer.evaluation.metrics import summarize
+    from trainer.evaluation.new_groups import scores_of_new_groups
+    from trainer.evaluation.predictions import load_model, predict
+    from trainer.reports.evaluation import write_report
+    from trainer.reports.filter_plots import filter_sections
 
     model = load_model(job_dir)
     predictions = predict(job, model, data_dir, parts)
@@ -115,17 +115,17 @@ def _evaluate(
     summary["seen_in_training"] = _seen_in_training(job, manifest, parts)
     summary["groups"] = groups_of(manifest)
     summary["new_groups"] = None
-    if summary["groups"] == TORN and summary["seen_in_training"] is False:
+    if summary["groups"] == LEAKING and summary["seen_in_training"] is False:
         roles = dataclasses.replace(job.parts, test=parts)
         summary["new_groups"] = scores_of_new_groups(predictions, manifest, data_dir, roles)
     summary["tracks_without_patch"] = sum(manifest.tracks(parts).values()) - summary["tracks"]
-    history = job_files.read_history(job_dir)
+    history = training_job.read_history(job_dir)
     # Metrics last: where they are, the report is there too.
     write_report(
         output_dir / training_job.REPORT_FILE,
         summary=summary,
         history=history,
-        best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.kept_by else 0,
+        best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.checkpoint_metric else 0,
         samples=samples(manifest, data_dir, parts=parts, count=_SAMPLES),
         facts=_facts(job, manifest, summary),
         training_data=bool(summary["seen_in_training"]),
@@ -194,7 +194,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
 
 
 def _chosen_on(job: TrainingJob) -> str:
-    if job.rules.kept_by is not None:
+    if job.rules.checkpoint_metric is not None:
         return ", ".join(job.parts.valid)
     watched = f"{', '.join(job.parts.valid)} was only watched" if job.parts.valid else "there was no validation"
     return f"none: the last epoch is kept, {watched}"

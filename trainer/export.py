@@ -22,8 +22,8 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from trainer.serving.export_dir import check_free, export
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line, shutdown
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line, shutdown
+from tfrecords.common.command_line import UserError
 from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -55,7 +55,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         port = listener.getsockname()[1]
         app = App(Recognizer.load(job_dir), limits, port, facts(job))
         # A thread may still be listening to a file then, perhaps a long one. Nothing is lost with it.
-        with shutdown.until_told("ended"):
+        with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.files import whole_file
+from tfrecords.common.files import atomic_write
 
 # It is a zip file, whose every byte may be another. Of RuntimeError: a bit that says encrypted, and as
 # NotImplementedError one that names another compression. The arrays found may have other names, types, shapes and
@@ -33,5 +33,5 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = Tru
       UserError: they cannot be written.
     """
     write = np.savez_compressed if compressed else np.savez
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         write(file, allow_pickle=False, **arrays)

@@ -22,12 +22,10 @@ from pathlib import Path
 from absl import flags
 
 from beam_preprocess.audio import Reject
-from tfrecords import command_line
-from tfrecords.command_line import UserError
-from trainer.serving.files import Named, named_files
-from trainer.serving.many_files import recognize_all
-from trainer.serving.pictures import Pictures
-from trainer.serving.progress_line import ProgressLine
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
+from trainer.serving.answers import Pictures
+from trainer.serving.files import InputFile, ProgressLine, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -51,7 +49,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError("--png must name a file that ends with .png, or a folder")
     job_dir = Path(flag_values.job_dir)
     tell_unfinished(TrainingJob.load(job_dir), job_dir)
-    files = named_files(positional)
+    files = list_inputs(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(
         Recognizer.load(job_dir),
@@ -64,7 +62,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
 
 def predict(
     recognizer: Recognizer,
-    files: Sequence[Named],
+    files: Sequence[InputFile],
     *,
     as_json: bool = False,
     pictures: Pictures | None = None,

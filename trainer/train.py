@@ -40,24 +40,23 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from tfrecords import command_line
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import job_files, models, training_job
-from trainer.cross_validation.plan import CROSS_VALIDATION_FILE
+from trainer import models, training_job
 from trainer.distribution.choice import Choice
-from trainer.distribution.cluster import VARIABLE as CLUSTER
-from trainer.distribution.lost_host import STATUS as LOST_STATUS
-from trainer.distribution.lost_host import HostLostError, end_process
-from trainer.parts import check_patches, choose_parts
+from trainer.distribution.hosts import STATUS as LOST_STATUS
+from trainer.distribution.hosts import VARIABLE as CLUSTER
+from trainer.distribution.hosts import HostLostError, end_process
+from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE
 from trainer.training import init_filters, recipes, run_record
 from trainer.training.resume import describe_finished, follow, go_on, is_finished, start_over, unfinished
 from trainer.training.running import Running, parse_profile_steps
 from trainer.training.stop import Stop, Stopped
 from trainer.training.train_flags import FLAGS
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
-from trainer.training_job import TrainingJob
+from trainer.training_job import TrainingJob, check_patches, choose_parts
 
 if TYPE_CHECKING:
     import keras
@@ -110,14 +109,14 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     job_dir = Path(flag_values.job_dir)
     running = _running(flag_values, stop)
     devices = running.devices
-    stop.going_on = devices.going_on
+    stop.resuming = devices.resuming
     job = make_job(flag_values)
     _check_directory(job, job_dir)
     if not flag_values.overwrite and is_finished(job, job_dir):
         print(describe_finished(job, job_dir))
         return
-    job_files.make_dir(job_dir, "job_dir")
-    with job_files.claimed(job_dir) if devices.is_chief else contextlib.nullcontext():
+    training_job.make_dir(job_dir, "job_dir")
+    with training_job.lock_job_dir(job_dir) if devices.is_chief else contextlib.nullcontext():
         start = None if flag_values.overwrite else unfinished(job, job_dir)
         train(job, job_dir, start=start, running=running)
 
@@ -159,7 +158,7 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
         manifest,
         test_fold=flag_values.test_fold,
         valid_fold=flag_values.valid_fold,
-        validates=recipe.kept_by is not None,
+        validates=recipe.checkpoint_metric is not None,
     )
     job = TrainingJob(
         data_dir=str(Path(flag_values.data_dir).resolve()),
@@ -199,7 +198,7 @@ def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
     """Trains, or goes on to train, the models that a job takes its filters from."""
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
-        job_files.make_dir(parent_dir, "job_dir")
+        training_job.make_dir(parent_dir, "job_dir")
         if is_finished(parent, parent_dir):
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue
@@ -281,7 +280,7 @@ def train(
         (job_dir / STATE_FILE).unlink()
     devices.barrier()
     checkpoint = job_dir / training_job.CHECKPOINT_FILE
-    print(f"{job.rules.kept_in_words(history)}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+    print(f"{job.rules.describe_kept(history)}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,143 @@
-"""A job directory: what was asked, and the files that training and evaluation leave in it."""
+"""Which parts train, which choose the model, and which are kept for the reported score.
 
+Which trained jobs the filters of a time_frequency_init job come from.
+
+A job directory: what was asked, and the files that training and evaluation leave in it.
+
+Files of a job directory that several commands use, and the lock on it.
+"""
+
+import contextlib
+import csv
 import dataclasses
+import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfrecords import files, json_data
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
-from tfrecords.statistics import BandStatistics
+from tfrecords.common import files, json_data
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics, Manifest
 from trainer import models
 from trainer.distribution import precision
-from trainer.parts import PartChoice
 from trainer.training import recipes
-from trainer.training.parents import Parents
 from trainer.training.recipes import History, Recipe
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class PartChoice:
+    """Three unions of parts that share none.
+
+    Attributes:
+      train: for the weights and the normalisation.
+      valid: for stopping and choosing among epochs; none where there is no such choice.
+      test: for the reported score only.
+    """
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def choose_parts(
+    manifest: Manifest, *, test_fold: int | None = None, valid_fold: int | None = None, validates: bool = True
+) -> PartChoice:
+    """Parts by name (train, valid, test), or of folds: the last tests and the one before it validates unless told.
+
+    Args:
+      manifest: of the dataset.
+      test_fold: number of the fold that tests.
+      valid_fold: number of the one that validates.
+      validates: whether there is to be validation without a valid_fold; else what would validate trains.
+
+    Raises:
+      UserError: parts of other names, fewer than three folds, a fold that is not there, the same fold twice.
+    """
+    names = tuple(manifest.parts)
+    if _are_folds(names):
+        return _choose_folds(names, test_fold, valid_fold, validates or valid_fold is not None)
+    # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
+    without_valid = set(names) == {"train", "test"}
+    if not {"train", "valid", "test"} <= set(names) and (validates or not without_valid):
+        without = ", or take --recipe=augmented, which needs no valid" if without_valid else ""
+        raise UserError(
+            f"training needs folds, or the parts train, valid and test; the dataset has {', '.join(names)}; "
+            f"name the lists train.txt, valid.txt, test.txt{without}"
+        )
+    if test_fold is not None or valid_fold is not None:
+        raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
+    if without_valid:
+        return PartChoice(("train",), (), ("test",))
+    return PartChoice(("train",), ("valid",), ("test",)) if validates else PartChoice(("train", "valid"), (), ("test",))
+
+
+def count_folds(manifest: Manifest) -> int:
+    """How many folds a dataset consists of.
+
+    Raises:
+      UserError: it has parts of other names.
+    """
+    if not _are_folds(tuple(manifest.parts)):
+        raise UserError(
+            f"cross-validation needs a dataset of folds; this one has {', '.join(manifest.parts)}; write it with "
+            "python -m beam_preprocess --folds=10"
+        )
+    return len(manifest.parts)
+
+
+def _are_folds(names: tuple[str, ...]) -> bool:
+    return all(re.fullmatch("fold_[0-9]+", name) for name in names)
+
+
+def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int | None, validates: bool) -> PartChoice:
+    if len(names) < 2 + validates:
+        least = "three folds or more" if validates else "two folds or more"
+        raise UserError(f"training needs {least}; the dataset has {', '.join(names)}")
+    test = len(names) - 1 if test_fold is None else test_fold
+    valid = (test - 1) % len(names) if valid_fold is None else valid_fold
+    for flag, fold in (("test_fold", test), ("valid_fold", valid)):
+        if not 0 <= fold < len(names):
+            raise UserError(f"--{flag} must be from 0 to {len(names) - 1}, got {fold}")
+    if test == valid:
+        raise UserError(f"--test_fold and --valid_fold must differ, both are {test}")
+    held = (test, valid) if validates else (test,)
+    train = tuple(name for index, name in enumerate(names) if index not in held)
+    return PartChoice(train, (names[valid],) if validates else (), (names[test],))
+
+
+def check_patches(manifest: Manifest, parts: Sequence[str], role: str, *, patch_frames: int) -> None:
+    """Raises UserError when parts hold no patch to do their role with."""
+    if not manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_frames):
+        raise UserError(
+            f"{', '.join(parts)} should be for {role} but hold no record of {patch_frames} frames; "
+            "lower --patch_frames, or take fewer --folds, or more tracks"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Parents:
+    """A job of the model `time` and one of `frequency`; equal when their weights are, wherever they lie.
+
+    `trainer.training.init_filters.parents_of` makes them.
+
+    Attributes:
+      time_dir: directory of the first job.
+      frequency_dir: of the second.
+      fingerprint: SHA-256 of both models' weights. A job is another one when its filters start from other weights.
+    """
+
+    time_dir: str = dataclasses.field(compare=False)
+    frequency_dir: str = dataclasses.field(compare=False)
+    fingerprint: str
+
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "best.keras"
@@ -122,7 +239,7 @@ class TrainingJob:
             raise UserError(
                 f"--warmup does not apply to --recipe={self.recipe}, whose rate only falls; got {self.warmup}"
             )
-        if rules.kept_by is not None and not self.parts.valid:
+        if rules.checkpoint_metric is not None and not self.parts.valid:
             raise UserError(f"--recipe={self.recipe} needs a part for validation, which chooses its epoch")
 
     @property
@@ -195,3 +312,67 @@ class TrainingJob:
                 brief = isinstance(own, str | int | float) and field.name != "fingerprint"
                 phrases.append(f"{field.name} {own}, not {others}" if brief else f"other {field.name}")
         return phrases
+
+
+HISTORY_FILE = "history.csv"
+
+
+def make_dir(path: Path, flag: str) -> None:
+    """Makes a directory, with those above it, unless it is there.
+
+    Raises:
+      UserError: it cannot be made; the flag that named it is told.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--{flag}={path} cannot be made: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def lock_job_dir(directory: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a directory. The claim ends with the process, however that ends.
+
+    Temporary files that a killed process has left there are removed.
+
+    Raises:
+      UserError: another one is writing there, or the directory cannot be used.
+    """
+    with files.lock_directory(directory, "writing"):
+        try:
+            files.remove_temporary(directory)
+        except OSError as error:
+            raise UserError(f"{directory} cannot be used: {error.strerror}") from None
+        yield
+
+
+def write_history(job_dir: Path, history: History) -> None:
+    """Writes history.csv: a row for each finished epoch, whose number counts from 0.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    text = io.StringIO()
+    if history:
+        writer = csv.DictWriter(text, ["epoch", *sorted(history[0])])
+        writer.writeheader()
+        writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history))
+    files.write_text(job_dir / HISTORY_FILE, text.getvalue())
+
+
+def read_history(job_dir: Path) -> dict[str, list[float]]:
+    """Metric name -> value per epoch, as training logged them; empty when it has not finished an epoch.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = job_dir / HISTORY_FILE
+    if not path.is_file():
+        return {}
+    try:
+        # A line without an end is one that was still being written when training was stopped.
+        whole = files.read_text(path).rpartition("\n")[0]
+        rows = list(csv.DictReader(whole.splitlines(), strict=True))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    except (TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not the history of a training ({error}); train again") from None

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from beam_preprocess.audio.block import Reject
 from beam_preprocess.audio.formats import Container
-from beam_preprocess.audio.reject import Reject
 from beam_preprocess.audio.source import Source
 
 

@@ -19,9 +19,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from beam_preprocess.audio import containers
-from beam_preprocess.audio.block import Block, after, check_rate
+from beam_preprocess.audio.block import Block, DecodeError, Reject, after, check_rate
 from beam_preprocess.audio.formats import Container
-from beam_preprocess.audio.reject import DecodeError, Reject
 from beam_preprocess.audio.source import Source
 
 # Values, over all channels, that are decoded at a time: what fits into a processor's cache.

@@ -17,8 +17,8 @@ from absl import flags
 
 from beam_preprocess.__main__ import FLAGS as JOB_FLAGS
 from beam_preprocess.__main__ import shared_config
-from beam_preprocess.messages import no_warnings
-from tfrecords import command_line
+from tfrecords.common import command_line
+from tfrecords.common.terminal import no_warnings
 
 # What the preprocessing job has too, with the same meaning.
 _SHARED = (

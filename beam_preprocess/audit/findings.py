@@ -8,14 +8,13 @@ import numpy as np
 
 from beam_preprocess import label_sound, splits
 from beam_preprocess.audio.measure import TrackSound
-from beam_preprocess.audit import alignment, sharing
-from beam_preprocess.audit.duplicates import Recording
-from beam_preprocess.audit.sound import SILENT_DB, STRETCH_S, Sound
+from beam_preprocess.audit import fingerprint
+from beam_preprocess.audit.analysis import SILENT_DB, STRETCH_S, Sound
+from beam_preprocess.audit.pipeline import Recording
+from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound
-from beam_preprocess.plan import Plan
-from beam_preprocess.result import Rejected
-from beam_preprocess.tracks import Track
-from beam_preprocess.versions import versions
+from beam_preprocess.plan import Plan, versions
+from beam_preprocess.write_shard import Rejected
 
 FORMAT_VERSION = 2
 # Share of a track's samples in flat tops from which it is called clipped (a hundredth of a percent: 66 in 30 s).
@@ -28,8 +27,8 @@ OUTLIER_DEVIATIONS = 6.0
 OUTLIER_SHARE = 0.1
 # What each rule is, for whoever reads the file.
 RULES = {
-    "duplicates": f"identical samples; or {sharing.MIN_SHARED} shared words and, aligned, at most "
-    f"{alignment.MAX_ERROR_RATE:g} of the fingerprints' bits differ over {alignment.MIN_OVERLAP_S:g} s or more",
+    "duplicates": f"identical samples; or {fingerprint.MIN_SHARED} shared words and, aligned, at most "
+    f"{fingerprint.MAX_ERROR_RATE:g} of the fingerprints' bits differ over {fingerprint.MIN_OVERLAP_S:g} s or more",
     "clipped": f"{CLIPPED_SHARE:g} or more of the samples in flat tops at full scale",
     "silent": f"{SILENT_SHARE:g} or more of all stretches of {STRETCH_S:g} s below {SILENT_DB:g} dB of full scale",
     "mono_in_stereo": "several channels, all the same to within 60 dB",

@@ -1,31 +1,54 @@
-"""The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline."""
+"""Progress of an audit on this machine.
 
+The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline.
+"""
+
+import contextlib
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, TextIO
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_preprocess import archive, claim, engine, output_error, storage
-from beam_preprocess.audit import batch, findings, pictures, pipeline
-from beam_preprocess.audit.duplicates import pairs_to_draw, recordings
-from beam_preprocess.audit.pipeline import Match
-from beam_preprocess.audit.progress import AuditProgress
-from beam_preprocess.audit.sound import Sound
+from beam_preprocess import engine, job, output_error, storage
+from beam_preprocess.audio.front_end import FrontEnd
+from beam_preprocess.audit import analysis, findings, pipeline, report
+from beam_preprocess.audit.analysis import Sound, analysis_name, parse_analysis
+from beam_preprocess.audit.pipeline import Match, pairs_to_draw, recordings
 from beam_preprocess.config import JobConfig
+from beam_preprocess.inputs import archive
+from beam_preprocess.inputs.tracks import Track, absolute
 from beam_preprocess.job import list_input
-from beam_preprocess.log_mel import FrontEnd
-from beam_preprocess.messages import say
-from beam_preprocess.plan import Plan
-from beam_preprocess.planning import plan_job
-from beam_preprocess.result import Rejected
-from beam_preprocess.tracks import Track, absolute
-from tfrecords.command_line import UserError
+from beam_preprocess.plan import Plan, plan_job
+from beam_preprocess.progress import Progress
+from beam_preprocess.write_shard import Rejected
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import log
 from tfrecords.manifest import FILE_NAME
+
+
+class AuditProgress(Progress):
+    """Watches the files appear in which workers keep what they have heard."""
+
+    @classmethod
+    def of(cls, output: str, plan: Plan, stream: TextIO) -> contextlib.AbstractContextManager[object]:
+        """Progress where the output is on this machine, else nothing."""
+        here = storage.local_path(output)
+        return cls(here, plan, stream) if here else contextlib.nullcontext()
+
+    def _names(self, plan: Plan) -> set[str]:
+        return {PurePosixPath(analysis_name(number)).name for number in range(len(plan.shards))}
+
+    def _counts(self, text: str) -> tuple[int, int, float]:
+        heard = parse_analysis(text)
+        sounds = [item for item in heard if isinstance(item, Sound)]
+        return len(sounds), len(heard) - len(sounds), sum(sound.duration_s for sound in sounds)
+
 
 AUDIT_FILE = "audit.json"
 
@@ -53,13 +76,13 @@ def run(
     plan = plan_job(config, tracks)
     # Workers may run in another directory than the launcher.
     config = dataclasses.replace(config, output=absolute(config.output))
-    with claim.sole_writer(config.output):
+    with job.lock_output(config.output):
         _claim(config.output, plan)
         if archive.is_archive(config.source):
             archive.unpack(config, tracks)
         listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
         audit = _write_audit(config, plan, listed, heard, matches, max_pictures)
-    say(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
+    log(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
     return audit
 
 
@@ -79,7 +102,7 @@ def _write_audit(
     with storage.reporting(f"--output={config.output} cannot be used"):
         if drawn := pairs_to_draw(found, [part for _, part in listed], max_pictures):
             # Costs seconds (librosa makes its filters), and audits of a clean set draw nothing.
-            audit["pictures"] = pictures.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
+            audit["pictures"] = report.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
         storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
         storage.delete([storage.partial_dir(config.output)])
     return audit
@@ -89,7 +112,7 @@ def _by_name(
     plan: Plan, heard: Sequence[Sound | Rejected], matches: Iterable[Match]
 ) -> tuple[list[tuple[Track, str]], list[Sound | Rejected], list[Match]]:
     """Each track with its part, what was heard of it, and the matches, with tracks numbered in the order of names."""
-    listed = batch.tracks_of(plan)
+    listed = analysis.tracks_of(plan)
     order = sorted(range(len(listed)), key=lambda number: listed[number][0].track_id)
     rank = {number: place for place, number in enumerate(order)}
     renumbered = []
@@ -108,15 +131,15 @@ def _claim(output: str, plan: Plan) -> None:
       UserError: it holds a dataset, or an unfinished one, or cannot be written.
     """
     with storage.reporting(f"--output={output} cannot be used"):
-        unfinished = FileSystems.join(storage.partial_dir(output), claim.JOB_FILE)
+        unfinished = FileSystems.join(storage.partial_dir(output), job.JOB_FILE)
         for uri in (FileSystems.join(output, FILE_NAME), unfinished):
             if FileSystems.exists(uri):
                 raise UserError(f"{output} holds a dataset, or one that is not finished; choose another --output")
         storage.delete([FileSystems.join(output, AUDIT_FILE)])
-        pictures.delete_pictures(output)
+        report.delete_pictures(output)
         storage.make_directories(storage.partial_dir(output))
         with storage.replacing(output, pipeline.PLAN_FILE) as file:
-            for item in batch.batches(plan):
+            for item in analysis.batches(plan):
                 file.write(f"{item.to_json()}\n".encode("ascii"))
 
 
@@ -131,7 +154,7 @@ def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[li
     with AuditProgress.of(config.output, plan, sys.stderr):
         engine.run_pipeline(options, lambda job: pipeline.build(job, config, sizes), explain=explain)
     matches = pipeline.read_matches(config.output)
-    heard = [item for number in range(len(sizes)) for item in batch.read_heard(config.output, number)]
+    heard = [item for number in range(len(sizes)) for item in analysis.read_analysis(config.output, number)]
     if matches is None or len(heard) != plan.num_tracks:
         raise UserError(
             f"{config.output}: {len(heard)} of {plan.num_tracks} tracks were listened to; "

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 
 ARCHIVE = "genres.tar.gz"
 # As torchaudio and mirdata publish it.

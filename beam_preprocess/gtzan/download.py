@@ -1,4 +1,6 @@
-"""Downloads one file whose md5 is known: from several mirrors in turn, going on where an interruption left it.
+"""Progress of a download: bytes there, of how many, and how fast; one line on a terminal, a few in a log.
+
+Downloads one file whose md5 is known: from several mirrors in turn, going on where an interruption left it.
 
 What is there lies in a .part file, which gets the file's name once its md5 is right. Nothing else vouches for it: a
 server may lie about the length, ignore that a range was asked for, or hold another file than the mirror before it.
@@ -13,12 +15,61 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Self, TextIO, TypeVar
 
-from beam_preprocess.gtzan.bar import Bar
-from beam_preprocess.messages import say
-from tfrecords.command_line import UserError
-from tfrecords.files import open_regular
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import open_regular
+from tfrecords.common.terminal import TerminalLine, log
+
+_MB = 1e6
+_TERMINAL_EVERY_S, _LOG_EVERY_S = 0.2, 10.0
+_WIDTH = 30
+
+
+class ProgressBar:
+    """Shows how far a download is while the block runs.
+
+    Args:
+      name: of what is downloaded.
+      begin: bytes that were there before.
+      total: bytes in all, or None where nobody knows.
+      stream: standard error by default.
+    """
+
+    def __init__(self, name: str, begin: int, total: int | None, stream: TextIO | None = None) -> None:
+        self._name, self._begin, self._total = name, begin, total
+        self._terminal = TerminalLine(stream)
+        self._began = self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._terminal.clear()
+
+    def show(self, there: int) -> None:
+        """Shows that so many bytes are there, unless the last time is only just past."""
+        now = time.monotonic()
+        if now - self._shown < (_TERMINAL_EVERY_S if self._terminal.drawn else _LOG_EVERY_S):
+            return
+        self._shown = now
+        if self._terminal.drawn:
+            self._terminal.show(self.line(there, now))
+        else:
+            print(self.line(there, now), file=self._terminal.stream, flush=True)
+
+    def line(self, there: int, now: float) -> str:
+        """What is done so far; `now` as time.monotonic gives it."""
+        speed = (there - self._begin) / _MB / max(1e-3, now - self._began)
+        if not self._total:
+            return f"{self._name}: {there / _MB:,.0f} MB, {speed:.1f} MB/s"
+        full = round(_WIDTH * min(1.0, there / self._total))
+        left_s = (self._total - there) / _MB / max(1e-3, speed)
+        return (
+            f"{self._name}: [{'#' * full}{'.' * (_WIDTH - full)}] {there / _MB:,.0f} of {self._total / _MB:,.0f} MB, "
+            f"{speed:.1f} MB/s, {left_s:,.0f} s left"
+        )
+
 
 _BLOCK_BYTES = 1 << 18
 # The client's fault or the server's last word; to ask again would not help. 408 and 429 ask for another try.
@@ -29,7 +80,7 @@ _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to try.
 
     Attributes:
@@ -47,14 +98,14 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-_PATIENCE = Patience()
+_PATIENCE = RetryPolicy()
 
 
 class _MirrorError(Exception):
     """This mirror will not give the file."""
 
 
-def download(mirrors: Sequence[str], path: Path, *, md5: str, patience: Patience = _PATIENCE) -> None:
+def download(mirrors: Sequence[str], path: Path, *, md5: str, patience: RetryPolicy = _PATIENCE) -> None:
     """Makes path the file with that md5; one that is there is only checked.
 
     Raises:
@@ -70,7 +121,7 @@ def download(mirrors: Sequence[str], path: Path, *, md5: str, patience: Patience
     part = path.with_name(f"{path.name}.part")
     reasons = []
     for mirror in mirrors:
-        say(f"{mirror}: " + (f"going on after {_size(part):,} bytes" if _size(part) else "downloading"))
+        log(f"{mirror}: " + (f"going on after {_size(part):,} bytes" if _size(part) else "downloading"))
         try:
             _from_mirror(mirror, part, md5, patience)
         except _MirrorError as error:
@@ -106,7 +157,7 @@ def _check_url(url: str) -> None:
         raise UserError(f"--mirror must be an address that begins with https:// or http://, got {url!r}")
 
 
-def _from_mirror(url: str, part: Path, md5: str, patience: Patience) -> None:
+def _from_mirror(url: str, part: Path, md5: str, patience: RetryPolicy) -> None:
     """Fills part from one mirror, until its md5 is right.
 
     Raises:
@@ -123,7 +174,7 @@ def _from_mirror(url: str, part: Path, md5: str, patience: Patience) -> None:
             if failures >= patience.attempts:
                 raise _MirrorError(f"{_cause(error)}, {failures} times") from None
             wait_s = patience.backoff_s * 2 ** (failures - 1)
-            say(f"{_cause(error)}; again in {wait_s:g} s")
+            log(f"{_cause(error)}; again in {wait_s:g} s")
             patience.sleep(wait_s)
             continue
         if (found := md5_of(part)) == md5:
@@ -131,11 +182,11 @@ def _from_mirror(url: str, part: Path, md5: str, patience: Patience) -> None:
         _writing(part, part.unlink)
         if not inherited:
             raise _MirrorError(f"holds another file: md5 {found} instead of {md5}")
-        say("what was there already does not belong to this file: from the start")
+        log("what was there already does not belong to this file: from the start")
         inherited, most = False, 0
 
 
-def _attempt(url: str, part: Path, patience: Patience) -> None:
+def _attempt(url: str, part: Path, patience: RetryPolicy) -> None:
     """Asks once for what is missing, and writes what comes.
 
     Raises:
@@ -164,15 +215,15 @@ def _attempt(url: str, part: Path, patience: Patience) -> None:
         _receive(response, part, begin, patience)
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, begin: int, patience: Patience) -> None:
-    going_on = response.status == http.client.PARTIAL_CONTENT
-    if going_on and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+def _receive(response: http.client.HTTPResponse, part: Path, begin: int, patience: RetryPolicy) -> None:
+    resuming = response.status == http.client.PARTIAL_CONTENT
+    if resuming and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
         raise _MirrorError("sends another range than the one asked for")
-    begin = begin if going_on else 0
+    begin = begin if resuming else 0
     length = response.length
     received = 0
-    file = _writing(part, lambda: part.open("ab" if going_on else "wb"))
-    with file, Bar(part.stem, begin, begin + length if length else None) as bar:
+    file = _writing(part, lambda: part.open("ab" if resuming else "wb"))
+    with file, ProgressBar(part.stem, begin, begin + length if length else None) as bar:
         while block := response.read1(_BLOCK_BYTES):
             received += len(block)
             if begin + received > patience.max_bytes:

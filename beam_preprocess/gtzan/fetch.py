@@ -4,16 +4,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from beam_preprocess.archive import is_archive
-from beam_preprocess.gtzan import table
-from beam_preprocess.gtzan.download import Patience, download, md5_of
-from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
-from beam_preprocess.gtzan.verify import Found, described, verify
-from beam_preprocess.messages import say
-from tfrecords.command_line import UserError
-from tfrecords.files import lock_directory
+from beam_preprocess.gtzan import facts
+from beam_preprocess.gtzan.download import RetryPolicy, download, md5_of
+from beam_preprocess.gtzan.unpack import Findings, copy_folder, describe, unpack_archive, verify
+from beam_preprocess.inputs.archive import is_archive
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import lock_directory
+from tfrecords.common.terminal import log
 
-TABLE = table.FILE_NAME
+TABLE = facts.FILE_NAME
 
 
 def fetch(
@@ -24,7 +23,7 @@ def fetch(
     archive: str,
     md5: str,
     max_archive_bytes: int,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> None:
     """Makes output hold all clips and their table, written last; what is there already is kept.
 
@@ -44,7 +43,7 @@ def fetch(
     with _made_and_locked(output):
         found = verify(output)
         if found.problem is None:
-            say(f"{output} holds GTZAN already: nothing to do")
+            log(f"{output} holds GTZAN already: nothing to do")
         else:
             if found.damage is not None:
                 # Unpacking keeps what has the right size, so it would not mend this.
@@ -54,7 +53,7 @@ def fetch(
             found = verify(output)
             if found.problem is not None:
                 raise UserError(f"{source or path}: not the whole of GTZAN: {found.problem}")
-        table.write_table(output, found.files)
+        facts.write_table(output, found.files)
     _tell(output, found)
 
 
@@ -86,12 +85,12 @@ def _bring(
     archive: Path,
     md5: str,
     limit: int,
-    patience: Patience | None,
+    patience: RetryPolicy | None,
 ) -> None:
     if source is None:
-        download(mirrors, archive, md5=md5, patience=patience or Patience())
+        download(mirrors, archive, md5=md5, patience=patience or RetryPolicy())
         unpack_archive(archive, output, max_bytes=limit)
-        say(f"{archive} is no longer needed")
+        log(f"{archive} is no longer needed")
     elif source.is_dir():
         copy_folder(source, output)
     elif not source.exists():
@@ -100,11 +99,11 @@ def _bring(
         raise UserError(f"--from={source}: must be a .tar, .tar.gz or .tgz; unpack others and give the folder")
     else:
         if (found := md5_of(source)) != md5:
-            say(f"{source}: md5 {found} is not that of the published archive ({md5}); its content decides")
+            log(f"{source}: md5 {found} is not that of the published archive ({md5}); its content decides")
         unpack_archive(source, output, max_bytes=limit)
 
 
-def _tell(output: Path, found: Found) -> None:
+def _tell(output: Path, found: Findings) -> None:
     print(f"{output / TABLE}:")
-    for line in described(found):
+    for line in describe(found):
         print(f"  {line}")

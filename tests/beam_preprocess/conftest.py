@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from beam_preprocess.config import JobConfig, SplitConfig
-from beam_preprocess.tracks import Track
+from beam_preprocess.inputs.tracks import Track
 from tests.beam_preprocess.memory_filesystem import MemoryFileSystem
 
 LABELS = ("blues", "jazz", "rock")

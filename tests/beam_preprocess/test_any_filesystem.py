@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from beam_preprocess import job
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
 
 THREADS = ("--direct_num_workers=2",)

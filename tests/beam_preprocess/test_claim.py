@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from beam_preprocess import claim
-from beam_preprocess.claim import claim_output, sole_writer
+from beam_preprocess import job
+from beam_preprocess.job import claim_output, lock_output
 from beam_preprocess.plan import ShardPlan, make_plan
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_overwriting_that_was_interrupted_leaves_no_shard_behind(
     shards = {path.name for path in write_dataset(output).shards("train", "valid", "test")}
     plan = plan_of(output, 4)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(claim, "_delete_files", interrupted)
+        patch.setattr(job, "_delete_files", interrupted)
         claim_output(str(output), plan, overwrite=True)
     assert names(output) == shards
     claim_output(str(output), plan, overwrite=overwrite)
@@ -82,7 +82,7 @@ def test_a_manifest_that_is_no_text_is_damaged_and_can_be_overwritten(plan_of, t
 
 def test_a_fault_of_ours_stays_a_traceback(plan_of, tmp_path, monkeypatch):
     plan = plan_of(tmp_path / "out", 4)
-    monkeypatch.setattr(claim, "_delete_files", lambda *arguments: {}["name"])
+    monkeypatch.setattr(job, "_delete_files", lambda *arguments: {}["name"])
     with pytest.raises(KeyError):
         claim_output(str(tmp_path / "out"), plan, overwrite=False)
 
@@ -128,7 +128,7 @@ def test_what_workers_have_half_written_goes_with_the_next_job_or_with_a_signal(
     half = tmp_path / "out" / ".partial" / "shard.0123.tmp"
     half.parent.mkdir(parents=True)
     half.touch()
-    with pytest.raises(SystemExit), sole_writer(str(tmp_path / "out")):
+    with pytest.raises(SystemExit), lock_output(str(tmp_path / "out")):
         assert not half.exists()
         half.touch()
         end_by_signal()

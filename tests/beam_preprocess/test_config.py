@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 def test_defaults_are_ten_folds_of_half_precision():

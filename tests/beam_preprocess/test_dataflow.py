@@ -17,9 +17,9 @@ from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationC
 from apache_beam.utils import proto_utils
 
 from beam_preprocess import engine, pipeline
+from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig, SplitConfig
 from beam_preprocess.finish import Dataset
-from beam_preprocess.log_mel import FrontEnd
 from beam_preprocess.plan import make_plan
 
 IMAGE = "us-docker.pkg.dev/my-project/music/beam_preprocess:1"

@@ -14,8 +14,8 @@ from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from beam_preprocess import engine, job, output_error, pipeline
 from beam_preprocess.output_error import OutputError
-from beam_preprocess.result import Rejected
-from tfrecords.command_line import UserError
+from beam_preprocess.write_shard import Rejected
+from tfrecords.common.command_line import UserError
 from tfrecords.shard import RecordWriter
 
 

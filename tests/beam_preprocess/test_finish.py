@@ -13,10 +13,9 @@ from beam_preprocess import finish
 from beam_preprocess.finish import Dataset, WriteManifest, check_rejects
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
-from beam_preprocess.result import Rejected, ShardResult
-from tfrecords.command_line import UserError
-from tfrecords.manifest import Manifest, Shard
-from tfrecords.statistics import BandStatistics
+from beam_preprocess.write_shard import Rejected, ShardResult
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics, Manifest, Shard
 
 
 @pytest.fixture

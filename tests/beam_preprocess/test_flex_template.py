@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from beam_preprocess import __main__ as main_module
+from beam_preprocess.audio.front_end import PRESETS
 from beam_preprocess.config import LABEL_FOLDERS
 from beam_preprocess.gtzan.facts import SPLITS
-from beam_preprocess.log_mel import PRESETS
-from tfrecords.example import DTYPES
+from tfrecords.schema import DTYPES
 
 TEXT = (Path(main_module.__file__).parent / "flex_template.json").read_text("utf-8")
 

@@ -3,14 +3,13 @@ import tarfile
 
 import pytest
 
-from beam_preprocess.archive import list_archive
 from beam_preprocess.config import SplitConfig
-from beam_preprocess.grouping import group_tracks, is_gtzan
-from beam_preprocess.gtzan.clips import all_clips, genre_of
-from beam_preprocess.gtzan.facts import songs
-from beam_preprocess.planning import plan_job
-from beam_preprocess.tracks import Track
-from tfrecords.command_line import UserError
+from beam_preprocess.groups import group_tracks, is_gtzan
+from beam_preprocess.gtzan.facts import all_clips, genre_of, songs
+from beam_preprocess.inputs.archive import list_archive
+from beam_preprocess.inputs.tracks import Track
+from beam_preprocess.plan import plan_job
+from tfrecords.common.command_line import UserError
 
 CLIP_BYTES = 1_323_632
 

@@ -13,11 +13,12 @@ import pytest
 import soundfile
 import tensorflow_datasets
 
-from beam_preprocess import engine, job, segments, write_shard
+from beam_preprocess import engine, job, write_shard
+from beam_preprocess.audio import front_end
+from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from beam_preprocess.config import SplitConfig
-from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from tfrecords.command_line import UserError
-from tfrecords.files import lock_directory
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import lock_directory
 from tfrecords.manifest import Manifest
 from tfrecords.records import iterate
 from tfrecords.verify import problems
@@ -361,7 +362,7 @@ def test_a_disk_that_is_full_ends_in_one_line(clips, job_config, tmp_path, monke
 
 
 def test_long_recordings_and_other_rates(tmp_path, job_config, monkeypatch):
-    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 100)
+    monkeypatch.setattr(front_end, "MAX_RECORD_FRAMES", 100)
     rng = np.random.default_rng(0)
     for label, rate, channels in (("jazz", 44100, 2), ("rock", 16000, 1)):
         (tmp_path / "music" / label).mkdir(parents=True)

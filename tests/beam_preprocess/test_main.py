@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from beam_preprocess import __main__ as main_module
-from beam_preprocess.log_mel import PRESETS
-from tfrecords import command_line
-from tfrecords.command_line import UserError
+from beam_preprocess.audio.front_end import PRESETS
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import engine
 from beam_preprocess.output_error import OutputError, told_in, writing_to
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 @pytest.mark.parametrize(

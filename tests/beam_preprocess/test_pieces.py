@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_preprocess import splits
-from beam_preprocess.gtzan.clips import all_clips, genre_of
-from beam_preprocess.pieces import find_pieces, recording_of
-from beam_preprocess.tracks import Track
+from beam_preprocess.groups import find_pieces, recording_of
+from beam_preprocess.gtzan.facts import all_clips, genre_of
+from beam_preprocess.inputs.tracks import Track
 
 
 def tracks_of(paths, label=None):

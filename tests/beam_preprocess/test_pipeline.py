@@ -7,12 +7,12 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_preprocess import job
-from beam_preprocess.claim import claim_output
+from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import SplitConfig
 from beam_preprocess.finish import Dataset
-from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.job import claim_output
 from beam_preprocess.pipeline import _lines, build
-from beam_preprocess.planning import plan_job
+from beam_preprocess.plan import plan_job
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from beam_preprocess.audio.front_end import FrontEndConfig
 from beam_preprocess.config import JobConfig
-from beam_preprocess.log_mel import FrontEndConfig
 from beam_preprocess.plan import ShardPlan, make_plan
 
 CONFIG = JobConfig("in", "out", "music")

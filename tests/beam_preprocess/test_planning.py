@@ -4,11 +4,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from beam_preprocess.claim import claim_output
 from beam_preprocess.config import JobConfig
-from beam_preprocess.plan import ShardPlan
-from beam_preprocess.planning import plan_job
-from beam_preprocess.tracks import list_tracks
+from beam_preprocess.inputs.tracks import list_tracks
+from beam_preprocess.job import claim_output
+from beam_preprocess.plan import ShardPlan, plan_job
 from benchmarks import planning as benchmark
 from benchmarks.processes import MIB
 

@@ -9,10 +9,8 @@ from beam_preprocess import progress
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import make_plan
 from beam_preprocess.progress import Progress
-from beam_preprocess.result import Rejected, ShardResult
-from beam_preprocess.write_shard import sidecar
-from tfrecords.manifest import Shard
-from tfrecords.statistics import BandStatistics
+from beam_preprocess.write_shard import Rejected, ShardResult, sidecar
+from tfrecords.manifest import BandStatistics, Shard
 
 
 class Terminal(io.StringIO):

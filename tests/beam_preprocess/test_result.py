@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from beam_preprocess.label_sound import LabelSound
-from beam_preprocess.result import Rejected, ShardResult
-from tfrecords.manifest import Shard
-from tfrecords.statistics import BandStatistics
+from beam_preprocess.write_shard import Rejected, ShardResult
+from tfrecords.manifest import BandStatistics, Shard
 
 
 def result():

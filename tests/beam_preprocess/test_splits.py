@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from beam_preprocess import splits
 from beam_preprocess.gtzan import facts
-from beam_preprocess.gtzan.clips import all_clips
-from beam_preprocess.tracks import Track
-from tfrecords.command_line import UserError
+from beam_preprocess.gtzan.facts import all_clips
+from beam_preprocess.inputs.tracks import Track
+from tfrecords.common.command_line import UserError
 
 
 def track(number, label, group=None):

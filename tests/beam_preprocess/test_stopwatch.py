@@ -2,8 +2,8 @@ import types
 
 import pytest
 
-from beam_preprocess import stopwatch as module
-from beam_preprocess.stopwatch import Stopwatch
+from beam_preprocess import write_shard as module
+from beam_preprocess.write_shard import Stopwatch
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import storage
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 def names(folder):

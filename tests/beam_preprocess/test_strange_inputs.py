@@ -9,7 +9,7 @@ import pytest
 
 from beam_preprocess import __main__ as job_module
 from beam_preprocess.audit import __main__ as audit_module
-from tfrecords import command_line
+from tfrecords.common import command_line
 from tfrecords.manifest import Manifest
 
 

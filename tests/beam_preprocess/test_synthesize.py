@@ -10,10 +10,9 @@ import pytest
 import soundfile
 
 from beam_preprocess import synthesize
-from beam_preprocess.grouping import is_gtzan
-from beam_preprocess.pieces import find_pieces
-from beam_preprocess.tracks import list_tracks
-from tfrecords.command_line import UserError
+from beam_preprocess.groups import find_pieces, is_gtzan
+from beam_preprocess.inputs.tracks import list_tracks
+from tfrecords.common.command_line import UserError
 
 ROOT = Path(__file__).parents[2]
 GTZAN = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]

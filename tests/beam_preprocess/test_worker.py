@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from beam_preprocess import worker
+from beam_preprocess import write_shard
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def faults_of_blocks():
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc")
 def test_memory_of_one_block_serves_the_next():
-    worker.prepare()
+    write_shard.prepare_worker()
     with ThreadPoolExecutor(1) as pool:
         # Three blocks are 3,000 pages; each time anew they would be 60,000.
         assert pool.submit(faults_of_blocks).result() < 10_000
@@ -33,7 +33,7 @@ def test_memory_of_one_block_serves_the_next():
 
 def test_blas_takes_no_more_than_one_core():
     with threadpoolctl.threadpool_limits(None):
-        _limits = worker.prepare()
+        _limits = write_shard.prepare_worker()
         blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
         assert {library["num_threads"] for library in blas} == {1}
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess import segments, storage, write_shard
+from beam_preprocess import storage, write_shard
 from beam_preprocess.audio import decode
+from beam_preprocess.audio import front_end as front_end_module
+from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
-from beam_preprocess.log_mel import FrontEnd
+from beam_preprocess.inputs.tracks import list_tracks
 from beam_preprocess.plan import make_plan
-from beam_preprocess.result import ShardResult
-from beam_preprocess.tracks import list_tracks
-from beam_preprocess.write_shard import CONTENTS, REJECTS, WriteShard, kept_result, sidecar
-from tfrecords import example
+from beam_preprocess.write_shard import CONTENTS, REJECTS, ShardResult, WriteShard, kept_result, sidecar
+from tfrecords import schema
 from tfrecords.shard import read_records
 
 
@@ -48,7 +48,7 @@ def write(config, plan, labels, front_end):
 
 def records(config, plan):
     with Path(config.output, plan.file).open("rb") as file:
-        return [example.decode(data, mel_bands=40, dtype=config.dtype) for data in read_records(file, plan.file)]
+        return [schema.decode(data, mel_bands=40, dtype=config.dtype) for data in read_records(file, plan.file)]
 
 
 def spectrograms(plan, front_end):
@@ -156,7 +156,7 @@ def test_the_shortest_clip_gives_min_frames(tmp_path, job_config, front_end):
 
 def test_long_recordings_are_split_into_segments(planned, front_end, monkeypatch):
     config, plan, labels = planned
-    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 50)
+    monkeypatch.setattr(front_end_module, "MAX_RECORD_FRAMES", 50)
     result = write(config, plan, labels, front_end)
     found = records(config, plan)
     assert max(len(record.log_mel) for record in found) <= 50

@@ -9,13 +9,13 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from beam_preprocess.log_mel import PRESETS, FrontEnd
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd
 from tfrecords import augment as augment_module
 from tfrecords.augment import Augmenter, augmented, spec_augment_per_patch
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
-from tfrecords.dataset import load
-from tfrecords.statistics import BandStatistics
+from tfrecords.common.command_line import UserError
+from tfrecords.manifest import BandStatistics
+from tfrecords.reader import load
 
 ROOT = Path(__file__).parents[2]
 LOG10 = {"compression": "log10"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 ROOT = Path(__file__).parents[2]
 

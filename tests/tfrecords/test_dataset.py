@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import tfrecords
 from tfrecords import sources
-from tfrecords.command_line import UserError
-from tfrecords.dataset import load
+from tfrecords.common.command_line import UserError
+from tfrecords.reader import load
 
 
 def collect(dataset):

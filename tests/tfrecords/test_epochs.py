@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords.epochs import _GROUP, Reader, seek
 from tfrecords.shard import RecordWriter
+from tfrecords.sources import _GROUP, EpochOrder, seek
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,18 @@ def test_shards_are_read_in_turn_in_an_order_of_the_epoch(shards, seed):
             tf.range(len(shards[0]), dtype=tf.int64), tf.constant([seed, epoch], tf.int64)
         )
         orders.append(order.numpy().tolist())
-        assert list(Reader(*shards, seed).iterate(epoch)) == list(in_turn(orders[-1], shards[1]))
+        assert list(EpochOrder(*shards, seed).iterate(epoch)) == list(in_turn(orders[-1], shards[1]))
     assert orders[0] != orders[1]
 
 
 def test_without_a_seed_shards_are_read_one_after_another(shards):
     expected = [f"{index}/{record}".encode() for index, number in enumerate(shards[1]) for record in range(number)]
-    assert list(Reader(*shards, None).iterate(0)) == list(Reader(*shards, None).iterate(1)) == expected
+    assert list(EpochOrder(*shards, None).iterate(0)) == list(EpochOrder(*shards, None).iterate(1)) == expected
 
 
 @pytest.mark.parametrize("seed", [None, 0, 3])
 def test_reading_goes_on_from_any_record(shards, seed):
-    reader = Reader(*shards, seed)
+    reader = EpochOrder(*shards, seed)
     whole = list(reader.iterate(2))
     assert len(set(whole)) == len(whole) == sum(shards[1])
     for position in [*range(len(whole)), len(whole), len(whole) + 5]:
@@ -59,7 +59,7 @@ def test_reading_goes_on_from_any_record(shards, seed):
 
 
 def test_neighbours_come_from_different_shards_in_training(shards):
-    shard_of = [record.split(b"/")[0] for record in Reader(*shards, 0).iterate(0)]
+    shard_of = [record.split(b"/")[0] for record in EpochOrder(*shards, 0).iterate(0)]
     assert sum(one == other for one, other in pairwise(shard_of)) < 10
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tfrecords import __main__ as program
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME, PARTIAL_DIR, Manifest
 
 

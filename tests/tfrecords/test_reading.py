@@ -6,12 +6,12 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
-from tfrecords.dataset import load
-from tfrecords.example import encode
-from tfrecords.reading import reading
+from tfrecords.common.command_line import UserError
+from tfrecords.reader import load
 from tfrecords.records import iterate
+from tfrecords.schema import encode
 from tfrecords.shard import RecordWriter, ShardError
+from tfrecords.sources import raise_shard_errors
 
 _HEADER_BYTES = 12
 
@@ -54,7 +54,7 @@ def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, t
     position = second + byte if byte >= 0 else len(content) + byte
     flip(path, content, 8 * position + 3)
     batches = load(path.parent, patch_frames=2, training=training)
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"), reading():
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"), raise_shard_errors():
         list(batches)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: (corrupt|torn) at byte"):
         load(path.parent, patch_frames=2, in_memory=True)
@@ -82,7 +82,7 @@ def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, traini
     manifest["parts"]["train"]["shards"][0]["bytes"] = path.stat().st_size
     (path.parent / "manifest.json").write_text(json.dumps(manifest))
     message = f"^{re.escape(str(path))}: record 1: label {label} is none of the 3 labels"
-    with pytest.raises(UserError, match=f"{message}; write the dataset again$"), reading():
+    with pytest.raises(UserError, match=f"{message}; write the dataset again$"), raise_shard_errors():
         list(load(path.parent, patch_frames=2, training=training))
     with pytest.raises(UserError, match=message):
         load(path.parent, patch_frames=2, training=training, in_memory=True)
@@ -91,21 +91,21 @@ def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, traini
 def test_an_error_of_a_model_passes_and_no_shard_is_read_for_it(own):
     for path in own.shards("fold_0", "fold_1", "fold_2"):
         flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), raise_shard_errors():
         raise tf.errors.InvalidArgumentError(None, None, "bad shape")
 
 
 def test_an_error_of_a_model_passes_while_a_fault_waits_ahead(own):
     path = own.shards("fold_0")[1]
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), reading():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), raise_shard_errors():
         with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0"):
             list(load(own.path, patch_frames=2))
         raise tf.errors.InvalidArgumentError(None, None, "bad shape")
 
 
 def test_what_looks_like_a_shards_error_is_none():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="ShardError: a"), reading():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ShardError: a"), raise_shard_errors():
         raise tf.errors.InvalidArgumentError(None, None, "ShardError: a: corrupt at byte 0")
 
 
@@ -113,9 +113,9 @@ def test_each_of_several_that_read_is_told(own):
     first, second = own.shards("fold_0")[0], own.shards("fold_1")[0]
     for path in (first, second):
         flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
-    with reading():
+    with raise_shard_errors():
         for path, part in ((second, "fold_1"), (first, "fold_0")):
-            with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), reading():
+            with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
                 list(load(own.path, parts=[part], patch_frames=2))
 
 
@@ -123,5 +123,5 @@ def test_a_directory_whose_name_is_no_utf_8(own, tmp_path):
     data_dir = shutil.copytree(own.path, tmp_path / "odd\udcff")
     path = data_dir / own.shards("fold_1")[0].name
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), reading():
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
         list(load(data_dir, patch_frames=2))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import sources
-from tfrecords.dataset import load
+from tfrecords.reader import load
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from tfrecords.example import Record, decode, encode
+from tfrecords.schema import Record, decode, encode
 from tfrecords.shard import RecordWriter, ShardError, masked_crc32c, read_records, shard_file
 
 # Written by TensorFlow's own TFRecordWriter and tf.train.Example.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tfrecords.show import VERSIONS, augmented_samples, samples, spectrograms_of
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfrecords.json_data import build, parse
-from tfrecords.statistics import BandStatistics
+from tfrecords.common.json_data import build, parse
+from tfrecords.manifest import BandStatistics
 
 BLOCKS = st.lists(
     hnp.arrays(

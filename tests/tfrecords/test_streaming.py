@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 
 from tfrecords import sources
-from tfrecords.command_line import UserError
-from tfrecords.dataset import load
-from tfrecords.epochs import Reader
-from tfrecords.example import Record, decode, encode
+from tfrecords.common.command_line import UserError
 from tfrecords.patches import Cutter
-from tfrecords.reading import reading
+from tfrecords.reader import load
+from tfrecords.schema import Record, decode, encode
 from tfrecords.shard import RecordWriter
-from tfrecords.streaming import ChunkReader, _Pool
+from tfrecords.sources import ChunkReader, EpochOrder, _Pool, raise_shard_errors
 
 
 @pytest.fixture(scope="module", params=[(22, 23), (1, 30)], ids=["even", "uneven"])
@@ -27,7 +25,7 @@ def data(request, tmp_path_factory, write_dataset):
 )
 def test_chunks_hold_the_records_in_order_without_frames_of_no_patch(data, seed, cutter, chunk_records):
     shards = [shard for part in data.manifest.parts.values() for shard in part.shards]
-    reader = Reader([str(data.path / shard.file) for shard in shards], [shard.records for shard in shards], seed)
+    reader = EpochOrder([str(data.path / shard.file) for shard in shards], [shard.records for shard in shards], seed)
     chunks = ChunkReader(
         reader=reader,
         manifest=data.manifest,
@@ -106,7 +104,10 @@ def test_a_shard_that_ends_early_at_a_record_is_no_shorter_shard(own):
     content = path.read_bytes()
     batches = load(own.path, patch_frames=2)
     path.write_bytes(content[: 16 + int.from_bytes(content[:8], "little")])
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: has 1 records; the manifest says"), reading():
+    with (
+        pytest.raises(UserError, match=f"^{re.escape(str(path))}: has 1 records; the manifest says"),
+        raise_shard_errors(),
+    ):
         list(batches)
 
 
@@ -115,7 +116,7 @@ def test_a_shard_that_goes_away_is_named(own):
     batches = load(own.path, patch_frames=2)
     path.unlink()
     message = f"^{re.escape(str(path))} cannot be read: No such file or directory; write the dataset again"
-    with pytest.raises(UserError, match=message), reading():
+    with pytest.raises(UserError, match=message), raise_shard_errors():
         list(batches)
 
 
@@ -131,7 +132,7 @@ def test_a_record_that_does_not_parse_is_named(own):
     batches = load(own.path, patch_frames=2)
     replace_records(path, encode(own.records["fold_1"][3]), b"\xff garbage")
     message = f"^{re.escape(str(path))}: record 1: not a tf.train.Example.*; write the dataset again"
-    with pytest.raises(UserError, match=message), reading():
+    with pytest.raises(UserError, match=message), raise_shard_errors():
         list(batches)
 
 
@@ -139,5 +140,5 @@ def test_records_that_are_longer_than_the_manifest_says(own):
     batches = load(own.path, patch_frames=2)
     replace_records(own.shards("fold_1")[1], encode(Record("a.wav", "a", 0, 0, np.zeros((500, 4), np.float16))))
     message = f"^{re.escape(str(own.path))}: records have more frames than the manifest says"
-    with pytest.raises(UserError, match=message), reading():
+    with pytest.raises(UserError, match=message), raise_shard_errors():
         list(batches)

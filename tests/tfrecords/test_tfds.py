@@ -9,9 +9,9 @@ import pytest
 import tensorflow_datasets
 
 from tfrecords import tfds
-from tfrecords.example import FEATURES
+from tfrecords.manifest import BandStatistics
 from tfrecords.records import iterate
-from tfrecords.statistics import BandStatistics
+from tfrecords.schema import FEATURES
 
 ROOT = Path(__file__).parents[2]
 IN_ORDER = tensorflow_datasets.ReadConfig(interleave_cycle_length=1)
@@ -98,7 +98,7 @@ def test_equal_manifests_give_equal_texts(own, tiny):
 
 
 def test_no_command_imports_tensorflow_datasets():
-    modules = "tfrecords.__main__, tfrecords.dataset, tfrecords.tfds, beam_preprocess.job, trainer.train"
+    modules = "tfrecords.__main__, tfrecords.reader, tfrecords.tfds, beam_preprocess.job, trainer.train"
     code = f"import sys, {modules}; print('tensorflow_datasets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

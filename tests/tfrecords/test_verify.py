@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from tfrecords import records, verify
-from tfrecords.example import encode
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import BandStatistics, Manifest
+from tfrecords.schema import encode
 from tfrecords.shard import RecordWriter
-from tfrecords.statistics import BandStatistics
 
 
 def problems(data, **changes):

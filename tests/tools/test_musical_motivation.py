@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from tfrecords.command_line import UserError
+from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
+from tfrecords.common.command_line import UserError
 from tools import musical_motivation
 from tools.musical_motivation import SETS, play, verdict
 

@@ -1,6 +1,6 @@
 import pytest
 
-from beam_preprocess.log_mel import FrontEndConfig
+from beam_preprocess.audio.front_end import FrontEndConfig
 from tools import skew
 from tools.skew import EXPORTED, FLOAT16, Skew
 

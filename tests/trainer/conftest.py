@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from trainer import models, train
+from trainer.evaluation import metrics
 from trainer.reports import page
-from trainer.scoring import metrics
 from trainer.train import make_job
 
 

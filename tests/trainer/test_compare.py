@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer import compare, job_files
-from trainer.cross_validation.pooling import PooledPredictions
+from tfrecords.common.command_line import UserError
+from trainer import compare, training_job
+from trainer.evaluation.pooling import PooledPredictions
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_what_comes_out(cv_dirs, output_dir, capsys):
 def test_another_process_writes_there(cv_dirs, output_dir):
     output_dir.mkdir(parents=True)
     message = f"^{output_dir}: another process is writing there$"
-    with job_files.claimed(output_dir), pytest.raises(UserError, match=message):
+    with training_job.lock_job_dir(output_dir), pytest.raises(UserError, match=message):
         main(f"--job_dirs={cv_dirs[0]}", f"--output_dir={output_dir}", "--nopredictions")
     assert list(output_dir.iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_artists_of_whom_only_some_tracks_are_left_out_are_told(cv_dirs, output_
 
 def test_speeds_are_measured_unless_told_otherwise(cv_dirs, output_dir, monkeypatch):
     monkeypatch.setattr(
-        "trainer.cross_validation.prediction_speed.predictions_per_s",
+        "trainer.evaluation.entries.predictions_per_s",
         lambda entries: {entry.name: [100.0 + number, 90.0, 200.0] for number, entry in enumerate(entries)},
     )
     main(f"--job_dirs={cv_dirs[0]}", f"--output_dir={output_dir}")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import cross_validate, evaluate, train
-from trainer.cross_validation import fold_run
-from trainer.cross_validation.plan import CROSS_VALIDATION_FILE, Run
-from trainer.cross_validation.pooling import PooledPredictions
-from trainer.scoring.saved_predictions import PREDICTIONS_FILE, FoldPredictions
+from trainer.evaluation import folds
+from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE, Run
+from trainer.evaluation.pooling import PooledPredictions
+from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training.recipes import RECIPES
 from trainer.training_job import CONFIG_FILE
 
@@ -193,7 +193,7 @@ def test_a_different_one_in_the_same_directory_is_refused(unbroken, data):
 
 
 def test_a_mistake_in_a_run_ends_all_in_one_line(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(fold_run, "prepare", float)
+    monkeypatch.setattr(folds, "prepare", float)
     (tmp_path / "time").write_text("where the runs should be")
     with pytest.raises(UserError, match=r"^time, seed [01], fold [0-2]: .* cannot be written: Not a directory$"):
         main(f"--data_dir={data.path}", f"--job_dir={tmp_path}", *FLAGS)
@@ -203,14 +203,14 @@ def test_one_that_goes_on_has_the_threads_of_an_unbroken_one(unbroken, data, tmp
     cv_dir = shutil.copytree(unbroken[0], tmp_path / "CV")
     (Run("time", 1, 2).job_dir(cv_dir) / PREDICTIONS_FILE).unlink()
     monkeypatch.setattr(cross_validate.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(fold_run, "prepare", os._exit)
+    monkeypatch.setattr(folds, "prepare", os._exit)
     with pytest.raises(UserError, match="ended with status 4"):
         main(f"--data_dir={data.path}", f"--job_dir={cv_dir}", *FLAGS)
     assert capsys.readouterr().out == "1 of 6 trainings to do, 1 at a time, threads for each: 4\n"
 
 
 def test_a_process_that_is_gone_is_told_with_its_run(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(fold_run, "prepare", os._exit)
+    monkeypatch.setattr(folds, "prepare", os._exit)
     message = r"^time, seed \d, fold (\d): its process ended with status \d .*; see .*/time/seed_\d/fold_\1/log\.txt$"
     with pytest.raises(UserError, match=message):
         main(f"--data_dir={data.path}", f"--job_dir={tmp_path}", *FLAGS)

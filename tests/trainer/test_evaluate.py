@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME
-from trainer import evaluate, job_files
-from trainer.job_files import HISTORY_FILE
-from trainer.parts import PartChoice
-from trainer.scoring.metrics import wilson_interval
-from trainer.training.parents import Parents
-from trainer.training_job import CHECKPOINT_FILE, METRICS_FILE, REPORT_FILE, TrainingJob
+from trainer import evaluate, training_job
+from trainer.evaluation.metrics import wilson_interval
+from trainer.training_job import (
+    CHECKPOINT_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    REPORT_FILE,
+    Parents,
+    PartChoice,
+    TrainingJob,
+)
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -270,7 +275,7 @@ def test_no_metrics_without_a_report(trained, tmp_path):
 
 def test_another_process_writes_there(trained, tmp_path):
     message = f"^{tmp_path}: another process is writing there$"
-    with job_files.claimed(tmp_path), pytest.raises(UserError, match=message):
+    with training_job.lock_job_dir(tmp_path), pytest.raises(UserError, match=message):
         evaluate.evaluate(trained, tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import export
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.job_files import HISTORY_FILE, claimed, read_history, write_history
+from tfrecords.common.command_line import UserError
+from trainer.training_job import HISTORY_FILE, lock_job_dir, read_history, write_history
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,16 +45,16 @@ def test_history_is_written_as_it_is_read(tmp_path):
 
 
 def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):
-    imports = "import pathlib, time\nfrom trainer.job_files import claimed\n"
+    imports = "import pathlib, time\nfrom trainer.training_job import claimed\n"
     block = f"with claimed(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", imports + block], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout.readline() == "claimed\n"
-    with pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there$"), claimed(tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there$"), lock_job_dir(tmp_path):
         pass
     process.kill()
     process.communicate()
     # As a process leaves it that is killed while it writes.
     (tmp_path / ".tmp-01234567-state.npz").touch()
-    with claimed(tmp_path):
+    with lock_job_dir(tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []

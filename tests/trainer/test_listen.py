@@ -11,7 +11,7 @@ from importlib import resources
 
 import pytest
 
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer import listen
 from trainer.training_job import CHECKPOINT_FILE
 

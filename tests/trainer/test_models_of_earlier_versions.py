@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer import evaluate, export, listen, predict, train
 
 COMMANDS = {

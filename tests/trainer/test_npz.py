@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.cross_validation.pooling import PooledPredictions
-from trainer.scoring.saved_predictions import FoldPredictions
+from tfrecords.common.command_line import UserError
+from trainer.evaluation.pooling import PooledPredictions
+from trainer.evaluation.saved_predictions import FoldPredictions
 from trainer.training.training_state import TrainingState
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.trainer.browser import chromium, needs_chromium, opened
 from trainer import evaluate
-from trainer.cross_validation.report import write_report
+from trainer.reports.cross_validation import write_report
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 WIDE, NARROW = 1400, 400

@@ -1,7 +1,7 @@
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.parts import PartChoice, check_patches, choose_parts, count_folds
+from tfrecords.common.command_line import UserError
+from trainer.training_job import PartChoice, check_patches, choose_parts, count_folds
 
 
 @pytest.fixture(scope="module")

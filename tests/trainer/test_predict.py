@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import predict
-from trainer.serving.files import named_files
-from trainer.serving.pictures import Pictures
+from trainer.serving.answers import Pictures
+from trainer.serving.files import list_inputs
 from trainer.serving.recognizer import Recognizer
 
 
@@ -61,7 +61,7 @@ def bad(tmp_path):
 
 def test_each_bad_file_is_one_line_and_the_rest_is_done(recognizer, bad, capsys):
     folder, reasons = bad
-    files = named_files([str(folder / name) for name in reasons])
+    files = list_inputs([str(folder / name) for name in reasons])
     status = predict.predict(recognizer, files, max_duration_s=10)
     printed = capsys.readouterr()
     assert status == 1
@@ -76,7 +76,7 @@ def test_each_bad_file_is_one_line_and_the_rest_is_done(recognizer, bad, capsys)
 
 def test_json_has_a_line_for_each_file_in_order(recognizer, bad, capsys):
     folder, reasons = bad
-    files = named_files([str(folder / name) for name in reasons])
+    files = list_inputs([str(folder / name) for name in reasons])
     predict.predict(recognizer, files, as_json=True, max_duration_s=10)
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [answer["path"] for answer in found] == [str(folder / name) for name in reasons]
@@ -89,7 +89,7 @@ def test_json_has_a_line_for_each_file_in_order(recognizer, bad, capsys):
 
 def test_pictures_are_drawn(recognizer, bad, tmp_path, capsys):
     folder, _ = bad
-    files = named_files([str(folder / "whole.flac"), str(folder / "empty.wav")])
+    files = list_inputs([str(folder / "whole.flac"), str(folder / "empty.wav")])
     pictures = Pictures(str(tmp_path / "pictures"), len(files))
     assert predict.predict(recognizer, files, pictures=pictures) == 1
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["whole.png"]
@@ -102,7 +102,7 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_the_rest_is_done(recog
         (tmp_path / name).hardlink_to(whole)
     # What cannot be replaced by a picture, not by root either.
     (tmp_path / "pictures" / "a\nb.png" / "held").mkdir(parents=True)
-    files = named_files([str(tmp_path / name) for name in names])
+    files = list_inputs([str(tmp_path / name) for name in names])
     assert predict.predict(recognizer, files, pictures=Pictures(str(tmp_path / "pictures"), len(files))) == 1
     said = capsys.readouterr()
     assert [line.startswith(f"{tmp_path}/") for line in said.out.splitlines()].count(True) == 3
@@ -113,7 +113,7 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_the_rest_is_done(recog
 
 def test_all_good_is_status_0(recognizer, bad, capsys):
     folder, _ = bad
-    assert predict.predict(recognizer, named_files([str(folder / "whole.flac")])) == 0
+    assert predict.predict(recognizer, list_inputs([str(folder / "whole.flac")])) == 0
     assert not capsys.readouterr().err
 
 
@@ -121,7 +121,7 @@ def test_silence_and_channels_that_cancel_are_no_errors(recognizer, tmp_path, ca
     noise = 0.1 * np.random.default_rng(0).normal(size=66_150)
     soundfile.write(tmp_path / "silence.wav", np.full(66_150, 0.5), 22050)
     soundfile.write(tmp_path / "cancels.wav", np.stack([noise, -noise], axis=1), 22050)
-    files = named_files([str(tmp_path / name) for name in ("silence.wav", "cancels.wav")])
+    files = list_inputs([str(tmp_path / name) for name in ("silence.wav", "cancels.wav")])
     assert predict.predict(recognizer, files, pictures=Pictures(str(tmp_path / "pictures"), 2)) == 0
     first, second, third, *_ = capsys.readouterr().out.splitlines()
     assert first == f"{tmp_path}/silence.wav: silent: no genre"

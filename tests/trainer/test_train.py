@@ -11,14 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords import command_line
-from tfrecords.command_line import UserError
-from trainer import job_files, train
-from trainer.job_files import read_history
+from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
+from trainer import train, training_job
 from trainer.training import epochs, recipes
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob
+from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
 
 ROOT = Path(__file__).parents[2]
 
@@ -552,7 +551,7 @@ def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, mo
         "go on with its flags, choose another --job_dir, or --overwrite it\n",
     )
     assert (job_dir / STATE_FILE).read_bytes() == state
-    with job_files.claimed(job_dir):
+    with training_job.lock_job_dir(job_dir):
         status, _, said = run_here(*arguments, "--learning_rate=0.01")
     assert (status, said) == (2, f"error: {job_dir}: another process is writing there\n")
     (job_dir / STATE_FILE).write_bytes(state[:-100])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrecords.augmentation import Augmentation
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tools.json_edits import edited_json
 from tools.tamper import wrongly_accepted
 from trainer.train import make_job

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
-from tfrecords.command_line import UserError
-from trainer.distribution.cluster import VARIABLE, Cluster
+from tfrecords.common.command_line import UserError
+from trainer.distribution.hosts import VARIABLE, Cluster
 from trainer.training.stop import GOING_ON
 
 AUTO, NONE, MIRRORED, MULTI_WORKER, TPU = KINDS = ("auto", "none", "mirrored", "multi_worker", "tpu")
@@ -37,7 +37,7 @@ class Choice:
         return self.cluster is None or self.cluster.is_chief
 
     @property
-    def going_on(self) -> str:
+    def resuming(self) -> str:
         """How a training that is stopped on this host goes on; only the chief saves what it has done."""
         if self.hosts == 1:
             return GOING_ON

@@ -1,23 +1,122 @@
-"""The devices that a training runs on, once they are found and connected."""
+"""All devices of a host under JAX: the rows of each batch are shared out among them, the weights are on each.
+
+Training on what Keras itself uses: one device, or all of a host under JAX.
+
+The devices that a training runs on, once they are found and connected.
+"""
 
 import contextlib
 import dataclasses
 import functools
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
-from trainer.distribution import choice, one_device
+from tfrecords.common.command_line import UserError
+from trainer.distribution import choice
 from trainer.distribution.choice import Choice
-from trainer.distribution.cluster import Cluster
+from trainer.distribution.hosts import Cluster, HostLostError, losing_hosts, meet
 from trainer.distribution.loop import Loop
-from trainer.distribution.lost_host import HostLostError, losing_hosts
-from trainer.distribution.rendezvous import meet
 from trainer.training.input_wait import InputWait
+
+
+class RowParallel(keras.distribution.DataParallel):
+    """`DataParallel` that takes any batch: one that cannot be dealt evenly is computed, whole, by every device.
+
+    Only the last batch of an epoch and of a validation is smaller than the others, so little is lost; the losses are
+    exact.
+    """
+
+    def get_data_layout(self, data_shape: Sequence[int]) -> "keras.distribution.TensorLayout":
+        """How an array [batch, ...] lies on the devices."""
+        if data_shape[0] % self.num_model_replicas:
+            return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
+        return super().get_data_layout(data_shape)
+
+
+def use_all() -> int:
+    """Lets every model made from now on use all devices of this host; returns how many."""
+    devices = keras.distribution.list_devices()
+    if len(devices) > 1:
+        keras.distribution.set_distribution(RowParallel(devices=devices, auto_shard_dataset=False))
+        _ask_for_every_batch()
+    return len(devices)
+
+
+def _ask_for_every_batch() -> None:
+    """Has `fit` ask for the layout of every batch; by itself it takes that of the first for all (Keras 3.15)."""
+    from keras.src.backend.jax import trainer
+
+    def placed(self: Any, distribution: keras.distribution.DataParallel) -> Iterator[Any]:
+        for batch in self.data_adapter.get_jax_iterator():
+            yield trainer._distribute_data(batch)
+
+    trainer.JAXEpochIterator._get_distributed_iterator = placed
+
+
+def fit(
+    model: keras.Model,
+    wait: InputWait,
+    batches: tf.data.Dataset,
+    *,
+    initial_epoch: int,
+    epochs: int,
+    steps_per_epoch: int,
+    validation_data: tf.data.Dataset | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """`keras.Model.fit`, which cannot run an epoch of no steps.
+
+    Args:
+      model: compiled.
+      wait: adds up how long steps wait for their batches.
+      batches: (patches, labels), as many as the steps or more.
+      initial_epoch: number of the first epoch.
+      epochs: the epoch after the last.
+      steps_per_epoch: of every epoch; 0: the one epoch has only its end left, validation included.
+      validation_data: (patches, labels); None: without validation.
+      callbacks: they print what there is to see.
+    """
+    if not steps_per_epoch:
+        _finish_epoch(model, validation_data, callbacks, epoch=initial_epoch, epochs=epochs)
+        return
+    model.fit(
+        wait.timed(batches),
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        shuffle=False,  # The data set shuffles itself.
+        validation_data=validation_data,
+        verbose=0,
+        callbacks=list(callbacks),
+    )
+
+
+def _finish_epoch(
+    model: keras.Model,
+    validation: tf.data.Dataset | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    epoch: int,
+    epochs: int,
+) -> None:
+    """Validates and ends an epoch as `fit` does; one of the callbacks restores the means of its steps at its begin."""
+    every = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=0, verbose=0)
+    model.stop_training = False
+    every.on_train_begin()
+    model.reset_metrics()
+    every.on_epoch_begin(epoch)
+    logs = dict(model.get_metrics_result())
+    if validation is not None:
+        validated = model.evaluate(validation, callbacks=every, verbose=0, return_dict=True)
+        logs |= {f"val_{name}": value for name, value in validated.items()}
+    every.on_epoch_end(epoch, logs)
+    every.on_train_end(logs)
+
 
 # Hosts are started one after the other, and some have to fetch an image first.
 _HOSTS_LIMIT_S = 600.0
@@ -62,7 +161,7 @@ class Devices:
     def fit_of(self, model: keras.Model, *, batch_size: int, wait: InputWait) -> Callable[..., None]:
         """What trains a model, with the arguments of `one_device.fit`: that, or the same for several devices."""
         if self.strategy is None:
-            return functools.partial(one_device.fit, model, wait)
+            return functools.partial(fit, model, wait)
         loop = Loop(model, self.strategy, wait, batch_size=batch_size, host=self.host, hosts=self.hosts)
         return losing_hosts(self.hosts)(loop.fit)
 
@@ -90,9 +189,9 @@ def begin(asked: Choice) -> Devices:
     if backend != "tensorflow":
         if asked.kind == choice.NONE:
             return Devices("one device")
-        from trainer.distribution import jax_devices
+        # MOVED
 
-        return Devices(_several("devices by JAX", jax_devices.use_all()))
+        return Devices(_several("devices by JAX", use_all()))
     if asked.cluster is not None:
         return _hosts(asked.cluster)
     gpus = len(tf.config.list_physical_devices("GPU"))

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 if TYPE_CHECKING:
     import keras

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 if TYPE_CHECKING:
     import keras

@@ -1,6 +1,6 @@
 """A check that the models share."""
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 def check_fits(window: tuple[int, int], input_shape: tuple[int, int, int]) -> None:

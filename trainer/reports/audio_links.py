@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from tfrecords.command_line import UserError
-from tfrecords.files import read_text
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import read_text
 
 # Of preprocessing, in the dataset's directory; the manifest is the same wherever the input lay, this file is not.
 _METRICS_FILE = "metrics.json"

@@ -27,7 +27,7 @@ def accuracy_against_cost(compared: Mapping[str, Any], *, style: Style = LIGHT) 
     entry is named beside the axes.
 
     Args:
-      compared: of trainer.cross_validation.compared.compared, with at least one entry.
+      compared: of trainer.evaluation.comparison.compared, with at least one entry.
       style: colours of paper and ink.
 
     Returns:

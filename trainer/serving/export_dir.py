@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrecords import files, shutdown
-from tfrecords.command_line import UserError
+from tfrecords.common import files, shutdown
+from tfrecords.common.command_line import UserError
 from trainer import training_job
 from trainer.serving.recognizer import Recognizer
 from trainer.training_job import TrainingJob
@@ -85,7 +85,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True, exist_ok=True)
         # What is locked is the directory, not its name, so it is emptied and stays.
-        with files.lock_directory(temporary, "exporting"), shutdown.if_ended(put_in_order):
+        with files.lock_directory(temporary, "exporting"), shutdown.cleanup_on_signal(put_in_order):
             try:
                 for left in temporary.iterdir():
                     shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -1,4 +1,6 @@
-"""A trained job, ready to name the genre of audio files.
+"""Which patches of a recording its genre is judged by: those that evaluation reads from the recording's records.
+
+A trained job, ready to name the genre of audio files.
 
 The decoder and front end are the preprocessing job's, the patches those that evaluation cuts: what a model says here of
 a file is what trainer.evaluate says of its record, but for the record's rounding to float16.
@@ -14,15 +16,36 @@ import numpy as np
 
 from beam_preprocess import audio
 from beam_preprocess.audio import Reject
+from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig, segment_lengths
 from beam_preprocess.audio.measure import TrackMeasure, TrackSound
-from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from tfrecords import command_line, json_data
-from tfrecords.command_line import UserError
-from trainer.serving.patch_starts import patch_starts
+from tfrecords.common import command_line, json_data
+from tfrecords.common.command_line import UserError
 from trainer.training_job import TrainingJob
 
 if TYPE_CHECKING:
     import keras
+
+
+def patch_starts(frames: int, patch_frames: int) -> np.ndarray:
+    """The frame at which each patch begins: one after the other, in each piece that is a record.
+
+    What follows the last whole patch of a piece is left out. There is one piece, the recording, up to
+    beam_preprocess.audio.front_end.MAX_RECORD_FRAMES.
+
+    Args:
+      frames: of the whole spectrogram.
+      patch_frames: of a patch.
+
+    Returns:
+      [patches] int64, rising; empty where no piece holds a patch.
+    """
+    starts: list[int] = []
+    first = 0
+    for length in segment_lengths(frames):
+        starts.extend(range(first, first + length - patch_frames + 1, patch_frames))
+        first += length
+    return np.array(starts, np.int64)
+
 
 # As the preprocessing job's default.
 MAX_DURATION_S = 6 * 3600.0
@@ -32,7 +55,7 @@ _BATCH = 256
 SILENT, CANCELLED = "silent", "channels cancel"
 
 
-class Heard(NamedTuple):
+class DecodedTrack(NamedTuple):
     """An audio file as the front end hears it.
 
     Attributes:
@@ -111,7 +134,7 @@ class Recognizer:
         job = TrainingJob.load(job_dir)
         front_end_config(job)
         command_line.import_tensorflow()
-        from trainer.scoring.predictions import load_model
+        from trainer.evaluation.predictions import load_model
 
         return cls(job, load_model(job_dir))
 
@@ -127,7 +150,7 @@ class Recognizer:
         """
         return self.judge([self.hear(file, max_duration_s=max_duration_s)])[0]
 
-    def hear(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S, name: str = "") -> Heard:
+    def hear(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S, name: str = "") -> DecodedTrack:
         """The first half of `recognize`, most of the work: decodes a file of this name and transforms it.
 
         Raises:
@@ -154,9 +177,9 @@ class Recognizer:
         log_mel = np.concatenate(list(self.front_end.stream(counted(blocks))))
         if not len(patch_starts(len(log_mel), self.patch_frames)):
             raise Reject("too_short", f"no piece of it holds a patch of {self.patch_frames} frames")
-        return Heard(log_mel, samples / rate, _note(measure.sound()))
+        return DecodedTrack(log_mel, samples / rate, _note(measure.sound()))
 
-    def judge(self, heard: Sequence[Heard]) -> list[Recognition]:
+    def judge(self, heard: Sequence[DecodedTrack]) -> list[Recognition]:
         """The second half of `recognize`, for many files at once: small files share a step of the model."""
         # What a model says of silence is chance, and sounds like knowledge.
         frames = [0 if one.note == SILENT else len(one.log_mel) for one in heard]

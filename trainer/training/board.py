@@ -1,4 +1,6 @@
-"""What TensorBoard shows of a training, under JOB/logs.
+"""A look into some steps: which operations took how long, on which device, for TensorBoard's profiler.
+
+What TensorBoard shows of a training, under JOB/logs.
 
 An epoch's numbers are written once its state is saved, so that a training that goes on does not write them again.
 """
@@ -12,10 +14,43 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
-from trainer.training.pace import PaceMeter
+from tfrecords.common.command_line import UserError
+from trainer.training.progress import PaceMeter
 from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
+
+
+class ProfileSteps(keras.callbacks.Callback):
+    """Traces a range of the steps that a process does; the trace is in logs/plugins/profile."""
+
+    def __init__(self, job_dir: Path, first: int, last: int) -> None:
+        """From step `first` to step `last`, counted from 1 and from where this process begins."""
+        super().__init__()
+        self._logs_dir = job_dir / LOGS_DIR
+        self._first = first
+        self._last = last
+        self._step = 0
+        self._tracing = False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Begins before the first of them."""
+        self._step += 1
+        if self._step == self._first:
+            tf.profiler.experimental.start(str(self._logs_dir))
+            self._tracing = True
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Ends after the last of them."""
+        if self._step == self._last:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the trace where training ends before it, or is stopped."""
+        if self._tracing:
+            self._tracing = False
+            tf.profiler.experimental.stop()
+            print(f"steps {self._first} to {self._step} are traced, in {self._logs_dir}", flush=True)
+
 
 _CONFUSION = "confusion_matrix"
 # What TensorFlow was at, before and behind the reason.
@@ -114,9 +149,9 @@ class ConfusionPicture(keras.callbacks.Callback):
         return self._job.rules.best_epoch(self._history)
 
     def _draw(self, epoch: int) -> None:
+        from trainer.evaluation.metrics import summarize
+        from trainer.evaluation.predictions import load_model, predict
         from trainer.reports.plots import confusion_matrix
-        from trainer.scoring.metrics import summarize
-        from trainer.scoring.predictions import load_model, predict
 
         # As it was saved: the one that is trained may be spread over the devices of several hosts.
         model = load_model(self._job_dir)

@@ -1,19 +1,94 @@
-"""What happens during training besides the steps."""
+"""The moving average of the weights, whose model is validated and kept, beside the weights that are trained.
 
+After every step each average is momentum x average + (1 - momentum) x weight, and after the first one the weight itself
+(as Szegedy et al. 2016, Rethinking the Inception Architecture, evaluate their models). Keras' optimisers do that
+(`use_ema`), and their averages are among the optimiser's variables, so that state.npz holds them. The statistics of
+BatchNormalization are running means by themselves and are not averaged: a kept model has those of the last step.
+
+What happens during training besides the steps.
+
+Where a training looks whether it is to stop, and what it leaves then.
+"""
+
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from tfrecords.command_line import UserError
-from tfrecords.files import whole_file
-from trainer import job_files
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import atomic_write
+from trainer import training_job
 from trainer.training.recipes import History, Recipe
+from trainer.training.stop import Stop
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
-from trainer.training.weight_average import averaged
+
+
+def is_averaging(model: keras.Model) -> bool:
+    """Whether a model's optimiser has averages: it keeps them, and has done a step."""
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    if optimizer is None or not optimizer.use_ema:
+        return False
+    return int(keras.ops.convert_to_numpy(optimizer.iterations)) > 0
+
+
+@contextlib.contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within the block, the weights of a model are their averages, where there are any."""
+    if not is_averaging(model):
+        yield
+        return
+    own = _weights(model)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    # As values of their own: JAX would share the averages' memory, and free it in the next step.
+    _assign(model, _weights(model))
+    try:
+        yield
+    finally:
+        _assign(model, own)
+
+
+class WeightAverage(keras.callbacks.Callback):
+    """Validates by the averages, and goes on with the weights.
+
+    At its end, Keras' `fit` leaves the averages in the place of the weights; a training of several `fit` would not be
+    the same then as one of a single one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._validation = contextlib.ExitStack()
+        self._own: list[np.ndarray] = []
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Takes the averages."""
+        self._validation.enter_context(averaged(self.model))
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        """Takes the weights again."""
+        self._validation.close()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remembers the weights."""
+        self._own = _weights(self.model)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Takes them again."""
+        _assign(self.model, self._own)
+
+
+def _weights(model: keras.Model) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.trainable_variables]
+
+
+def _assign(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(model.trainable_variables, values, strict=True):
+        variable.assign(value)
 
 
 class SaveProgress(keras.callbacks.Callback):
@@ -71,7 +146,7 @@ class SaveProgress(keras.callbacks.Callback):
         self.step = 0
         self._save(values_of(self.model))
         if self._writes:
-            job_files.write_history(self._job_dir, self.history)
+            training_job.write_history(self._job_dir, self.history)
 
     def save_now(self) -> None:
         """Saves between two steps, or within the validation that follows the last step of an epoch."""
@@ -107,7 +182,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    with averaged(model), whole_file(path) as temporary:
+    with averaged(model), atomic_write(path) as temporary:
         model.save(temporary)
 
 
@@ -158,3 +233,64 @@ class StopOnNaN(keras.callbacks.Callback):
             loss = (logs or {}).get(name, 0.0)
             if not math.isfinite(loss):
                 raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
+
+
+class StopWhenAsked(keras.callbacks.Callback):
+    """Saves the state and raises Stopped after the step or the batch of validation in which a signal came.
+
+    To be the last of the callbacks: what the others have to do for the step is done by then.
+    """
+
+    def __init__(self, stop: Stop, progress: SaveProgress, *, name: str, epochs: int, steps: int) -> None:
+        """Ends a training on request.
+
+        Args:
+          stop: the request.
+          progress: knows where training stands, and saves it.
+          name: of the model, for the message.
+          epochs: at most.
+          steps: in an epoch.
+        """
+        super().__init__()
+        self._stop = stop
+        self._progress = progress
+        self._name = name
+        self._epochs = epochs
+        self._steps = steps
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Has a signal end the process at once: the first step traces, and may take longer than there is time."""
+        self._stop.deferred = False
+        self._stop.check()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops, after a step, if it is asked for."""
+        self._stop.deferred = True
+        self._save_and_stop()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Has a signal wait for the batch of validation under way, also where an epoch has only that to do."""
+        self._stop.deferred = True
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops within a validation, which is then done anew."""
+        self._save_and_stop()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stops at the end of an epoch, whose state SaveProgress has saved."""
+        self._stop.check(self._place())
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Nobody looks any more."""
+        self._stop.deferred = False
+
+    def _save_and_stop(self) -> None:
+        if self._stop.requested is not None:
+            self._progress.save_now()
+            self._stop.check(self._place())
+
+    def _place(self) -> str:
+        epoch, step = len(self._progress.history), self._progress.step
+        if not step:
+            return f"after epoch {epoch} of {self._epochs} of {self._name}"
+        return f"in epoch {epoch + 1} of {self._epochs} of {self._name}, after step {step} of {self._steps}"

@@ -1,4 +1,7 @@
-"""The epochs of a training: what each is fed, and what is done after its steps."""
+"""What makes a training visible while it runs, in the order in which it has to be done.
+
+The epochs of a training: what each is fed, and what is done after its steps.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,21 +9,71 @@ from pathlib import Path
 
 import keras
 
-from tfrecords.reading import reading
+from tfrecords.sources import raise_shard_errors
 from trainer import models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
-from trainer.training.batch_log import BatchLog
-from trainer.training.batches import training_batches, validation_batches
-from trainer.training.callbacks import HalveRate, SaveProgress, StopOnNaN, StopWhenDone
+from trainer.training.batches import BatchLog, training_batches, validation_batches
+from trainer.training.board import Board, ConfusionPicture, ProfileSteps
+from trainer.training.callbacks import (
+    BestCheckpoint,
+    HalveRate,
+    SaveProgress,
+    StopOnNaN,
+    StopWhenAsked,
+    StopWhenDone,
+    WeightAverage,
+)
 from trainer.training.input_wait import InputWait
+from trainer.training.progress import PaceMeter, ProgressLines
 from trainer.training.recipes import History
 from trainer.training.running import Running
-from trainer.training.stop_callback import StopWhenAsked
 from trainer.training.training_state import TrainingState, build
-from trainer.training.watching import watching
-from trainer.training.weight_average import WeightAverage
-from trainer.training_job import TrainingJob
+from trainer.training_job import CHECKPOINT_FILE, TrainingJob
+
+
+@contextlib.contextmanager
+def monitoring_callbacks(
+    job: TrainingJob,
+    job_dir: Path,
+    running: Running,
+    progress: SaveProgress,
+    wait: InputWait,
+    *,
+    steps: int,
+    patches: int,
+) -> Iterator[list[keras.callbacks.Callback]]:
+    """Gives the callbacks, the one that saves the model to keep among them; afterwards there is no bar and no trace.
+
+    Args:
+      job: what is trained.
+      job_dir: of its files.
+      running: how.
+      progress: saves where training stands; before these in the list of callbacks.
+      wait: what the batches are read through.
+      steps: in an epoch.
+      patches: in an epoch.
+    """
+    meter = PaceMeter(progress, lambda: wait.seconds, patches=patches, batch_size=job.batch_size, steps=steps)
+    validates = bool(job.parts.valid)
+    lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps, validates=validates)
+    board = Board(job_dir, meter, validates=validates)
+    pictures = board.validation if running.pictures else None
+    profile = ProfileSteps(job_dir, *running.profile_steps) if running.profile_steps else None
+    try:
+        yield [
+            meter,
+            # At once after the state: what is missing there would stay so.
+            board,
+            BestCheckpoint(job_dir / CHECKPOINT_FILE, job.rules, progress.history),
+            lines,
+            *([ConfusionPicture(job, job_dir, progress.history, pictures)] if pictures else []),
+            *([profile] if profile else []),
+        ]
+    finally:
+        lines.clear()
+        if profile:
+            profile.close()
 
 
 def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running, devices: Devices) -> keras.Model:
@@ -57,7 +110,7 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     return model
 
 
-def stretches(job: TrainingJob, start: TrainingState) -> Iterator[tuple[int, int, int]]:
+def epoch_ranges(job: TrainingJob, start: TrainingState) -> Iterator[tuple[int, int, int]]:
     """What one `fit` each has to do: (first epoch, its first step, the epoch after the last).
 
     A `fit` has epochs of one length, so an epoch that goes on stands alone.
@@ -110,11 +163,11 @@ def run_epochs(
     with contextlib.ExitStack() as stack:
         watchers: list[keras.callbacks.Callback] = []
         if chief:
-            seen = watching(job, job_dir, running, progress, wait, steps=steps, patches=patches)
+            seen = monitoring_callbacks(job, job_dir, running, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
-        for epoch, step, end in stretches(job, start):
-            with reading():
+        for epoch, step, end in epoch_ranges(job, start):
+            with raise_shard_errors():
                 fit(
                     training_batches(job, log, epoch=epoch, step=step, steps=steps),
                     initial_epoch=epoch,

@@ -10,11 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import models, training_job
-from trainer.training.parents import Parents
 from trainer.training.training_state import STATE_FILE
-from trainer.training_job import TrainingJob
+from trainer.training_job import Parents, TrainingJob
 
 if TYPE_CHECKING:
     import keras
@@ -137,7 +136,7 @@ def start_from_own_parents(model: "keras.Model", job: TrainingJob, job_dir: Path
 
 
 def _copy_from(model: "keras.Model", time_dir: Path, frequency_dir: Path) -> None:
-    from trainer.scoring.predictions import load_model
+    from trainer.evaluation.predictions import load_model
 
     copy_filters(model, time=load_model(time_dir), frequency=load_model(frequency_dir))
     print(f"{model.name}: starts with the filters of {time_dir} and {frequency_dir}", flush=True)

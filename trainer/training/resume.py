@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfrecords.command_line import UserError
-from trainer import job_files, training_job
-from trainer.scoring.saved_predictions import PREDICTIONS_FILE
+from tfrecords.common.command_line import UserError
+from trainer import training_job
+from trainer.evaluation.saved_predictions import PREDICTIONS_FILE
 from trainer.training import init_filters, recipes
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
@@ -29,9 +29,9 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     Raises:
       UserError: its history is damaged.
     """
-    history = recipes.rows_of(job_files.read_history(job_dir))
+    history = recipes.rows_of(training_job.read_history(job_dir))
     return (
-        f"{job_dir} holds this very job, trained to its end: {job.rules.kept_in_words(history)} of "
+        f"{job_dir} holds this very job, trained to its end: {job.rules.describe_kept(history)} of "
         f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}; --overwrite trains it again"
     )
 
@@ -44,9 +44,9 @@ def tell_unfinished(job: TrainingJob, job_dir: Path) -> None:
     """
     if not all((job_dir / name).exists() for name in (STATE_FILE, training_job.CHECKPOINT_FILE)):
         return
-    history = recipes.rows_of(job_files.read_history(job_dir))
+    history = recipes.rows_of(training_job.read_history(job_dir))
     print(
-        f"warning: {job_dir}: training is not finished; this is the model of the {job.rules.kept_in_words(history)} of "
+        f"warning: {job_dir}: training is not finished; this is the model of the {job.rules.describe_kept(history)} of "
         f"{len(history)} so far, of {job.epochs} at most",
         file=sys.stderr,
         flush=True,
@@ -111,7 +111,7 @@ def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Trainin
     for name in (
         training_job.CONFIG_FILE,
         training_job.CHECKPOINT_FILE,
-        job_files.HISTORY_FILE,
+        training_job.HISTORY_FILE,
         training_job.METRICS_FILE,
         training_job.REPORT_FILE,
         training_job.RUN_FILE,
@@ -151,7 +151,7 @@ def go_on(job: TrainingJob, job_dir: Path, model: "keras.Model", start: Training
 
     start.restore(model, job_dir / STATE_FILE)
     job.save(job_dir)
-    job_files.write_history(job_dir, start.history)
+    training_job.write_history(job_dir, start.history)
     # The state of an epoch's end is saved before its model is.
     if start.epoch and start.epoch == job.rules.best_epoch(start.history) and not start.step:
         save_model(model, job_dir / training_job.CHECKPOINT_FILE)

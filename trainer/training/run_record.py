@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfrecords.files import read_text, write_text
+from tfrecords.common.files import read_text, write_text
 from trainer.training.training_state import TrainingState
 from trainer.training_job import RUN_FILE, TrainingJob
 

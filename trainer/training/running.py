@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.distribution.choice import Choice
 from trainer.training.stop import Stop
 
@@ -15,7 +15,7 @@ class Running:
 
     Attributes:
       save_every_s: seconds from one save of the state within an epoch to the next; 0: after every step.
-      log_batches: file for a line per batch, see trainer.training.batch_log; None: none.
+      log_batches: file for a line per batch, see trainer.training.batches; None: none.
       devices: on which devices.
       jit_compile: whether XLA compiles the step; None: where there is a GPU, and on JAX.
       profile_steps: the first and the last step of this process to trace, from 1; None: none.

@@ -1,10 +1,10 @@
 """A training that is told to stop: by SIGTERM, as where a machine is taken back, or by Ctrl-C.
 
 While steps, validation or the end of an epoch are under way, a signal is only noted, and whoever is between two of them
-(trainer.training.stop_callback) saves the state and ends. In all other moments, the imports and the first step with its
+(trainer.training.callbacks) saves the state and ends. In all other moments, the imports and the first step with its
 tracing among them, there is nothing new to save, and the process ends at once, as a kill would end it but for the words
-and the status (tfrecords.shutdown): every file of a job is written under a temporary name, so none is ever half there.
-A second signal ends the process at once in any case.
+and the status (tfrecords.common.shutdown): every file of a job is written under a temporary name, so none is
+ever half there. A second signal ends the process at once in any case.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from tfrecords import shutdown
+from tfrecords.common import shutdown
 
 # EX_TEMPFAIL of sysexits.h: "temporary failure, the user is invited to retry". No shell gives this status of itself, so
 # that whoever started the training may tell a stop from a mistake (2), a crash (1) or a kill (137, 143), and go on.
@@ -33,13 +33,13 @@ class Stop:
     Attributes:
       requested: the signal that asked for it; None: none did.
       deferred: somebody looks at `requested` between steps; else a signal ends the process at once.
-      going_on: how the training goes on, for the end of the sentence that tells of its end.
+      resuming: how the training goes on, for the end of the sentence that tells of its end.
     """
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
         self.deferred = False
-        self.going_on = GOING_ON
+        self.resuming = GOING_ON
         self._what = ""
 
     def check(self, where: str = BEFORE_A_STEP) -> None:
@@ -60,7 +60,7 @@ class Stop:
         are; so do all in other threads than the main one, which alone may set handlers.
         """
         self._what = what
-        with shutdown.handled_by(self._note):
+        with shutdown.signal_handler(self._note):
             yield self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -69,4 +69,4 @@ class Stop:
             shutdown.end(self._sentence(self.requested, BEFORE_A_STEP), self.status)
 
     def _sentence(self, by: signal.Signals, where: str) -> str:
-        return f"{self._what}: stopped by {by.name} {where}; {self.going_on}"
+        return f"{self._what}: stopped by {by.name} {where}; {self.resuming}"

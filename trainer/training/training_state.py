@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import npz
 
 if TYPE_CHECKING:

@@ -2,8 +2,16 @@ import os
 
 import pytest
 
-from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, OTHER_MUSIC_EXTENSIONS
-from beam_preprocess.audio.selection import NO_AUDIO_EXTENSIONS, Selection, ending_of, head_of, walk
+from beam_preprocess.audio.formats import (
+    EXTENSIONS,
+    HEAD_BYTES,
+    NO_AUDIO_EXTENSIONS,
+    OTHER_MUSIC_EXTENSIONS,
+    Selection,
+    ending_of,
+    head_of,
+    walk,
+)
 
 
 @pytest.mark.parametrize(

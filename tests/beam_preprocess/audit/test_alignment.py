@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from beam_preprocess.audit.alignment import Alignment, align
-from beam_preprocess.audit.fingerprint import BITS, FRAMES_PER_S
+from beam_preprocess.audit.fingerprint import BITS, FRAMES_PER_S, Alignment, align
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-from beam_preprocess.audit.alignment import Alignment
-from beam_preprocess.audit.duplicates import pairs_to_draw, recordings
+from beam_preprocess.audit.fingerprint import Alignment
+from beam_preprocess.audit.pipeline import pairs_to_draw, recordings
 
 NEAR = Alignment(1.0, 20.0, 0.1)
 

@@ -1,14 +1,14 @@
 import pytest
 
-from beam_preprocess.audit import batch
-from beam_preprocess.audit.alignment import Alignment
-from beam_preprocess.audit.duplicates import recordings
+from beam_preprocess.audit import analysis
+from beam_preprocess.audit.analysis import Sound
 from beam_preprocess.audit.findings import make_audit
+from beam_preprocess.audit.fingerprint import Alignment
+from beam_preprocess.audit.pipeline import recordings
 from beam_preprocess.audit.report import describe
-from beam_preprocess.audit.sound import Sound
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import make_plan
-from beam_preprocess.result import Rejected
+from beam_preprocess.write_shard import Rejected
 
 
 def sound(content="x", **changes):
@@ -24,7 +24,7 @@ def audit(make_tracks):
         listed = make_tracks([(name, label, group) for name, (label, group, _, _) in tracks.items()])
         parts = [part for _, _, part, _ in tracks.values()]
         plan = make_plan(JobConfig("in", "out", "music"), listed, parts, {"method": "lists"})
-        numbered = sorted(batch.tracks_of(plan), key=lambda item: item[0].track_id)
+        numbered = sorted(analysis.tracks_of(plan), key=lambda item: item[0].track_id)
         heard = [tracks[track.track_id][3] for track, _ in numbered]
         contents = {
             number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)

@@ -4,8 +4,8 @@ import pytest
 
 from beam_preprocess.audit import job
 from beam_preprocess.config import JobConfig, SplitConfig
-from tfrecords.command_line import UserError
-from tfrecords.files import lock_directory
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import lock_directory
 
 
 def audit(source, output, *beam_args, **changes):

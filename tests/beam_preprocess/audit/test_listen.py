@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess.audit import batch, sharing
-from beam_preprocess.audit import listen as listen_module
-from beam_preprocess.audit.batch import Batch, WordReader
-from beam_preprocess.audit.listen import Listen
+from beam_preprocess.audit import analysis, fingerprint
+from beam_preprocess.audit import analysis as listen_module
+from beam_preprocess.audit.analysis import AnalyzeTracks, Batch, WordReader
 from beam_preprocess.config import JobConfig
+from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.plan import ShardPlan
-from beam_preprocess.tracks import Track
 
 
 @pytest.fixture
@@ -19,10 +18,10 @@ def hear(tmp_path):
     def listen(*names, first=0, **changes):
         config = JobConfig("in", str(tmp_path), "music", **changes)
         tracks = tuple(Track(name, str(tmp_path / name), "rock", name, None) for name in names)
-        worker = Listen(config, 4)
+        worker = AnalyzeTracks(config, 4)
         worker.setup()
         blocks = list(worker.process(Batch(0, first, ShardPlan("a", "file", tracks, "")).to_json()))
-        return blocks, batch.read_heard(str(tmp_path), 0), WordReader(str(tmp_path), [len(names)])
+        return blocks, analysis.read_analysis(str(tmp_path), 0), WordReader(str(tmp_path), [len(names)])
 
     return listen
 
@@ -33,10 +32,10 @@ def test_hashes_carry_the_number_of_their_track(hear, tmp_path, music, monkeypat
     for index in range(2):
         soundfile.write(tmp_path / f"{index}.wav", music("rock", index), 22050)
     blocks, heard, read = hear("0.wav", "1.wav", first=40)
-    entries = np.concatenate([np.frombuffer(block, sharing.ENTRY) for _, block in blocks])
+    entries = np.concatenate([np.frombuffer(block, fingerprint.ENTRY) for _, block in blocks])
     for number in range(2):
         own = entries["hash"][entries["track"] == 40 + number]
-        np.testing.assert_array_equal(np.sort(own), np.sort(sharing.entries(0, read(number))["hash"]))
+        np.testing.assert_array_equal(np.sort(own), np.sort(fingerprint.entries(0, read(number))["hash"]))
         assert heard[number].duration_s == 12
     assert {partition for partition, _ in blocks} == {0, 1, 2, 3}
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from beam_preprocess.audit import __main__ as main_module
-from tfrecords import command_line
+from tfrecords.common import command_line
 
 ROOT = Path(__file__).parents[3]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess.audit import pictures
-from beam_preprocess.audit.alignment import Alignment
-from beam_preprocess.audit.duplicates import Pair
-from beam_preprocess.log_mel import FrontEnd, FrontEndConfig
-from beam_preprocess.tracks import Track
+from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
+from beam_preprocess.audit import report
+from beam_preprocess.audit.fingerprint import Alignment
+from beam_preprocess.audit.pipeline import Pair
+from beam_preprocess.inputs.tracks import Track
 from tfrecords import plots
 
 
@@ -29,7 +29,7 @@ def test_panels_show_the_same_moments(tracks, tmp_path, monkeypatch, first, offs
     draw = plots.spectrogram_grid
     monkeypatch.setattr(plots, "spectrogram_grid", lambda panels, **how: shown.extend(panels) or draw(panels, **how))
     pair = Pair(first, 1 - first, identical=False, alignment=Alignment(offset_s, 10.0, 0.1))
-    drawn = pictures.draw_pairs(str(tmp_path), [pair], tracks, FrontEnd(FrontEndConfig()))
+    drawn = report.draw_pairs(str(tmp_path), [pair], tracks, FrontEnd(FrontEndConfig()))
     one, other = shown if first == 0 else shown[::-1]
     assert drawn == {"pairs/0001.png": [tracks[first][0].track_id, tracks[1 - first][0].track_id]}
     assert (tmp_path / "pairs" / "0001.png").read_bytes().startswith(b"\x89PNG")
@@ -55,7 +55,7 @@ def test_what_comes_before_the_stretch_is_not_kept_in_memory(monkeypatch):
             assert sum(block() is not None for block in blocks) <= 1
             return waveform
 
-    monkeypatch.setattr(pictures, "read_track", read_track)
-    shown = pictures._log_mel(None, 40.5, 2, Counting())
+    monkeypatch.setattr(report, "read_track", read_track)
+    shown = report._log_mel(None, 40.5, 2, Counting())
     np.testing.assert_array_equal(shown, np.repeat(np.float32([40, 41, 42]), (11025, 22050, 11025)))
     assert len(blocks) == 43

@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from beam_preprocess.audit import sharing
-from beam_preprocess.audit.sharing import MIN_SHARED, NEIGHBOURS
+from beam_preprocess.audit import fingerprint
+from beam_preprocess.audit.fingerprint import MIN_SHARED, NEIGHBOURS
 
 
 def found(fingerprints, partitions=8):
     """The candidates among fingerprints, through both groupings, as Beam would do them."""
-    entries = [sharing.entries(track, words) for track, words in enumerate(fingerprints)]
-    by_hash = grouped(sharing.deal_entries(np.concatenate(entries), partitions))
-    pairs = [sharing.deal_pairs(sharing.sharing_pairs(blocks), partitions) for blocks in by_hash]
+    entries = [fingerprint.entries(track, words) for track, words in enumerate(fingerprints)]
+    by_hash = grouped(fingerprint.deal_entries(np.concatenate(entries), partitions))
+    pairs = [fingerprint.deal_pairs(fingerprint.sharing_pairs(blocks), partitions) for blocks in by_hash]
     by_pair = grouped(item for dealt in pairs for item in dealt)
-    return sorted(pair for blocks in by_pair for pair in sharing.candidates(blocks))
+    return sorted(pair for blocks in by_pair for pair in fingerprint.candidates(blocks))
 
 
 def grouped(items):
@@ -35,7 +35,7 @@ def test_tracks_that_share_words_are_found(words, partitions):
 
 @pytest.mark.parametrize(("shared", "pairs"), [(MIN_SHARED - 1, []), (MIN_SHARED, [(2, 7)])])
 def test_words_shared_by_chance_are_too_few(words, shared, pairs):
-    hashed = [word for word in words[2] if len(sharing.entries(0, np.array([word])))]
+    hashed = [word for word in words[2] if len(fingerprint.entries(0, np.array([word])))]
     words[7, :shared] = hashed[:shared]
     assert found(words) == pairs
 
@@ -52,9 +52,9 @@ def test_silence_is_not_shared(words):
 
 def test_a_bucket_of_any_size_gives_few_pairs():
     tracks = 3000
-    entries = np.zeros(tracks, sharing.ENTRY)
+    entries = np.zeros(tracks, fingerprint.ENTRY)
     entries["hash"], entries["track"] = 5, np.arange(tracks)[::-1]
-    pairs = sharing.sharing_pairs([entries.tobytes()])
+    pairs = fingerprint.sharing_pairs([entries.tobytes()])
     assert NEIGHBOURS * (tracks - NEIGHBOURS) <= len(pairs) <= NEIGHBOURS * tracks
     assert (pairs["second"] - pairs["first"]).max() == NEIGHBOURS
 
@@ -68,12 +68,12 @@ def test_copies_beyond_the_cap_are_linked_by_those_between(words):
 
 
 def test_elements_are_small(monkeypatch, words):
-    monkeypatch.setattr(sharing, "_BLOCK", 16)
-    dealt = list(sharing.deal_entries(sharing.entries(0, words.ravel()), 2))
+    monkeypatch.setattr(fingerprint, "_BLOCK", 16)
+    dealt = list(fingerprint.deal_entries(fingerprint.entries(0, words.ravel()), 2))
     assert {partition for partition, _ in dealt} == {0, 1}
-    assert max(len(block) for _, block in dealt) == 16 * sharing.ENTRY.itemsize
-    assert sum(len(block) for _, block in dealt) > 1000 * sharing.ENTRY.itemsize
+    assert max(len(block) for _, block in dealt) == 16 * fingerprint.ENTRY.itemsize
+    assert sum(len(block) for _, block in dealt) > 1000 * fingerprint.ENTRY.itemsize
 
 
 def test_partitions_grow_with_the_tracks():
-    assert [sharing.num_partitions(tracks) for tracks in (1, 9000, 1_000_000)] == [8, 9, 1000]
+    assert [fingerprint.num_partitions(tracks) for tracks in (1, 9000, 1_000_000)] == [8, 9, 1000]

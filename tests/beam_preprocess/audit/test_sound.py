@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from beam_preprocess.audio import Block
-from beam_preprocess.audit.sound import Measure
+from beam_preprocess.audit.analysis import Measure
 
 RATE_HZ = 8000
 WORDS = np.arange(5, dtype=np.uint32)

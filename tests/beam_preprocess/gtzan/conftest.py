@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess.gtzan.clips import all_clips, genre_of
-from beam_preprocess.gtzan.download import Patience
+from beam_preprocess.gtzan.download import RetryPolicy
+from beam_preprocess.gtzan.facts import all_clips, genre_of
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -81,7 +81,7 @@ def naps():
 
 @pytest.fixture
 def patience(naps):
-    return Patience(attempts=3, timeout_s=30.0, sleep=naps.append)
+    return RetryPolicy(attempts=3, timeout_s=30.0, sleep=naps.append)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 from collections import defaultdict
 
-from beam_preprocess.gtzan.artists import groups, plain, same_songs
-from beam_preprocess.gtzan.clips import genre_of
-from beam_preprocess.gtzan.facts import songs
+from beam_preprocess.gtzan.facts import genre_of, groups, plain, same_songs, songs
 
 
 def test_an_artist_is_in_one_group():

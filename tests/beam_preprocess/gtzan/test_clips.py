@@ -1,6 +1,6 @@
 import pytest
 
-from beam_preprocess.gtzan.clips import all_clips, clip_of, genre_of
+from beam_preprocess.gtzan.facts import all_clips, clip_of, genre_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from beam_preprocess.gtzan import download as module
-from beam_preprocess.gtzan.download import Patience, download, md5_of
-from tfrecords.command_line import UserError
+from beam_preprocess.gtzan.download import RetryPolicy, download, md5_of
+from tfrecords.common.command_line import UserError
 
 BODY = bytes(range(256)) * 4000
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -195,7 +195,7 @@ def test_another_range_than_asked_for(fetch, server, tmp_path):
 def test_more_than_the_disk_should_take(fetch, server, tmp_path):
     server.files["/a"] = BODY
     with pytest.raises(UserError, match="sends more than 500,000 bytes"):
-        fetch("/a", patience=Patience(max_bytes=500_000))
+        fetch("/a", patience=RetryPolicy(max_bytes=500_000))
     assert left(tmp_path) == []
 
 
@@ -203,7 +203,7 @@ def test_a_silent_server(fetch, server):
     server.files["/a"] = BODY
     server.ways["/a"] = lambda *args: time.sleep(1)
     with pytest.raises(UserError, match="timed out, 1 times"):
-        fetch("/a", patience=Patience(attempts=1, timeout_s=0.1))
+        fetch("/a", patience=RetryPolicy(attempts=1, timeout_s=0.1))
 
 
 def test_nobody_listens(tmp_path, patience):

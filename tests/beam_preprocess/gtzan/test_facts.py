@@ -1,7 +1,6 @@
 import pytest
 
-from beam_preprocess.gtzan.clips import all_clips, clip_of
-from beam_preprocess.gtzan.facts import faults, songs, split_lists
+from beam_preprocess.gtzan.facts import all_clips, clip_of, faults, songs, split_lists
 
 
 def test_what_is_heard():

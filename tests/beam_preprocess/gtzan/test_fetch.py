@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from beam_preprocess.gtzan.clips import genre_of
+from beam_preprocess.gtzan.facts import genre_of
 from beam_preprocess.gtzan.fetch import fetch
-from tfrecords.command_line import UserError
-from tfrecords.files import lock_directory
+from tfrecords.common.command_line import UserError
+from tfrecords.common.files import lock_directory
 
 
 @pytest.fixture

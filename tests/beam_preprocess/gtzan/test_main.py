@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from beam_preprocess.gtzan import __main__ as command
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 
 def run(*arguments):

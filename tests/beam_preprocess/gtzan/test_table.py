@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from beam_preprocess.gtzan.table import table, write_table
-from beam_preprocess.tracks import list_tracks
-from tfrecords.command_line import UserError
+from beam_preprocess.gtzan.facts import table, write_table
+from beam_preprocess.inputs.tracks import list_tracks
+from tfrecords.common.command_line import UserError
 
 FILES = {
     "rock.00016": "rock/rock.00016.wav",

@@ -5,9 +5,9 @@ import tarfile
 import pytest
 
 from beam_preprocess.gtzan import unpack
-from beam_preprocess.gtzan.clips import genre_of
+from beam_preprocess.gtzan.facts import genre_of
 from beam_preprocess.gtzan.unpack import copy_folder, unpack_archive
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 
 LIMIT = 10**8
 

@@ -1,7 +1,7 @@
 import pytest
 
-from beam_preprocess.gtzan.clips import genre_of
-from beam_preprocess.gtzan.verify import described, verify
+from beam_preprocess.gtzan.facts import genre_of
+from beam_preprocess.gtzan.unpack import describe, verify
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def test_the_whole_set_with_its_known_faults(whole):
     assert found.unreadable == ("jazz.00054",)
     assert len(found.files) == 1000
     assert found.files["rock.00099"] == "rock/rock.00099.wav"
-    lines = list(described(found))
+    lines = list(describe(found))
     assert lines[0].startswith("1000 clips, 10 genres x 100; artists are known of 983")
     assert "known fault: jazz.00054: its header cannot be read; cannot be decoded in the popular .wav copy" in lines[2]
     assert any(line.startswith("known fault: reggae.00086: in none of the filtered lists") for line in lines)
@@ -39,8 +39,8 @@ def test_one_that_cannot_be_decoded_may_be_missing(whole):
     (whole / "jazz/jazz.00054.wav").unlink()
     found = verify(whole)
     assert found.problem is None
-    assert next(described(found)).startswith("999 clips")
-    assert any("jazz.00054: not in this copy" in line for line in described(found))
+    assert next(describe(found)).startswith("999 clips")
+    assert any("jazz.00054: not in this copy" in line for line in describe(found))
 
 
 def test_nothing_there(tmp_path):

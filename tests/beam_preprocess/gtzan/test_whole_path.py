@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess.gtzan.clips import GENRES, all_clips, genre_of
+from beam_preprocess.gtzan.facts import GENRES, all_clips, genre_of
 from beam_preprocess.gtzan.fetch import fetch
 
 # As groups of artists and songs: some more than the artists' own names, for a clip of several artists connects them.

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tfrecords import command_line
+from tfrecords.common import command_line
 from trainer import train
 
 

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.distribution.choice import Choice
-from trainer.distribution.cluster import Cluster
+from trainer.distribution.hosts import Cluster
 
 TF_CONFIG = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}})
 
@@ -18,11 +18,11 @@ def test_hosts_are_used_where_they_are_named(kind):
 
 def test_how_a_stopped_training_goes_on_depends_on_who_saves():
     hosts = ("a:1", "b:1")
-    assert [Choice("multi_worker", cluster=Cluster(hosts, index)).going_on for index in (0, 1)] == [
+    assert [Choice("multi_worker", cluster=Cluster(hosts, index)).resuming for index in (0, 1)] == [
         "the same command on all hosts goes on from there",
         "the same command on all hosts goes on from what host 0 saved last",
     ]
-    assert Choice().going_on == "the same command goes on from there"
+    assert Choice().resuming == "the same command goes on from there"
 
 
 @pytest.mark.parametrize("kind", ["none", "mirrored", "tpu"])

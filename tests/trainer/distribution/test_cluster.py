@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.distribution.cluster import Cluster
+from tfrecords.common.command_line import UserError
+from trainer.distribution.hosts import Cluster
 
 HOSTS = ["a:2222", "b:2222", "c.example.org:80"]
 

@@ -18,16 +18,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import train
 from trainer.distribution import devices as devices_module
 from trainer.distribution.choice import Choice
-from trainer.distribution.cluster import Cluster
 from trainer.distribution.devices import begin
-from trainer.distribution.lost_host import STATUS, HostLostError, losing_hosts
-from trainer.job_files import read_history
+from trainer.distribution.hosts import STATUS, Cluster, HostLostError, losing_hosts
 from trainer.training import epochs
 from trainer.training.training_state import STATE_FILE, TrainingState
+from trainer.training_job import read_history
 
 HERE = Path(__file__).parent
 FLAGS = ["--model_options=filters=4", "--epochs=2", "--batch_size=4", "--model=time", "--learning_rate=0.01"]

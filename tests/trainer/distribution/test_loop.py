@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.distribution import one_device
+from trainer.distribution import devices
 from trainer.distribution.loop import Loop
 from trainer.distribution.precision import with_scaled_loss
-from trainer.training.callbacks import save_model
+from trainer.training.callbacks import WeightAverage, save_model
 from trainer.training.input_wait import InputWait
 from trainer.training.training_state import build, values_of
-from trainer.training.weight_average import WeightAverage
 
 PATCHES = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
 LABELS = np.arange(10, dtype=np.int32) % 3
@@ -91,7 +90,7 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
     labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
     single, many = new_model(tf.distribute.get_strategy(), soft=soft), new_model(strategy, soft=soft)
     expected, found = Listener(stop_after), Listener(stop_after)
-    run(partial(one_device.fit, single, InputWait()), expected, labels=labels)
+    run(partial(devices.fit, single, InputWait()), expected, labels=labels)
     run(loop(many, strategy), found, labels=labels)
     assert found.calls == expected.calls
     for own, other in zip(found.logs, expected.logs, strict=True):
@@ -106,7 +105,7 @@ def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_a
 def test_averages_and_a_training_without_validation_are_those_of_fit(strategy, tmp_path, validates):
     single, many = new_model(tf.distribute.get_strategy(), averages=True), new_model(strategy, averages=True)
     expected, found = Listener(), Listener()
-    run(partial(one_device.fit, single, InputWait()), WeightAverage(), expected, validates=validates)
+    run(partial(devices.fit, single, InputWait()), WeightAverage(), expected, validates=validates)
     run(loop(many, strategy), WeightAverage(), found, validates=validates)
     assert found.calls == expected.calls
     assert ("val_loss" in found.logs[-1], ("test", 0) in found.calls) == (validates, validates)
@@ -128,7 +127,7 @@ def test_averages_and_a_training_without_validation_are_those_of_fit(strategy, t
 def test_an_epoch_that_has_its_end_left_is_ended(strategy, validates):
     single, many = new_model(tf.distribute.get_strategy()), new_model(strategy)
     expected, found = Listener(), Listener()
-    for fit, listener in (partial(one_device.fit, single, InputWait()), expected), (loop(many, strategy), found):
+    for fit, listener in (partial(devices.fit, single, InputWait()), expected), (loop(many, strategy), found):
         left = {"initial_epoch": 1, "epochs": 2, "steps_per_epoch": 0}
         left["validation_data"] = batches() if validates else None
         fit(batches(), **left, callbacks=[listener])

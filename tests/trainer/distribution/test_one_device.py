@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.distribution import one_device
+from trainer.distribution import devices
 from trainer.training.callbacks import SaveProgress
 from trainer.training.input_wait import InputWait
 from trainer.training.training_state import STATE_FILE, TrainingState, build, values_of
@@ -51,7 +51,7 @@ def test_an_epoch_that_was_stopped_in_its_validation_ends_as_an_unbroken_one(tmp
     state.restore(model, tmp_path / STATE_FILE)
     progress = SaveProgress(tmp_path, state, steps=STEPS, save_every_s=1e9)
     left = {"initial_epoch": 0, "epochs": 1, "steps_per_epoch": 0}
-    one_device.fit(model, InputWait(), train, **left, validation_data=valid, callbacks=[progress])
+    devices.fit(model, InputWait(), train, **left, validation_data=valid, callbacks=[progress])
     assert progress.history == [{name: values[0] for name, values in expected.items()}]
     for name, value in values_of(whole).items():
         if not name.startswith("metrics"):

@@ -2,12 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import models, train
 from trainer.distribution import precision
-from trainer.job_files import read_history
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import TrainingJob
+from trainer.training_job import TrainingJob, read_history
 
 
 @pytest.mark.parametrize("name", models.MODELS)

@@ -4,9 +4,7 @@ import time
 
 import pytest
 
-from trainer.distribution.cluster import Cluster
-from trainer.distribution.lost_host import HostLostError
-from trainer.distribution.rendezvous import meet
+from trainer.distribution.hosts import Cluster, HostLostError, meet
 
 LIMIT_S = 60.0
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.distribution.replica_batches import replica_batches
+from trainer.distribution.loop import replica_batches
 
 PATCHES = np.arange(7 * 6, dtype=np.float32).reshape(7, 3, 2, 1)
 LABELS = np.arange(7, dtype=np.int32)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import models
 from trainer.models import frequency
 

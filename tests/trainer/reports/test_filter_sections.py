@@ -3,11 +3,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from tfrecords.manifest import FILE_NAME
-from tfrecords.statistics import BandStatistics
+from tfrecords.manifest import FILE_NAME, BandStatistics
 from trainer import models
-from trainer.reports import filter_plots, filter_sections, filters
-from trainer.scoring.predictions import load_model
+from trainer.evaluation.predictions import load_model
+from trainer.reports import filter_plots, filters
 from trainer.training_job import TrainingJob
 
 
@@ -15,11 +14,11 @@ def sections(name, data, job_of, job_data=None):
     keras.utils.set_random_seed(0)
     model = models.create(name, num_classes=3, input_shape=(80, 40, 1))
     job = job_of((job_data or data).path, f"--model={name}")
-    return filter_sections.filter_sections(job, model, str(data.path), ("test",))
+    return filter_plots.filter_sections(job, model, str(data.path), ("test",))
 
 
 def test_filters_along_time(trained, tiny):
-    found = filter_sections.filter_sections(
+    found = filter_plots.filter_sections(
         TrainingJob.load(trained), load_model(trained), str(tiny.path), ("test",), run=" of this run"
     )
     assert len(found) == 2
@@ -70,7 +69,7 @@ def test_columns_of_the_heat_map_are_the_filters_that_their_labels_name(trained,
 
     monkeypatch.setattr(filters, "genre_activity", lambda *arguments: activity)
     monkeypatch.setattr(filter_plots, "activity_map", activity_map)
-    filter_sections.filter_sections(TrainingJob.load(trained), load_model(trained), str(tiny.path), ("test",))
+    filter_plots.filter_sections(TrainingJob.load(trained), load_model(trained), str(tiny.path), ("test",))
     numbers = [int(column.rpartition("#")[2]) for column in drawn["columns"]]
     # Else the order of the filters would be that of the columns anyway.
     assert sorted(numbers) == [0, 1, 2, 3] != numbers
@@ -81,6 +80,6 @@ def test_columns_of_the_heat_map_are_the_filters_that_their_labels_name(trained,
 def test_a_low_frame_rate_has_a_share_of_noise_below_all_and_a_lower_one_no_tempos(trained, tiny, monkeypatch):
     job, model = TrainingJob.load(trained), load_model(trained)
     for rate, words in ((8.0, "30 to 240 beats a minute"), (1.0, None)):
-        monkeypatch.setattr(filter_sections, "_frames_per_s", lambda job, rate=rate: rate)
-        found = filter_sections.filter_sections(job, model, str(tiny.path), ("test",))
+        monkeypatch.setattr(filter_plots, "_frames_per_s", lambda job, rate=rate: rate)
+        found = filter_plots.filter_sections(job, model, str(tiny.path), ("test",))
         assert (not found) if words is None else (words in found[0] and "88 % for noise" in found[0])

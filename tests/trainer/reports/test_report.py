@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from tfrecords.plots import Spectrogram
-from trainer.reports import report
-from trainer.scoring import metrics
+from trainer.evaluation import metrics
+from trainer.reports import evaluation
 
 HOSTILE = "<script>alert('1')</script> & \"x\" ü\udcff\0"
 
@@ -30,7 +30,7 @@ FACTS = {"Model": "black_box", HOSTILE: HOSTILE}
 
 def write(path, **changes):
     contents = {"summary": summary(wrong=60), "history": HISTORY, "samples": SAMPLES, "facts": FACTS} | changes
-    report.write_report(path, **contents)
+    evaluation.write_report(path, **contents)
     return path.read_text("utf-8")
 
 
@@ -137,7 +137,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, text):
 
 
 def test_text_table():
-    table = report.text_table(summary(wrong=60)).splitlines()
+    table = evaluation.text_table(summary(wrong=60)).splitlines()
     assert table[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
     assert table[2].split() == ["blues", "60", "50.0", "%", "50.0", "%", "50.0", "%", "0.500"]
     assert table[4].split() == ["jazz", "0", "-", "0.0", "%", "-", "0.000"]
@@ -149,7 +149,7 @@ def test_text_table():
 def test_text_table_of_a_torn_split():
     scores = {"tracks": 100, "track_accuracy_mean": 0.4, "track_accuracy_mean_interval": [0.3, 0.5], "macro_f1": 0.25}
     entries = [{"new_to": "training", **scores}, {"new_to": "training and validation", "tracks": 0}]
-    table = report.text_table(summary(wrong=60) | {"new_groups": entries}).splitlines()
+    table = evaluation.text_table(summary(wrong=60) | {"new_groups": entries}).splitlines()
     assert table[-2].split() == ["overall", "120", "50.0", "%", "0.500"]
     assert table[-1].split() == ["artists", "new", "to", "training", "100", "40.0", "%", "0.250"]
     assert set(table[-3]) == set(table[1]) == {"-", " "}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.serving.export_dir import FACTS_FILE, check_free, whole_directory
 
 

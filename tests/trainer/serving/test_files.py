@@ -3,11 +3,11 @@ import os
 import pytest
 
 from beam_preprocess.audio import Reject
-from trainer.serving.files import named_files, open_audio
+from trainer.serving.files import list_inputs, open_audio
 
 
 def paths(arguments):
-    return [named.path for named in named_files([str(argument) for argument in arguments])]
+    return [named.path for named in list_inputs([str(argument) for argument in arguments])]
 
 
 def test_files_as_they_are_and_folders_sorted(tmp_path):
@@ -42,7 +42,7 @@ def test_files_count_by_their_names_and_first_bytes_and_the_others_are_told(tmp_
 
 def test_a_folder_without_audio(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    (named,) = named_files([str(tmp_path)])
+    (named,) = list_inputs([str(tmp_path)])
     assert named.path == str(tmp_path)
     assert "a folder without audio" in named.reject.detail
     assert "1 .txt" in named.reject.detail

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_preprocess.log_mel import PRESETS, FrontEnd, FrontEndConfig
-from trainer.serving import graph_front_end
-from trainer.serving.graph_front_end import GraphFrontEnd
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig
+from trainer.serving import served_model
+from trainer.serving.served_model import GraphFrontEnd
 
 # Odd lengths and hops, and a transform that is no power of two.
 ODD = FrontEndConfig(sample_rate=16000, frame_length=777, hop_length=333, window="hamming", n_mels=20, fmax_hz=8000)
@@ -37,7 +37,7 @@ def test_decibels_far_below_the_peak(noise):
 def test_blocks_leave_no_seam(monkeypatch, noise):
     front_end = FrontEnd(PRESETS["cbmi2016"])
     waveforms = np.stack([noise(3, seed=seed) for seed in range(3)])
-    monkeypatch.setattr(graph_front_end, "_BLOCK_FRAMES", 50)
+    monkeypatch.setattr(served_model, "_BLOCK_FRAMES", 50)
     found = GraphFrontEnd(front_end)(tf.constant(waveforms))
     for row, waveform in zip(found, waveforms, strict=True):
         np.testing.assert_allclose(row, front_end(waveform), rtol=0, atol=1e-4)

@@ -4,14 +4,13 @@ from pathlib import Path
 import numpy as np
 
 from beam_preprocess.audio import Reject
-from trainer.serving import many_files
-from trainer.serving.files import Named, named_files
-from trainer.serving.many_files import recognize_all
+from trainer.serving import files
+from trainer.serving.files import InputFile, list_inputs, recognize_all
 
 
 def test_answers_come_in_order_with_what_failed(recognizer, songs):
-    first, *others = named_files([str(songs)])
-    files = [first, Named("missing.wav"), *others, Named("folder", Reject("unreadable", "known before"))]
+    first, *others = list_inputs([str(songs)])
+    files = [first, InputFile("missing.wav"), *others, InputFile("folder", Reject("unreadable", "known before"))]
     answers = list(recognize_all(recognizer, files, max_duration_s=5))
     assert [path for path, _ in answers] == [file.path for file in files]
     found = [answer.reason if isinstance(answer, Reject) else len(answer.timeline) for _, answer in answers]
@@ -21,7 +20,7 @@ def test_answers_come_in_order_with_what_failed(recognizer, songs):
 
 
 def test_an_answer_waits_for_none_but_those_before_it(recognizer, songs, monkeypatch):
-    first, second = named_files([str(songs / name) for name in ("a.wav", "b.flac")])
+    first, second = list_inputs([str(songs / name) for name in ("a.wav", "b.flac")])
     go_on = threading.Event()
 
     def slow_open(path):
@@ -29,7 +28,7 @@ def test_an_answer_waits_for_none_but_those_before_it(recognizer, songs, monkeyp
             assert go_on.wait(60)
         return Path(path).open("rb")
 
-    monkeypatch.setattr(many_files, "open_audio", slow_open)
+    monkeypatch.setattr(files, "open_audio", slow_open)
     answers = recognize_all(recognizer, [first, second], max_duration_s=60, threads=2)
     assert next(answers)[0] == first.path
     go_on.set()
@@ -43,8 +42,8 @@ def test_few_files_are_opened_ahead(recognizer, songs, monkeypatch):
         opened.append(path)
         return Path(path).open("rb")
 
-    monkeypatch.setattr(many_files, "open_audio", counting_open)
-    answers = recognize_all(recognizer, [Named(str(songs / "a.wav"))] * 50, max_duration_s=60, threads=2)
+    monkeypatch.setattr(files, "open_audio", counting_open)
+    answers = recognize_all(recognizer, [InputFile(str(songs / "a.wav"))] * 50, max_duration_s=60, threads=2)
     next(answers)
     answers.close()
     assert 1 <= len(opened) <= 8

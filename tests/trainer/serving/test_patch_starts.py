@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from beam_preprocess import segments
-from beam_preprocess.segments import segment_lengths
+from beam_preprocess.audio import front_end
+from beam_preprocess.audio.front_end import segment_lengths
 from trainer.serving import served_model
-from trainer.serving.patch_starts import patch_starts
+from trainer.serving.recognizer import patch_starts
 
 
 def test_patches_follow_each_other_and_the_tail_is_left_out():
@@ -14,7 +14,7 @@ def test_patches_follow_each_other_and_the_tail_is_left_out():
 
 
 def test_patches_of_a_long_recording_lie_in_its_records(monkeypatch):
-    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 100)
+    monkeypatch.setattr(front_end, "MAX_RECORD_FRAMES", 100)
     # 259 frames are records of 87, 86 and 86.
     assert segment_lengths(259) == [87, 86, 86]
     np.testing.assert_array_equal(patch_starts(259, 40), [0, 40, 87, 127, 173, 213])

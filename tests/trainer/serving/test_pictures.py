@@ -2,9 +2,9 @@ import errno
 
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.serving import pictures
-from trainer.serving.pictures import Pictures
+from tfrecords.common.command_line import UserError
+from trainer.serving import answers
+from trainer.serving.answers import Pictures
 
 
 def test_one_picture_has_the_name_given(tmp_path):
@@ -52,7 +52,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     def refuse(**where):
         raise PermissionError(errno.EACCES, "Permission denied", *where.values())
 
-    monkeypatch.setattr(pictures.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(answers.tempfile, "TemporaryFile", refuse)
     with pytest.raises(UserError, match=rf"^--png={tmp_path}: {tmp_path} cannot be written to: Permission denied$"):
         Pictures(str(tmp_path), 2)
     with pytest.raises(UserError, match=rf"^--png={tmp_path}/a\.png: {tmp_path} cannot be written to: Permission"):

@@ -1,6 +1,6 @@
 import io
 
-from trainer.serving.progress_line import ProgressLine
+from trainer.serving.files import ProgressLine
 
 
 class Terminal(io.StringIO):

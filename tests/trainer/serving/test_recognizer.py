@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from beam_preprocess import segments
-from beam_preprocess.audio import Reject
-from tfrecords.command_line import UserError
+from beam_preprocess.audio import Reject, front_end
+from tfrecords.common.command_line import UserError
 from trainer.serving import recognizer as module
 from trainer.serving.recognizer import Recognizer, front_end_config
 from trainer.training_job import TrainingJob
@@ -92,7 +91,7 @@ def test_other_files_that_cannot_be_used(recognizer, noise):
 
 
 def test_pieces_of_a_long_recording_that_hold_no_patch(recognizer, noise, monkeypatch):
-    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 70)
+    monkeypatch.setattr(front_end, "MAX_RECORD_FRAMES", 70)
     with pytest.raises(Reject, match="no piece of it holds a patch"):
         recognizer.recognize(file_of(noise(3)))
 

@@ -10,10 +10,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from beam_preprocess import segments
+from beam_preprocess.audio import front_end
 from trainer.serving import served_model
-from trainer.serving.patch_starts import patch_starts
-from trainer.serving.recognizer import Heard
+from trainer.serving.recognizer import DecodedTrack, patch_starts
 from trainer.serving.served_model import ServedModel
 from trainer.training_job import TrainingJob
 
@@ -32,7 +31,7 @@ def signatures(loaded):
 
 
 def expected(recognizer, waveform):
-    heard = Heard(recognizer.front_end(waveform), len(waveform) / 22050)
+    heard = DecodedTrack(recognizer.front_end(waveform), len(waveform) / 22050)
     return recognizer.judge([heard])[0]
 
 
@@ -116,7 +115,7 @@ def test_wav_bytes_that_cannot_be_used(make, message, signatures, noise):
 
 
 def test_long_recordings_are_cut_as_their_records(trained, recognizer, noise, monkeypatch):
-    monkeypatch.setattr(segments, "MAX_RECORD_FRAMES", 200)
+    monkeypatch.setattr(front_end, "MAX_RECORD_FRAMES", 200)
     monkeypatch.setattr(served_model, "MAX_RECORD_FRAMES", 200)
     monkeypatch.setattr(served_model, "_BATCH", 2)
     waveform = noise(15)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords.command_line import UserError
-from trainer.training.batch_log import BatchLog
+from tfrecords.common.command_line import UserError
+from trainer.training.batches import BatchLog
 
 PATCHES, LABELS = np.arange(14, dtype=np.float32).reshape(7, 2), np.arange(7, dtype=np.int32)
 

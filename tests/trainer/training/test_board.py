@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.training.board import Board, ConfusionPicture
 from trainer.training.callbacks import save_model
-from trainer.training.pace import Pace
+from trainer.training.progress import Pace
 
 LOGS = {"loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5}
 

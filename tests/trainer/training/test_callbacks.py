@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.job_files import read_history
+from tfrecords.common.command_line import UserError
 from trainer.training import callbacks
 from trainer.training.callbacks import BestCheckpoint, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
 from trainer.training.recipes import RECIPES, Recipe, Rises
 from trainer.training.training_state import STATE_FILE, TrainingState
+from trainer.training_job import read_history
 
 
 @pytest.fixture

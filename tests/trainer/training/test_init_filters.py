@@ -5,14 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer import models, train
-from trainer.job_files import read_history
-from trainer.scoring.predictions import load_model
+from trainer.evaluation.predictions import load_model
 from trainer.training import init_filters
 from trainer.training.resume import start_over
 from trainer.training.training_state import STATE_FILE, TrainingState
-from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob
+from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, TrainingJob, read_history
 
 SHAPE = (80, 40, 1)
 INIT = "--model=time_frequency_init"

@@ -2,15 +2,15 @@ import types
 
 import pytest
 
-from trainer.training import pace
-from trainer.training.pace import Pace, PaceMeter
+from trainer.training import progress
+from trainer.training.progress import Pace, PaceMeter
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Seconds that have gone by, and those spent waiting."""
     now = types.SimpleNamespace(seconds=100.0, waited=7.0)
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now.seconds)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now.seconds)
     return now
 
 

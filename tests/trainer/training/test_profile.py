@@ -1,13 +1,13 @@
 import types
 
-from trainer.training.profile import ProfileSteps
+from trainer.training.board import ProfileSteps
 
 
 def traced(monkeypatch, tmp_path, *, steps, first, last, epochs=1):
     """Number of the step -> what the profiler was told before and after it."""
     told = []
     profiler = types.SimpleNamespace(start=lambda path: told.append(path), stop=lambda: told.append("stop"))
-    monkeypatch.setattr("trainer.training.profile.tf.profiler.experimental", profiler)
+    monkeypatch.setattr("trainer.training.board.tf.profiler.experimental", profiler)
     callback = ProfileSteps(tmp_path, first, last)
     moments = {}
     for step in range(1, steps * epochs + 1):

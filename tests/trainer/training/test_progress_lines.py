@@ -6,9 +6,8 @@ import types
 
 import pytest
 
-from trainer.training import progress_lines
-from trainer.training.pace import Pace
-from trainer.training.progress_lines import ProgressLines
+from trainer.training import progress
+from trainer.training.progress import Pace, ProgressLines
 
 LOGS = {"loss": 1.23456, "accuracy": 0.5}
 ENDED = LOGS | {"val_loss": 2.0, "val_accuracy": 0.25}
@@ -24,7 +23,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """The time in seconds, to be set."""
     now = types.SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.seconds)
     return now
 
 

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from tfrecords import patches
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.training import recipes
 from trainer.training.recipes import RECIPES
 
@@ -103,7 +103,7 @@ def test_the_last_epoch_is_kept_where_nothing_chooses():
     history = epochs(loss=[3.0, 1.0, 2.0], val_loss=[1.0, 2.0, NAN])
     assert [AUGMENTED.best_epoch(history[:count]) for count in range(4)] == [0, 1, 2, 3]
     assert [AUGMENTED.is_done(history, epochs=count, patience=None) for count in (3, 4)] == [True, False]
-    assert (AUGMENTED.kept_in_words(history), MODERN.kept_in_words(history)) == ("last epoch 3", "best epoch 1")
+    assert (AUGMENTED.describe_kept(history), MODERN.describe_kept(history)) == ("last epoch 3", "best epoch 1")
 
 
 def rate_of(optimizer, step):
@@ -134,7 +134,12 @@ def test_the_names_of_patch_modes_are_those_of_the_reader():
 
 
 def test_numbers_of_the_paper():
-    assert (PAPER.optimizer, PAPER.learning_rate, PAPER.batch_size, PAPER.kept_by) == ("SGD", 0.01, 10, "val_accuracy")
+    assert (PAPER.optimizer, PAPER.learning_rate, PAPER.batch_size, PAPER.checkpoint_metric) == (
+        "SGD",
+        0.01,
+        10,
+        "val_accuracy",
+    )
     assert (PAPER.rises.to_halve, PAPER.rises.to_stop, PAPER.patience) == (20, 40, None)
 
 

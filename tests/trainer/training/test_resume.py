@@ -5,11 +5,10 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
-from trainer.job_files import write_history
+from tfrecords.common.command_line import UserError
 from trainer.training.resume import follow, tell_unfinished
 from trainer.training.training_state import STATE_FILE, TrainingState, build, values_of
-from trainer.training_job import CHECKPOINT_FILE
+from trainer.training_job import CHECKPOINT_FILE, write_history
 
 
 def new_model(seed):

@@ -1,6 +1,6 @@
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.training.running import parse_profile_steps
 
 

@@ -3,8 +3,8 @@ import types
 
 import pytest
 
+from trainer.training.callbacks import StopWhenAsked
 from trainer.training.stop import Stop, Stopped
-from trainer.training.stop_callback import StopWhenAsked
 
 
 @pytest.fixture

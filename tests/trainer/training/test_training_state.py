@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.training.training_state import TrainingState, build, values_of
 
 HISTORY = ({"loss": 1.5, "val_loss": 1.25}, {"loss": 1.0, "val_loss": 0.1 + 0.2}, {"loss": 0.5, "val_loss": 0.1 + 0.2})

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.distribution import one_device
+from trainer.distribution import devices
 from trainer.distribution.precision import with_scaled_loss
-from trainer.training.callbacks import save_model
+from trainer.training.callbacks import WeightAverage, averaged, save_model
 from trainer.training.input_wait import InputWait
 from trainer.training.training_state import build, values_of
-from trainer.training.weight_average import WeightAverage, averaged
 
 MOMENTUM = 0.75
 PATCHES = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
@@ -49,7 +48,7 @@ class Weights(keras.callbacks.Callback):
 
 def train(model, *callbacks, epochs=(0, 2)):
     batches = tf.data.Dataset.from_tensor_slices((PATCHES, LABELS)).batch(4)
-    fit = partial(one_device.fit, model, InputWait(), batches.repeat(), steps_per_epoch=3)
+    fit = partial(devices.fit, model, InputWait(), batches.repeat(), steps_per_epoch=3)
     fit(initial_epoch=epochs[0], epochs=epochs[1], validation_data=batches.take(1), callbacks=callbacks)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from trainer.serving.recognizer import CANCELLED, SILENT, Recognition
 
 # By note; the page shows the sentence.
-_IN_WORDS = {
+_SENTENCES = {
     SILENT: "There is no sound in this recording, so it has no genre.",
     CANCELLED: "The channels of this recording cancel: next to nothing is left in their mean, which is what the model "
     "hears.",
@@ -32,7 +32,7 @@ def to_json(recognition: Recognition) -> dict[str, Any]:
     return {
         "label": recognition.label,
         "note": recognition.note,
-        "note_in_words": _IN_WORDS[recognition.note] if recognition.note else None,
+        "note_in_words": _SENTENCES[recognition.note] if recognition.note else None,
         "labels": list(recognition.labels),
         "probabilities": _rounded(recognition.probabilities),
         "starts_s": _rounded(recognition.starts_s),

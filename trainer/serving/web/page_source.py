@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_preprocess.audio import EXTENSIONS
-from trainer.reports.page_style import CSS
+from trainer.reports.page import CSS
 
 _FOLDER = Path(__file__).parent / "page"
 # In this order; page.js is last and starts it all.

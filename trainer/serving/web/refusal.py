@@ -6,7 +6,7 @@ from typing import Any
 from beam_preprocess.audio import NoRoom, Reject
 
 # By reason of a Reject; the page shows the sentence, and the detail below it.
-_IN_WORDS = {
+_SENTENCES = {
     "unreadable": "The file could not be read to its end.",
     "undecodable": "This is not audio that can be decoded. WAV, FLAC, MP3, M4A, OGG and other common formats can.",
     "unsupported_format": "This is music of a kind that is not read. Convert it to WAV, FLAC or MP3.",
@@ -41,7 +41,7 @@ class Refusal(Exception):  # noqa: N818 - an outcome with a name of its own, not
         """A file that cannot be used, in plain words; or for which the server has no room."""
         if isinstance(reject, NoRoom):
             return no_room(reject.detail)
-        message = _IN_WORDS.get(reject.reason, "This file cannot be used.")
+        message = _SENTENCES.get(reject.reason, "This file cannot be used.")
         return cls(HTTPStatus.UNPROCESSABLE_ENTITY, reject.reason, message, reject.detail)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.serving.web.app import HEADERS, App, Limits, refused
 from trainer.serving.web.refusal import Refusal, busy
 

@@ -23,7 +23,7 @@ def test_a_reason_of_a_later_version_is_still_told():
 
 
 def test_a_sentence_for_each_reason_and_no_other():
-    assert refusal._IN_WORDS.keys() == set(audio.REASONS)
+    assert refusal._SENTENCES.keys() == set(audio.REASONS)
 
 
 def test_a_file_for_which_there_is_no_room_is_no_fault_of_the_file():

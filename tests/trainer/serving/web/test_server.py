@@ -7,7 +7,7 @@ import pytest
 
 from beam_preprocess.audio import Reject
 from tests.trainer.serving.web.page_server import CountingRecognizer, ask, recognize, running, wait_until
-from tfrecords.command_line import UserError
+from tfrecords.common.command_line import UserError
 from trainer.serving.web.app import Limits
 from trainer.serving.web.server import take_port
 

@@ -1,0 +1,196 @@
+"""A split that is given by folders: train/rock/a.wav, test/rock/b.wav, or fold1/rock/a.wav and so on.
+
+Labels that are probably a mistake: one genre in two spellings, folders of albums, numbers, or parts of a split.
+"""
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from beam_preprocess.config import JobConfig
+from beam_preprocess.inputs.tracks import Track, is_csv, one_name
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import first_few, log
+
+_PARTS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "validation", "val", "dev"),
+    "test": ("test", "testing"),
+}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+_FOLD = re.compile(r"fold[ _-]?([0-9]{1,4})")
+
+
+def part_of(folder: str) -> str | None:
+    """Return the part that a folder's name means, such as "valid" for "Validation" or "fold_3" for "fold 03"; or None.
+
+    >>> part_of("dev"), part_of("Fold 03"), part_of("rock")
+    ('valid', 'fold_3', None)
+    """
+    name = folder.strip().casefold()
+    if match := _FOLD.fullmatch(name):
+        return f"fold_{int(match[1])}"
+    return _PART_OF.get(name)
+
+
+def label_below_parts(tracks: Sequence[Track], label_folder: str) -> list[Track]:
+    """Label tracks by the folders below those of the parts.
+
+    Args:
+      tracks: labelled as if the folders of the parts were like others.
+      label_folder: "parent", or "top", the first folder below that of the part.
+
+    Raises:
+      UserError: a track does not lie in a label's folder in a part's folder.
+    """
+    labelled = []
+    for track in tracks:
+        part, *folders, _ = track.track_id.split("/")
+        if not part_of(part) or not folders:
+            raise UserError(
+                f"--split_folders: {track.origin or track.uri} does not lie in the folder of a label in one of train, "
+                "valid, test or fold_0, fold_1 ..., directly below the input; a glob can leave it out"
+            )
+        label = one_name(folders[0]) if label_folder == "top" else track.label
+        labelled.append(track if label == track.label else dataclasses.replace(track, label=label))
+    return labelled
+
+
+def assign_by_folders(tracks: Sequence[Track]) -> list[str]:
+    """Return each track's part by the first folder of its path; folds are numbered anew, from 0.
+
+    Args:
+      tracks: all in the folder of a part.
+
+    Raises:
+      UserError: one part only, or folds beside train, valid or test.
+    """
+    of_folder = {folder: part_of(folder) or "" for folder in {track.track_id.partition("/")[0] for track in tracks}}
+    found = sorted(set(of_folder.values()))
+    folds = sorted((part for part in found if part.startswith("fold_")), key=lambda part: int(part[len("fold_") :]))
+    if len(found) < 2:
+        raise UserError(f"--split_folders: there is only the part {found[0]}; others must lie beside it")
+    if folds and len(folds) < len(found):
+        raise UserError(f"--split_folders: the folders mix folds with other parts ({first_few(sorted(of_folder))})")
+    number = {part: f"fold_{index}" for index, part in enumerate(folds)}
+    if any(part != name for part, name in number.items()):
+        log(f"folds are counted from 0: {', '.join(f'{part} is {name}' for part, name in number.items())}")
+    if not folds:
+        _warn_of_missing(found)
+    return [
+        number.get(of_folder[top], of_folder[top]) for top in (track.track_id.partition("/")[0] for track in tracks)
+    ]
+
+
+def _warn_of_missing(parts: Sequence[str]) -> None:
+    missing = [part for part in ("train", "test") if part not in parts]
+    if missing:
+        log(f"warning: there is no folder {' or '.join(missing)}: nothing can be trained on these parts alone")
+    elif "valid" not in parts:
+        log(
+            "warning: there is no folder valid: of the recipes of training, only those that choose no epoch "
+            "by it (--recipe=augmented) can be used; for the others, move some artists from train into valid"
+        )
+
+
+def merge_labels(tracks: Sequence[Track]) -> tuple[Sequence[Track], dict[str, list[str]]]:
+    """Make labels that are spelled in several ways one label each: the most frequent spelling, or the first by name.
+
+    Returns:
+      The tracks, and label -> all its spellings, where there are several.
+    """
+    counts = Counter(track.label for track in tracks)
+    merged = {min(spellings, key=lambda label: (-counts[label], label)): spellings for spellings in _spellings(counts)}
+    label_of = {spelling: label for label, spellings in merged.items() for spelling in spellings}
+    return [
+        track if (label := label_of.get(track.label, track.label)) == track.label else _relabelled(track, label)
+        for track in tracks
+    ], merged
+
+
+def _relabelled(track: Track, label: str) -> Track:
+    return dataclasses.replace(track, label=label)
+
+
+def _spellings(labels: Iterable[str]) -> list[list[str]]:
+    """The labels, sorted, that differ only by case, spaces or Unicode's compatibility forms; of each several."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        same["".join(unicodedata.normalize("NFKC", label).casefold().split())].append(label)
+    return [spellings for spellings in same.values() if len(spellings) > 1]
+
+
+def warn_of_labels(config: JobConfig, tracks: Sequence[Track]) -> None:
+    """Print a warning for each thing that makes labels look wrong, with the flag that settles it.
+
+    Args:
+      config: the job.
+      tracks: as they are labelled.
+    """
+    labels = Counter(track.label for track in tracks)
+    if spellings := _spellings(labels):
+        listed = [" and ".join(map(repr, same)) for same in spellings]
+        log(f"warning: labels that may be one: {first_few(listed, '; ')}; --merge_labels makes them one")
+    if is_csv(config.source):
+        _warn_of_a_column(config, labels)
+    else:
+        _warn_of_folders(config, tracks)
+
+
+def _warn_of_a_column(config: JobConfig, labels: Mapping[str, int]) -> None:
+    if all(map(part_of, labels)):
+        log(
+            f"warning: the labels ({first_few(sorted(labels))}) look like the parts of a split, not like genres; "
+            f"--label_column names another column than {config.label_column or 'genre'}"
+        )
+
+
+def _warn_of_folders(config: JobConfig, tracks: Sequence[Track]) -> None:
+    labels_found: set[str] = set()
+    tops_found: set[str] = set()
+    loose: list[Track] = []
+    for track in tracks:
+        path = track.track_id
+        if config.split.split_folders:
+            path = path.partition("/")[2]
+        top, slash, _ = path.partition("/")
+        if slash:
+            labels_found.add(track.label)
+            tops_found.add(top)
+        else:
+            loose.append(track)
+    if tops_found and loose:
+        _warn_of_loose_files(config, loose)
+    labels, tops = sorted(labels_found), sorted(tops_found)
+    numbers = [label for label in labels if label.isdecimal()]
+    if parts := [top for top in tops if part_of(top)]:
+        log(
+            f"warning: the folders {first_few(parts)} look like the parts of a split, which is not used: all tracks "
+            "are dealt anew; --split_folders takes the parts from these folders"
+        )
+    elif parts := [label for label in labels if part_of(label)]:
+        log(
+            f"warning: the labels {first_few(parts)} look like the parts of a split, not like genres; "
+            f"--label_folder=top takes the first folders below the input as labels ({first_few(tops)})"
+        )
+    elif len(numbers) > 1 and 2 * len(numbers) > len(labels):
+        log(
+            f"warning: {len(numbers)} labels are numbers ({first_few(numbers)}): such folders store files rather than "
+            "name genres; give a .csv with the columns path and genre (--label_column names another)"
+        )
+    elif config.label_folder == "parent" and 1 < len(tops) < len(labels):
+        log(
+            f"warning: {len(labels)} folders ({first_few(labels)}) become labels, some of them below others, such as "
+            f"albums below a genre; --label_folder=top gives {len(tops)} labels ({first_few(tops)})"
+        )
+
+
+def _warn_of_loose_files(config: JobConfig, loose: Sequence[Track]) -> None:
+    names = sorted(track.track_id.rpartition("/")[2] for track in loose)
+    labels = sorted({track.label for track in loose})
+    log(
+        f"warning: {len(loose)} tracks lie beside the folders of labels ({first_few(names)}) and get the label "
+        f"{first_few([repr(label) for label in labels])}; a glob such as --input='DIR/*/*' leaves them out"
+    )

@@ -1,0 +1,42 @@
+import io
+import os
+import pty
+import termios
+
+from tfrecords.common.terminal import TerminalLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_is_drawn_over_and_cleared():
+    line = TerminalLine(terminal := Terminal())
+    line.show("one")
+    line.show("two")
+    line.clear()
+    assert terminal.getvalue() == "\r\x1b[Kone\r\x1b[Ktwo\r\x1b[K"
+
+
+def test_nothing_is_drawn_in_a_log():
+    line = TerminalLine(log := io.StringIO())
+    line.show("one")
+    line.clear()
+    assert not line.drawn and log.getvalue() == ""
+
+
+def test_a_line_is_cut_where_the_terminal_ends(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    TerminalLine(terminal := Terminal()).show("0123456789")
+    assert terminal.getvalue() == "\r\x1b[K012345678"
+
+
+def test_the_width_is_that_of_the_stream(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 30))
+    with os.fdopen(theirs, "w") as stream:
+        TerminalLine(stream).show("x" * 50)
+        assert os.read(ours, 100).decode() == "\r\x1b[K" + "x" * 29
+    os.close(ours)

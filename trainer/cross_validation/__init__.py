@@ -1,1 +1,0 @@
-"""Every fold tested on: the trainings, their pooled predictions, tables and report."""

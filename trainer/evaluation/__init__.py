@@ -1,0 +1,1 @@
+"""Predictions, metrics, cross-validation and comparisons: numbers only."""

@@ -1,0 +1,119 @@
+"""Runs a trained model over parts of a dataset."""
+
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfrecords import schema
+from tfrecords.common.command_line import UserError
+from tfrecords.reader import load
+from tfrecords.sources import raise_shard_errors
+from trainer import training_job
+from trainer.evaluation.metrics import Predictions
+from trainer.training_job import TrainingJob
+
+_LONGEST_REASON = 200
+
+
+def load_model(job_dir: Path) -> keras.Model:
+    """The model of the epoch that a job keeps.
+
+    Raises:
+      UserError: there is none yet, its file is damaged, a newer Keras wrote it that has what this one has not, or it is
+        not a model of this job.
+    """
+    job = TrainingJob.load(job_dir)
+    path = job_dir / training_job.CHECKPOINT_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no model yet; training has not finished its first epoch")
+    try:
+        # Keras reads no further than it needs to, and then misses a checksum.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # noqa: BLE001 - Keras builds what the file names, and so fails in any way.
+        saved, own = _keras_version(path), keras.version()
+        if saved is not None and _numbers(saved) > _numbers(own):
+            raise UserError(
+                f"{path}: the model was saved by Keras {saved}, and this is Keras {own}: upgrade keras or train again"
+            ) from None
+        raise UserError(f"{path}: cannot be loaded ({_reason(error)}); train again") from None
+    _check(path, job, model)
+    return model
+
+
+def _check(path: Path, job: TrainingJob, model: keras.Model) -> None:
+    """Raises UserError where a file holds a model, but not one that a training of this job has left."""
+    if not isinstance(model, keras.Model):
+        raise UserError(f"{path}: holds a {type(model).__name__}, not a model; train again")
+    try:
+        job.check_shapes(model)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if getattr(model.layers[-1], "activation", None) is not keras.activations.softmax:
+        raise UserError(f"{path}: the model does not end with a softmax, so it gives no probabilities; train again")
+    for weights in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
+            raise UserError(f"{path}: {weights.path} holds numbers that are not finite; train again")
+
+
+def _keras_version(path: Path) -> str | None:
+    """The version of Keras that wrote a file, None where it does not say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    return version if isinstance(version, str) and re.fullmatch(r"[\w.+-]+", version) else None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _reason(error: Exception) -> str:
+    """One line of what Keras says, which begins with advice and the whole configuration where it ends with a cause."""
+    text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+    line = text.splitlines()[0]
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
+
+
+def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str]) -> Predictions:
+    """Probabilities for every patch of the parts, in the dataset's order.
+
+    Raises:
+      UserError: the dataset cannot be read, or holds no patch; the model's answer to a track is no number.
+    """
+    batches = load(
+        data_dir,
+        parts=parts,
+        batch_size=max(256, job.batch_size),
+        patch_frames=job.patch_frames,
+        statistics=job.statistics,
+    )
+    probabilities, labels = [], []
+    track_ids: list[str] = []
+    with raise_shard_errors():
+        for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
+            own = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
+            names = [schema.to_text(track_id) for track_id in batch_track_ids]
+            if not (finite := np.isfinite(own).all(axis=1)).all():
+                raise UserError(
+                    f"the model's answer to {names[int(finite.argmin())]!r} is no number; train again, with a lower "
+                    "--learning_rate or --precision=float32"
+                )
+            probabilities.append(own)
+            labels.append(batch_labels)
+            track_ids.extend(names)
+    return Predictions(
+        probabilities=np.concatenate(probabilities).astype(np.float32),
+        labels=np.concatenate(labels),
+        track_ids=track_ids,
+        label_names=job.labels,
+    )

@@ -26,8 +26,7 @@ from beam_preprocess.inputs import labels
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.splits import stable_hash
 from tfrecords.common.command_line import UserError
-from tfrecords.common.terminal import first_few, log
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns, first_few, log
 from tfrecords.manifest import FORMAT_VERSION
 from tfrecords.shard import shard_file
 
@@ -227,7 +226,7 @@ def _deal(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], dic
 def _tell_parts(plan: Plan) -> None:
     counts = plan.label_counts()
     rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
-    log(aligned([["part", *plan.labels], *rows]))
+    log(align_columns([["part", *plan.labels], *rows]))
     lacking = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
     missing = [f"{part} lacks {', '.join(labels)}" for part, labels in lacking.items() if labels]
     if missing:

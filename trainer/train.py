@@ -43,6 +43,7 @@ from absl import flags
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import models, training_job
 from trainer.distribution.choice import Choice
@@ -182,7 +183,7 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     for role, names in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if names:
             check_patches(manifest, names, role, patch_frames=job.patch_frames)
-            manifest.check_files(job.data_dir, names)
+            Dataset(job.data_dir, manifest).check_files(names)
     return job
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from tfrecords.records import iterate
 from trainer.evaluation.metrics import Predictions, summarize
 from trainer.training_job import PartChoice
 
@@ -66,7 +66,7 @@ def scores_of_new_groups(
 
 def _groups(manifest: Manifest, data_dir: str | Path, parts: Sequence[str]) -> dict[str, str]:
     """Track id -> group."""
-    return {record.track_id: record.group for part in parts for record in iterate(manifest, data_dir, part)}
+    return {record.track_id: record.group for part in parts for record in Dataset(data_dir, manifest).records(part)}
 
 
 def _scores(predictions: Predictions, left_out: set[str]) -> dict[str, Any]:

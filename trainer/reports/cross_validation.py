@@ -12,6 +12,7 @@ from typing import Any
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from tfrecords.plots import Spectrogram
 from tfrecords.show import spectrograms_of
@@ -223,7 +224,8 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
     """
     results = load_results(cv_dir)
     data_dir = results["data"]["data_dir"]
-    manifest = Manifest.load(data_dir)
+    dataset = Dataset(data_dir)
+    manifest = dataset.manifest
     if manifest.fingerprint != results["data"]["fingerprint"]:
         raise UserError(f"{data_dir} is not the dataset of {cv_dir}, or was written again since; cross-validate again")
     audio_link = AudioLinks(data_dir, audio_dir)
@@ -236,7 +238,7 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
         evaluation.fact_table(_facts(results, manifest)),
         *confusions(results),
         *_filters(cv_dir, results),
-        wrong_tracks(results, spectrograms_of(manifest, data_dir, worst), audio_link),
+        wrong_tracks(results, spectrograms_of(dataset, worst), audio_link),
     ]
     path = cv_dir / REPORT_FILE
     name = f"Genre recognition, cross-validation on {results['data']['name']}"

@@ -28,7 +28,7 @@ def run(*command, **options):
 
 
 def run_program(body):
-    return run("-c", f"import os, signal, sys, threading\nfrom tfrecords import shutdown\n{body}")
+    return run("-c", f"import os, signal, sys, threading\nfrom tfrecords.common import shutdown\n{body}")
 
 
 SWALLOWED = """
@@ -101,7 +101,7 @@ signal.raise_signal(signal.SIGTERM)
 def test_a_reader_that_has_stopped_reading_holds_nothing_up():
     reader, writer = os.pipe()
     try:
-        program = f"import os, signal\nfrom tfrecords import shutdown\n{FULL}"
+        program = f"import os, signal\nfrom tfrecords.common import shutdown\n{FULL}"
         # So that something is left to be written at the end.
         env = os.environ | {"PYTHONUNBUFFERED": ""}
         command = [sys.executable, "-c", program]

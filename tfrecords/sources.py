@@ -367,7 +367,7 @@ class _Pool:
         self._free: list[np.ndarray] = []
 
     def take(self) -> np.ndarray:
-        """Return an array that nothing else refers to, its contents arbitrary; it returns with its last view's end."""
+        """Return an unused array of arbitrary contents; its memory is reused once its last view is deleted."""
         memory = self._free.pop() if self._free else np.empty(self._bytes + _ALIGNMENT, np.uint8)
         begin = -memory.ctypes.data % _ALIGNMENT
         array = np.asarray(_Loan(memory, self._free))

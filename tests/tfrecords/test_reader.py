@@ -72,7 +72,7 @@ def test_any_hop_and_segments_and_records_that_are_too_short(long, patch_frames,
     assert track_ids.tolist() == expected[2]
 
 
-def test_the_hop_is_a_patch_unless_told(long):
+def test_the_default_hop_is_a_patch(long):
     found = collect(load(long.path, parts=["fold_0"], patch_frames=5))
     np.testing.assert_array_equal(found[0], cut(long, ["fold_0"], 5, 5)[0])
 
@@ -395,7 +395,7 @@ def test_counting_before_reading_says_where_too(own):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("label", [-1, 99])
-def test_a_label_that_is_none_is_told_with_its_record(small, copy, label, training):
+def test_an_unknown_label_is_named_with_its_record(small, copy, label, training):
     path, content, second = copy
     records = [dataclasses.replace(small.records["train"][1], label=label)]
     with path.open("wb") as file:
@@ -435,7 +435,7 @@ def test_what_looks_like_a_shards_error_is_none():
         raise tf.errors.InvalidArgumentError(None, None, "ShardError: a: corrupt at byte 0")
 
 
-def test_each_of_several_that_read_is_told(own):
+def test_blocks_within_each_other_each_name_their_shard(own):
     first, second = own.shards("fold_0")[0], own.shards("fold_1")[0]
     for path in (first, second):
         flip(path, path.read_bytes(), 8 * _HEADER_BYTES)

@@ -68,7 +68,7 @@ def test_streams_of_one_dataset_do_not_meet(data, monkeypatch):
     assert [[one[0].tobytes(), other[0].tobytes()] for one, other in both] == [[batch, batch] for batch in alone]
 
 
-def test_an_array_of_the_pool_is_used_again_once_nobody_has_it():
+def test_an_array_of_the_pool_is_reused_once_its_views_are_gone():
     pool = _Pool((5, 3), np.dtype(np.float16))
     first = pool.take()
     assert (first.shape, first.dtype, first.ctypes.data % 64) == ((5, 3), np.float16, 0)

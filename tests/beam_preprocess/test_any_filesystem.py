@@ -105,7 +105,7 @@ def test_an_unfinished_job_goes_on(remote, job_config, local, capfd):
     capfd.readouterr()
     manifest = job.run(config, beam_args=THREADS)
     printed = capfd.readouterr().err
-    assert "an earlier run was interrupted: it finished 4 of 4 shards; those that still hold are kept" in printed
+    assert "an earlier run was interrupted: it finished 4 of 4 shards; those that are still valid" in printed
     assert manifest.to_json() == remote.read(f"{OUT}/manifest.json").decode()
     assert written(remote).keys() == local.keys()
 
@@ -143,10 +143,10 @@ def test_a_file_that_is_not_there_is_a_reject(remote, job_config, read_rejects):
         ("mem://bucket/nothing", OUT, "mem://bucket/nothing: no audio file in this folder"),
         ("mem://nowhere/music", OUT, "cannot be listed: 404 the bucket nowhere does not exist"),
         ("mem://nowhere/music.tar", OUT, "mem://nowhere/music.tar: cannot be read: 404 the bucket nowhere"),
-        ("mem://bucket/music", "mem://nowhere/out", "--output=mem://nowhere/out cannot be used: 404 the bucket"),
-        ("mem://bucket/sets/music.tar.gz", "mem://nowhere/out", "--output=mem://nowhere/out cannot be used: 404 the"),
-        ("mem://bucket/sets/music.tar.gz", "nosuch://bucket/out", "--output=nosuch://bucket/out cannot be used: Una"),
-        ("mem://bucket/music", "nosuch://bucket/out", "--output=nosuch://bucket/out cannot be used: Unable to get"),
+        ("mem://bucket/music", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the bucket"),
+        ("mem://bucket/sets/music.tar.gz", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the"),
+        ("mem://bucket/sets/music.tar.gz", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Una"),
+        ("mem://bucket/music", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Unable to get"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_line(remote, job_config, source, output, message):

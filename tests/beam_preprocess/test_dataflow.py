@@ -19,7 +19,7 @@ from apache_beam.utils import proto_utils
 from beam_preprocess import engine, pipeline
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig, SplitConfig
-from beam_preprocess.finish import Dataset
+from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.plan import make_plan
 
 IMAGE = "us-docker.pkg.dev/my-project/music/beam_preprocess:1"
@@ -56,7 +56,7 @@ def submit(make_tracks):
             # It looks into the bucket, how that keeps deleted files.
             patch.setattr(GoogleCloudOptions, "_warn_if_soft_delete_policy_enabled", lambda self, name: None)
             job = engine.make_pipeline(engine.parse_options(BEAM_ARGS))
-            pipeline.build(job, config, Dataset.of(config, plan), FrontEnd(config.front_end))
+            pipeline.build(job, config, DatasetSpec.from_plan(config, plan), FrontEnd(config.front_end))
             job.run()
         return staged
 

@@ -160,8 +160,9 @@ def load_manifest(output: str) -> Manifest | None:
 
     Raises:
       UserError: it is damaged.
+      OSError: as `storage.filesystem_of`.
     """
-    uri = FileSystems.join(output, manifest.FILE_NAME)
+    uri = storage.filesystem_of(output).join(output, manifest.FILE_NAME)
     try:
         text = storage.read_text(uri)
     except UnicodeDecodeError:

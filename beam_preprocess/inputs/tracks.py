@@ -70,14 +70,15 @@ def list_tracks(
     selection = Selection()
     if is_csv(source):
         tracks = _from_csv(source, label_column or "genre", group_column)
-    elif any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
-        root = _fixed_part(source).rstrip("/")
-        chosen = _chosen(match_files(source), root, selection)
-        tracks = _labelled_by_folder(chosen, root, label_folder)
-        log_selection(source, selection, tracks, "matches no audio file")
     else:
-        tracks = _labelled_by_folder(_walk(source, selection), source.rstrip("/"), label_folder)
-        log_selection(source, selection, tracks, "no audio file in this folder")
+        if any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
+            root, nothing = _fixed_part(source).rstrip("/"), "matches no audio file"
+            files = _chosen(match_files(source), root, selection)
+        else:
+            root, nothing = source.rstrip("/"), "no audio file in this folder"
+            files = _walk(source, selection)
+        tracks = [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files]
+        log_selection(source, selection, tracks, nothing)
     tracks.sort(key=lambda track: track.track_id)
     return tracks
 
@@ -99,10 +100,6 @@ def log_selection(source: str, selection: Selection, tracks: Sequence[Track], no
         raise UserError(f"{source}: {nothing}{others}; one folder per label is expected, with {COMMON_FORMATS}")
     if selection.others:
         log(f"{source}: {selection.describe()}")
-
-
-def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str, label_folder: str) -> list[Track]:
-    return [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files]
 
 
 def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str) -> Track:
@@ -243,7 +240,7 @@ def _checked_columns(source: str, columns: Sequence[str], label_column: str, gro
 def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
     """Return a function that finds a file listed in a CSV: path, line -> track_id, uri, size in bytes or None."""
     folder = FileSystems.split(source)[0]
-    join, size = FileSystems.get_filesystem(folder).join, _sizes(source)
+    join, size_of = FileSystems.get_filesystem(folder).join, _sizes(source)
     local = FileSystems.get_scheme(source) is None
     usable: set[str] = set()
 
@@ -252,12 +249,12 @@ def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
             if scheme not in usable:
                 _check_scheme(f"{source}: line {line}: {path}", path, scheme)
                 usable.add(scheme)
-            return path, path, size(path)
+            return path, path, size_of(path)
         uri = absolute(join(folder, path) if folder else path)
-        found = size(uri)
-        if found is None and local:
+        size = size_of(uri)
+        if size is None and local:
             return _spelled_otherwise(folder, path) or (path, uri, None)
-        return path, uri, found
+        return path, uri, size
 
     return find
 

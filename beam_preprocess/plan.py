@@ -116,23 +116,9 @@ def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
         )
     if left_out := parts.count(None):
         log(f"{left_out} tracks are in none of the lists and are left out")
-    leaking = splits.torn_groups(tracks, parts)
-    if leaking:
-        log(
-            f"warning: {len(leaking)} groups are in more than one part ({first_few(leaking)}): "
-            "scores will look too good"
-        )
-    split |= {
-        "groups": len({track.group for track, part in zip(tracks, parts, strict=True) if part is not None}),
-        "grouped": any(track.group != track.track_id for track in tracks),
-        "group_safe": not leaking,
-    }
-    optional = {
-        "group_table": grouping.table,
-        "cut_recordings": grouping.cut_recordings,
-        "merged_labels": merged_labels,
-    }
-    split |= {name: value for name, value in optional.items() if value}
+    split |= _describe_groups(grouping, parts)
+    if merged_labels:
+        split["merged_labels"] = merged_labels
     plan = make_plan(config, tracks, parts, split)
     log(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
     _log_parts(plan)
@@ -168,6 +154,27 @@ def _split(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], di
     advice = "or treat the pieces of a recording as tracks of their own: --groups=none"
     options = {"advice": advice} if grouping.cut_recordings else {}
     return list(splits.assign(tracks, weights, seed=split.seed, **options)), method
+
+
+def _describe_groups(grouping: Grouping, parts: Sequence[str | None]) -> dict[str, Any]:
+    """Return what the manifest says of the groups; warn of groups in more than one part."""
+    tracks = grouping.tracks
+    leaking = splits.torn_groups(tracks, parts)
+    if leaking:
+        log(
+            f"warning: {len(leaking)} groups are in more than one part ({first_few(leaking)}): "
+            "scores will look too good"
+        )
+    facts: dict[str, Any] = {
+        "groups": len({track.group for track, part in zip(tracks, parts, strict=True) if part is not None}),
+        "grouped": any(track.group != track.track_id for track in tracks),
+        "group_safe": not leaking,
+    }
+    if grouping.table:
+        facts["group_table"] = grouping.table
+    if grouping.cut_recordings:
+        facts["cut_recordings"] = grouping.cut_recordings
+    return facts
 
 
 def _log_parts(plan: Plan) -> None:

@@ -158,7 +158,11 @@ def _warn_of_folders(config: JobConfig, tracks: Sequence[Track]) -> None:
             loose.append(track)
     if in_folders and loose:
         _warn_of_loose_files(config, loose)
-    labels, tops = sorted(set().union(*in_folders.values())), sorted(in_folders)
+    _warn_of_folder_names(config, sorted(set().union(*in_folders.values())), sorted(in_folders))
+
+
+def _warn_of_folder_names(config: JobConfig, labels: Sequence[str], tops: Sequence[str]) -> None:
+    """Log a warning if the labels, or the first folders below the input, do not look like genres."""
     numbers = [label for label in labels if label.isdecimal()]
     if parts := [top for top in tops if part_of(top)]:
         log(

@@ -1,4 +1,4 @@
-"""What Dataflow is sent: a whole submission, up to the calls that need credentials and a network."""
+"""A whole submission to Dataflow, up to the calls that need credentials and a network."""
 
 import base64
 import bz2
@@ -39,7 +39,7 @@ BEAM_ARGS = [
 
 @pytest.fixture(scope="module")
 def submit(make_tracks):
-    """Submits the job for so many tracks; returns name -> bytes of the files that Cloud Storage is sent."""
+    """Submits the job for a number of tracks; returns name -> bytes of the files sent to Cloud Storage."""
 
     def run(num_tracks):
         config = JobConfig("gs://bucket/music", "gs://bucket/out", "music", split=SplitConfig(folds=2))
@@ -79,7 +79,7 @@ def description(staged):
 
 
 def unpacked(data):
-    """All that Beam pickled into a message: base64 of bz2, at any depth."""
+    """Everything that Beam pickled into a message: base64 of bz2, at any depth."""
     for match in re.finditer(rb"QlpoO[A-Za-z0-9+/]+", data):
         text = match[0][: len(match[0]) // 4 * 4]
         pickled = bz2.BZ2Decompressor().decompress(base64.b64decode(text))
@@ -95,7 +95,7 @@ def test_stages(proto):
 
 
 def stage_ids(proto):
-    """Transforms that run somewhere."""
+    """The transforms that run on workers."""
     return [name for name, transform in proto.components.transforms.items() if not transform.subtransforms]
 
 

@@ -116,7 +116,7 @@ def test_dataflow_does_not_reach_this_machine(make_tracks):
 
 @pytest.fixture
 def runner(monkeypatch):
-    """An engine that does nothing, and how it ends."""
+    """An engine that does nothing, with the outcome that a test sets."""
 
     class Engine(PipelineRunner):
         outcome = PipelineState.DONE
@@ -251,7 +251,7 @@ def test_blas_has_its_threads_back_after_a_job(clips, job_config, tmp_path):
 
 @pytest.fixture
 def log_levels():
-    """What loggers let through."""
+    """Reads the levels of loggers."""
 
     def read():
         names = ("apache_beam", "apache_beam.runners.dataflow")

@@ -25,7 +25,7 @@ def track_of(clip, *, size=CLIP_BYTES, extension=".wav", folder=""):
 
 @pytest.fixture(scope="module")
 def gtzan():
-    """All 1,000, without audio; the size of one is as that of the damaged file."""
+    """All 1,000 clips, without audio; one has the size of GTZAN's damaged file."""
     return [track_of(clip, size=1234 if clip == "jazz.00054" else CLIP_BYTES) for clip in all_clips()]
 
 
@@ -37,7 +37,7 @@ def config_of(tmp_path, job_config):
     return make
 
 
-def test_it_is_known_by_names_labels_and_sizes(gtzan):
+def test_gtzan_is_recognized_by_names_labels_and_sizes(gtzan):
     assert is_gtzan(gtzan)
     assert is_gtzan(gtzan[::100])
     assert is_gtzan([track_of("blues.00000", extension=".AU", folder="genres_original/")])
@@ -95,7 +95,7 @@ def test_none_at_all(config_of, gtzan, capfd):
     assert all(track.group == track.track_id for track in group_tracks(config_of(groups="none"), mine).tracks)
 
 
-def test_what_the_input_says_goes_first(config_of, gtzan):
+def test_groups_of_the_input_go_first(config_of, gtzan):
     mine = [dataclasses.replace(track, group=f"mine {track.label}") for track in gtzan]
     grouping = group_tracks(config_of(), mine)
     assert (grouping.tracks, grouping.folds, grouping.table) == (mine, 5, None)
@@ -109,7 +109,7 @@ def test_other_sets_are_left_alone(config_of, make_tracks, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_told_that_it_is_gtzan(config_of):
+def test_groups_of_gtzan_can_be_requested(config_of):
     converted = [track_of("rock.00016", extension=".mp3", size=None), track_of("metal.00058", extension=".mp3")]
     assert group_tracks(config_of(), converted).table is None
     assert {track.group for track in group_tracks(config_of(groups="gtzan"), converted).tracks} == {"Queen"}

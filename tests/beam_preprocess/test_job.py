@@ -40,7 +40,7 @@ def unbroken(clips, job_config, tmp_path_factory):
 
 @pytest.fixture
 def copy(unbroken, tmp_path):
-    """A copy of that dataset, to do damage to."""
+    """A copy of that dataset that a test may damage."""
     output = tmp_path / "out"
     output.mkdir()
     for path in unbroken.iterdir():

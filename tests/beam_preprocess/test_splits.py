@@ -37,7 +37,7 @@ def any_weights(draw):
 
 @settings(max_examples=200, deadline=None)
 @given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3), data=st.data())
-def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matter(tracks, weights, seed, data):
+def test_groups_stay_whole_no_part_is_empty_and_the_order_of_tracks_does_not_matter(tracks, weights, seed, data):
     groups = {track.group for track in tracks}
     if len(groups) < len(weights):
         with pytest.raises(UserError, match=f"{len(groups)} groups cannot be split into {len(weights)} parts"):
@@ -51,8 +51,8 @@ def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matt
     assert again == [parts[index] for index in order]
 
 
-def dealt_by_the_rule(tracks, weights, seed):
-    """The rule of `assign`, a group after the other, as it reads."""
+def assigned_by_the_rule(tracks, weights, seed):
+    """The rule of `assign`, one group after another, without its optimizations."""
     labels = sorted({one.label for one in tracks})
     members = defaultdict(Counter)
     for one in tracks:
@@ -73,9 +73,9 @@ def dealt_by_the_rule(tracks, weights, seed):
 
 @settings(max_examples=200, deadline=None)
 @given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3))
-def test_the_same_as_by_the_rule_as_it_reads(tracks, weights, seed):
+def test_the_same_as_by_a_plain_form_of_the_rule(tracks, weights, seed):
     if len({one.group for one in tracks}) >= len(weights):
-        assert splits.assign(tracks, weights, seed=seed) == dealt_by_the_rule(tracks, weights, seed)
+        assert splits.assign(tracks, weights, seed=seed) == assigned_by_the_rule(tracks, weights, seed)
 
 
 @settings(max_examples=100, deadline=None)
@@ -126,7 +126,7 @@ def test_sizes_are_kept_with_groups_of_unequal_size():
         assert sizes[part] == pytest.approx(weight * len(tracks), abs=5)
 
 
-def test_large_groups_are_dealt_first():
+def test_large_groups_are_assigned_first():
     # One artist has half of the label: the folds can be even only if the others make up for it.
     tracks = [track(number, "a", "big") for number in range(10)] + [track(number, "a") for number in range(10, 20)]
     parts = splits.assign(tracks, splits.fold_weights(2), seed=0)

@@ -326,7 +326,7 @@ def test_a_result_with_a_field_of_another_version():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that goes by as a test says."""
+    """A clock that a test sets."""
     now = types.SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now.seconds)
     return now
@@ -366,7 +366,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def faults_of_blocks():
-    """Pages that a thread gets from the system while it makes and drops 20 times three blocks of 4 MB."""
+    """Page faults of a thread that allocates and frees three blocks of 4 MB 20 times."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
         blocks = [np.ones(1 << 20, np.float32) for _ in range(3)]

@@ -14,7 +14,7 @@ NAMES = ("genres/rock/a.wav", "genres/rock/b.AU", "genres/jazz/deep/c.mp3")
 
 @pytest.fixture
 def make_archive(tmp_path):
-    """Writes an archive of (name or TarInfo, content) pairs; a name alone has itself as content."""
+    """Writes an archive of (name or TarInfo, content) pairs; a name alone is its own content."""
 
     def make(*members, name="set.tar.gz", fmt=tarfile.PAX_FORMAT):
         with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w", format=fmt) as archive:

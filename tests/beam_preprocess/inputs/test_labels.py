@@ -8,7 +8,7 @@ from tfrecords.common.command_line import UserError
 
 @pytest.fixture
 def warnings(make_tracks, job_config, capfd):
-    """The lines that are said of tracks with these paths, labelled by their folders, or (path, label) rows."""
+    """The lines logged for tracks with these paths, labelled by their folders, or for (path, label) rows."""
 
     def warned(*paths, source="/music", **changes):
         rows = [path if isinstance(path, tuple) else (path, path.split("/")[-2]) for path in paths]
@@ -22,7 +22,7 @@ def warnings(make_tracks, job_config, capfd):
 SPELLED = ["Rock", "rock", "rock", "hip hop", "Hip Hop", "jazz", "\uff4aazz ", "pop"]
 
 
-def test_spellings_of_one_label_are_told_and_made_one(make_tracks, warnings):
+def test_spellings_of_one_label_are_warned_of_and_merged(make_tracks, warnings):
     rows = [(f"{number}.wav", label) for number, label in enumerate(SPELLED)]
     (line,) = warnings(*rows, source="x.csv")
     assert "'Rock' and 'rock'" in line
@@ -86,7 +86,7 @@ def by_folder(make_tracks, *paths):
     return make_tracks([(path, path.split("/")[-2]) for path in paths])
 
 
-def test_what_names_a_part():
+def test_part_of_a_folder():
     named = ("train", "Training", "VAL", "validation", "dev", "test", "testing", "fold_0", "Fold 10", "fold-2", "fold3")
     assert [part_of(name) for name in named] == [
         *("train", "train", "valid", "valid", "valid", "test", "test", "fold_0", "fold_10", "fold_2", "fold_3")

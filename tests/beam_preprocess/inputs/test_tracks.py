@@ -458,7 +458,7 @@ def test_nothing_there_remotely(memory, source, message):
 
 @pytest.fixture
 def with_pipes(music, tmp_path):
-    """The music with what is no file among it, under the names of audio and of nothing in particular."""
+    """The music, with pipes, devices and broken links that are named like audio, and others."""
     os.mkfifo(music / "rock" / "pipe.wav")
     os.mkfifo(music / "rock" / "pipe")
     (music / "rock" / "zero.mp3").symlink_to("/dev/zero")

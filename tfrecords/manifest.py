@@ -54,7 +54,7 @@ class BandStatistics:
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.m2.shape:
-            raise ValueError(f"mean and m2 must both be [mel_bands], got {self.mean.shape} and {self.m2.shape}")
+            raise ValueError(f"mean and m2 must be [mel_bands] each, got {self.mean.shape} and {self.m2.shape}")
         if self.count < 0 or (self.m2 < 0).any():
             raise ValueError(f"count and m2 must be at least 0, got {self.count} and {min(self.m2, default=0)}")
 

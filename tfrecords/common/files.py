@@ -52,10 +52,11 @@ def read_text(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to; after the block, flush the file to disk and rename it to `path`.
 
-    The temporary file is removed on errors and on SIGINT and SIGTERM; after SIGKILL, by `remove_temporary`.
+    With sync=False it is not flushed: it appears whole as well, but may be empty after a power failure. The temporary
+    file is removed on errors and on SIGINT and SIGTERM; after SIGKILL, by `remove_temporary`.
 
     Raises:
       UserError: it cannot be written; an earlier file at `path` is unchanged.
@@ -71,9 +72,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         with shutdown.cleanup_on_signal(temporary.unlink):
             yield temporary
-            _flush(temporary)
+            if sync:
+                _flush(temporary)
             temporary.replace(path)
-        _flush(path.parent)
+        if sync:
+            _flush(path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:

@@ -45,8 +45,8 @@ def test_history_is_written_as_it_is_read(tmp_path):
 
 
 def test_a_directory_is_claimed_by_one_process_until_it_ends(tmp_path):
-    imports = "import pathlib, time\nfrom trainer.training_job import claimed\n"
-    block = f"with claimed(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
+    imports = "import pathlib, time\nfrom trainer.training_job import lock_job_dir\n"
+    block = f"with lock_job_dir(pathlib.Path({str(tmp_path)!r})):\n print('claimed', flush=True)\n time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", imports + block], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout.readline() == "claimed\n"
     with pytest.raises(UserError, match=f"^{tmp_path}: another process is writing there$"), lock_job_dir(tmp_path):

@@ -189,8 +189,6 @@ def begin(asked: Choice) -> Devices:
     if backend != "tensorflow":
         if asked.kind == choice.NONE:
             return Devices("one device")
-        # MOVED
-
         return Devices(_several("devices by JAX", use_all()))
     if asked.cluster is not None:
         return _hosts(asked.cluster)

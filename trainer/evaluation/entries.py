@@ -13,7 +13,6 @@ import numpy as np
 
 from tfrecords.common import json_data
 from tfrecords.common.command_line import UserError
-from tfrecords.manifest import count_patches
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation import cross_validation
 from trainer.evaluation.cross_validation import CrossValidation, Run
@@ -273,7 +272,7 @@ def _round_of(entry: Entry) -> Callable[[], object]:
 def patches_of_clip(job: TrainingJob) -> int:
     """How many patches 30 s give, at least one."""
     frames = int(CLIP_S * job.front_end["sample_rate"] / job.front_end["hop_length"])
-    return max(1, count_patches(frames, patch_frames=job.patch_frames, patch_hop=job.patch_frames))
+    return max(1, job.patches_in(frames))
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -17,11 +17,12 @@ from pathlib import Path
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
+from trainer.distribution.choice import NONE
 from trainer.evaluation.cross_validation import Run
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training import init_filters, recipes
 from trainer.training.resume import is_finished, unfinished
-from trainer.training.running import Running
+from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob
 
 
@@ -70,7 +71,7 @@ class FoldRun:
       run: its place in the cross-validation.
       job: what to train, but for its parents.
       job_dir: where.
-      save_every_s: as trainer.training.running.Running has it.
+      save_every_s: as trainer.training.run_options.RunOptions has it.
       parents: directories of the runs of `time` and `frequency` that the job's filters come from; None: it has no
         parents, or trains them itself.
     """
@@ -215,7 +216,8 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
 def _train(fold_run: FoldRun, job: TrainingJob) -> float | None:
     """Trains, or goes on; returns the core seconds that the training took, where they are known."""
     start, cost = unfinished(job, fold_run.job_dir), CoreSeconds()
-    train.train(job, fold_run.job_dir, start=start, running=Running(save_every_s=fold_run.save_every_s))
+    options = RunOptions(distribution=NONE, save_every_s=fold_run.save_every_s)
+    train.train(job, fold_run.job_dir, start=start, options=options)
     return cost.taken(went_on=start is not None, parents=fold_run.parents or ())
 
 

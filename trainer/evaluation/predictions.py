@@ -95,6 +95,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         parts=parts,
         batch_size=max(256, job.batch_size),
         patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
         statistics=job.statistics,
     )
     probabilities, labels = [], []

@@ -22,7 +22,7 @@ WITH_PARENTS = "time_frequency_init"
 def check_name(name: str) -> None:
     """Raises UserError when there is no such model."""
     if name not in MODELS:
-        raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+        raise UserError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
 
 
 def check_saved(names: Iterable[object], path: Path) -> None:
@@ -44,11 +44,11 @@ def parse_options(settings: str) -> dict[str, int]:
     for setting in filter(None, settings.split(",")):
         name, _, text = (word.strip() for word in setting.partition("="))
         if name in options:
-            raise UserError(f"--model_options: {name} is given twice")
+            raise UserError(f"{name} is given twice")
         try:
             options[name] = int(text)
         except ValueError:
-            raise UserError(f"--model_options: {name} must be a whole number, got {text!r}; write {name}=32") from None
+            raise UserError(f"{name} must be a whole number, got {text!r}; write {name}=32") from None
     return options
 
 

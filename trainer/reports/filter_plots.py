@@ -305,7 +305,12 @@ def _has_tempos(job: TrainingJob) -> bool:
 
 def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     batches = load(
-        data_dir, parts=parts, batch_size=_BATCH_SIZE, patch_frames=job.patch_frames, statistics=job.statistics
+        data_dir,
+        parts=parts,
+        batch_size=_BATCH_SIZE,
+        patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
+        statistics=job.statistics,
     )
     with raise_shard_errors():
         for patches, labels, _ in batches.as_numpy_iterator():

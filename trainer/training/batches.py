@@ -108,6 +108,7 @@ def validation_batches(job: TrainingJob) -> tf.data.Dataset:
         parts=job.parts.valid,
         batch_size=job.batch_size,
         patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
         statistics=job.statistics,
     )
     return batches.map(

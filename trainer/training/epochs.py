@@ -26,8 +26,8 @@ from trainer.training.callbacks import (
 )
 from trainer.training.input_wait import InputWait
 from trainer.training.progress import PaceMeter, ProgressLines
-from trainer.training.recipes import History
-from trainer.training.running import Running
+from trainer.training.recipes import History, new_optimizer
+from trainer.training.run_options import RunOptions
 from trainer.training.training_state import TrainingState, build
 from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 
@@ -36,7 +36,7 @@ from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 def monitoring_callbacks(
     job: TrainingJob,
     job_dir: Path,
-    running: Running,
+    options: RunOptions,
     progress: SaveProgress,
     wait: InputWait,
     *,
@@ -48,7 +48,7 @@ def monitoring_callbacks(
     Args:
       job: what is trained.
       job_dir: of its files.
-      running: how.
+      options: how it runs.
       progress: saves where training stands; before these in the list of callbacks.
       wait: what the batches are read through.
       steps: in an epoch.
@@ -58,8 +58,8 @@ def monitoring_callbacks(
     validates = bool(job.parts.valid)
     lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps, validates=validates)
     board = Board(job_dir, meter, validates=validates)
-    pictures = board.validation if running.pictures else None
-    profile = ProfileSteps(job_dir, *running.profile_steps) if running.profile_steps else None
+    pictures = board.validation if options.pictures else None
+    profile = ProfileSteps(job_dir, *options.profile_steps) if options.profile_steps else None
     try:
         yield [
             meter,
@@ -76,14 +76,14 @@ def monitoring_callbacks(
             profile.close()
 
 
-def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running, devices: Devices) -> keras.Model:
+def new_model(job: TrainingJob, *, mel_bands: int, steps: int, options: RunOptions, devices: Devices) -> keras.Model:
     """The job's model with its optimiser, as before the first step: a function of the job alone.
 
     Args:
       job: what to train.
       mel_bands: of the patches.
       steps: in an epoch.
-      running: how it is to be trained.
+      options: how it runs.
       devices: on which.
 
     Raises:
@@ -93,10 +93,7 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     shape = (job.patch_frames, mel_bands, 1)
     with devices.scope(), precision.computing_in(job.precision):
         model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
-        optimizer = job.rules.new_optimizer(
-            job.learning_rate, steps=steps * job.epochs, warmup=job.warmup, weight_average=job.weight_average
-        )
-        optimizer = precision.with_scaled_loss(optimizer, job.precision)
+        optimizer = precision.with_scaled_loss(new_optimizer(job, steps=steps * job.epochs), job.precision)
         optimizer.build(model.trainable_variables)
     soft = job.soft_labels
     # Outside of the scope: the metrics' variables are the host's own.
@@ -104,7 +101,7 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
         optimizer,
         keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
-        jit_compile=devices.default_jit if running.jit_compile is None else running.jit_compile,
+        jit_compile=devices.default_jit if options.jit_compile is None else options.jit_compile,
     )
     build(model, soft_labels=soft)
     return model
@@ -129,7 +126,7 @@ def run_epochs(
     job: TrainingJob,
     job_dir: Path,
     start: TrainingState,
-    running: Running,
+    options: RunOptions,
     *,
     steps: int,
     patches: int,
@@ -142,7 +139,7 @@ def run_epochs(
       job: what to train.
       job_dir: of its files.
       start: where training stands.
-      running: how.
+      options: how it runs.
       steps: in an epoch.
       patches: in an epoch.
       devices: that the model was made for.
@@ -155,15 +152,15 @@ def run_epochs(
       HostLostError: another host of the training is gone.
     """
     chief = devices.is_chief
-    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s, writes=chief)
-    log = BatchLog(running.log_batches, steps=steps) if running.log_batches and chief else None
-    stop = StopWhenAsked(running.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
+    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=options.save_every_s, writes=chief)
+    log = BatchLog(options.log_batches, steps=steps) if options.log_batches and chief else None
+    stop = StopWhenAsked(options.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
     wait = InputWait()
     fit = devices.fit_of(model, batch_size=job.batch_size, wait=wait)
     with contextlib.ExitStack() as stack:
         watchers: list[keras.callbacks.Callback] = []
         if chief:
-            seen = monitoring_callbacks(job, job_dir, running, progress, wait, steps=steps, patches=patches)
+            seen = monitoring_callbacks(job, job_dir, options, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
         for epoch, step, end in epoch_ranges(job, start):

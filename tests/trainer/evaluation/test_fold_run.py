@@ -142,10 +142,10 @@ def test_a_directory_that_another_process_writes_to(make):
 
 
 def test_a_fault_at_claiming_the_directory_is_not_hidden(make, monkeypatch):
-    def claimed(directory):
+    def lock_job_dir(directory):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(training_job, "claimed", claimed)
+    monkeypatch.setattr(training_job, "lock_job_dir", lock_job_dir)
     with pytest.raises(ValueError, match=r"^a bug$") as caught:
         carry_out(make())
     assert not isinstance(caught.value, UserError)

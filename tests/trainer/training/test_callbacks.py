@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tfrecords.common.command_line import UserError
+from trainer.config import RECIPES
 from trainer.training import callbacks
 from trainer.training.callbacks import BestCheckpoint, HalveRate, SaveProgress, StopOnNaN, StopWhenDone
-from trainer.training.recipes import RECIPES, Recipe, Rises
+from trainer.training.recipes import LossRiseSchedule, Recipe
 from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import read_history
 
@@ -162,7 +163,7 @@ def test_a_state_within_validation_has_the_running_means_of_the_steps(compiled, 
 
 
 def test_the_rate_is_halved_for_the_epoch_that_follows(compiled, capsys):
-    recipe = Recipe("own", "SGD", 0.1, 1, 9, "val_accuracy", rises=Rises(to_halve=1, to_stop=9))
+    recipe = Recipe("SGD", "val_accuracy", rises=LossRiseSchedule(to_halve=1, to_stop=9))
     history, rates, said = [], [], []
     callback = HalveRate(recipe, history, 0.5)
     callback.set_model(compiled)

@@ -1,7 +1,7 @@
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer.training.running import parse_profile_steps
+from trainer.training.run_options import parse_profile_steps
 
 
 def test_steps_to_trace():

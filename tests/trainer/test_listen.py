@@ -30,7 +30,7 @@ def run(*arguments):
 
 def test_help_waits_for_no_server():
     program = (
-        "import sys; from tfrecords import command_line; from trainer import listen\n"
+        "import sys; from tfrecords.common import command_line; from trainer import listen\n"
         "try: command_line.run(listen.main, listen.FLAGS, usage='')\n"
         "finally: print({'uvicorn', 'starlette', 'keras'} & sys.modules.keys())"
     )

@@ -20,6 +20,8 @@ from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
 
 
+# Not the profile_batch of keras.callbacks.TensorBoard: it counts anew in each `fit`, of which a training that goes on
+# has two, and writes losses of its own beside those of Board.
 class ProfileSteps(keras.callbacks.Callback):
     """Traces a range of the steps that a process does; the trace is in logs/plugins/profile."""
 

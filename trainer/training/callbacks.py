@@ -53,11 +53,13 @@ def averaged(model: keras.Model) -> Iterator[None]:
         _assign(model, own)
 
 
+# Not keras.callbacks.SwapEMAWeights: it swaps by adding and subtracting, which rounds, and so changes the weights that
+# are trained on; and what it leaves between two `fit` is not what an unbroken training has.
 class WeightAverage(keras.callbacks.Callback):
-    """Validates by the averages, and goes on with the weights.
+    """Validates by the averages, and trains on with the weights.
 
-    At its end, Keras' `fit` leaves the averages in the place of the weights; a training of several `fit` would not be
-    the same then as one of a single one.
+    Keras' `fit` ends by putting the averages in the place of the weights; this puts the weights back, so that a
+    training of several `fit` is the same as one of a single `fit`.
     """
 
     def __init__(self) -> None:
@@ -224,6 +226,7 @@ class HalveRate(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = rate
 
 
+# Not keras.callbacks.TerminateOnNaN: it does not look at the validation loss, and says neither the epoch nor a remedy.
 class StopOnNaN(keras.callbacks.Callback):
     """Ends training with one clear line when a loss is no longer a number."""
 

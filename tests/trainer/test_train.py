@@ -571,8 +571,8 @@ def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
     done = run_program(f"--data_dir={tiny.path}", f"--job_dir={trained}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: {trained} already holds a job that differs: model time, not black_box; batch_size 4, not 64; "
-        "learning_rate 0.01, not 0.001; epochs 2, not 40; other model_options; choose another --job_dir, or "
+        f"error: {trained} already holds a job that differs: model time, not black_box; other model_options; "
+        "epochs 2, not 40; batch_size 4, not 64; learning_rate 0.01, not 0.001; choose another --job_dir, or "
         "--overwrite it\n"
     )
     assert (trained / CONFIG_FILE).read_bytes() == before

@@ -46,7 +46,6 @@ from trainer.evaluation.pooling import pool, read_tracks
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.reports import tables
 from trainer.reports.audio_links import AudioLinks
-from trainer.settings import SettingError
 from trainer.train import new_job
 from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob, count_folds
@@ -98,7 +97,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     with training_job.lock_job_dir(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         left = [each for each in fold_runs if flag_values.overwrite or not each.is_done]
-        fold_workers.check_models(left, mel_bands=manifest.mel_bands)
+        with settings.naming_flags():
+            fold_workers.check_models(left, mel_bands=manifest.mel_bands)
         if flag_values.overwrite:
             cross_validation.clear(cv_dir)
         asked.save(cv_dir)
@@ -111,8 +111,7 @@ def _asked(flag_values: flags.FlagValues, train_config: TrainConfig, manifest: M
     if "all" in names:
         raise UserError(f"--model=all has every model already, got {','.join(names)!r}; write --model=all")
     for name in names:
-        if name not in models.MODELS:
-            raise SettingError(f"model must be one of {', '.join(models.MODELS)}, got {name!r}")
+        models.check_name(name)
     if len(set(names)) < len(names) or not names:
         raise UserError(f"--model must name different models, got {','.join(names)!r}")
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]

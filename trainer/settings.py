@@ -162,7 +162,7 @@ def from_flags(kind: type, flag_values: flags.FlagValues, *, skip: Collection[st
     """Return what the flags of a dataclass hold, by the names of its fields; nothing for those that are None.
 
     Raises:
-      UserError: the text of a flag is no value of its setting.
+      SettingError: the text of a flag is no value of its setting.
     """
     values: dict[str, Any] = {}
     for name, each in settings_of(kind).items():
@@ -170,6 +170,8 @@ def from_flags(kind: type, flag_values: flags.FlagValues, *, skip: Collection[st
             continue
         try:
             values[name] = each.parse(value) if each.parse is not None else value
+        except SettingError:
+            raise
         except UserError as error:
             raise SettingError(f"{each.flag}: {error}") from None
     return values

@@ -90,7 +90,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     stop = Stop()
     try:
-        with stop.on_signals(flag_values.job_dir):
+        with stop.on_signals(flag_values.job_dir), settings.naming_flags():
             _main(flag_values, stop)
         return 0
     except HostLostError as error:
@@ -129,9 +129,7 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
 def _run_options(flag_values: flags.FlagValues, stop: Stop) -> RunOptions:
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.train", *given])
-    with settings.naming_flags():
-        values = settings.from_flags(RunOptions, flag_values)
-        return RunOptions(**values, pictures=True, command=command, stop=stop)
+    return RunOptions(**settings.from_flags(RunOptions, flag_values), pictures=True, command=command, stop=stop)
 
 
 def make_job(flag_values: flags.FlagValues) -> TrainingJob:

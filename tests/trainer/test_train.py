@@ -621,7 +621,10 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path, run_here)
         (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
         (["--data_dir={data}", "--job_dir={data}/job", "--profile_steps=9"], "--profile_steps must be FIRST,LAST, two"),
-        (["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"], "flag --save_every_s=-1"),
+        (
+            ["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"],
+            "--save_every_s must be at least 0, got -1",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line_and_status_2(own, run_here, arguments, message):

@@ -1,8 +1,7 @@
-"""All devices of a host under JAX: the rows of each batch are shared out among them, the weights are on each.
+"""The devices that a training runs on: found, connected, and `fit` for them.
 
-Training on what Keras itself uses: one device, or all of a host under JAX.
-
-The devices that a training runs on, once they are found and connected.
+Under JAX the rows of each batch are divided among all devices of a host, and each has all weights. Under TensorFlow one
+device uses Keras' own `fit`, several use trainer.distribution.loop.
 """
 
 import contextlib

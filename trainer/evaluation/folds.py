@@ -1,9 +1,4 @@
-"""What a training costs: the processor time of its process, all threads together (user and system).
-
-Nothing is said where it is not known, or where something else than the processor computes; it is never told too short.
-
-One run of a cross-validation, from wherever it was left to the predictions of its test fold.
-"""
+"""One training of a cross-validation, from wherever it was left to the predictions of its test fold."""
 
 import contextlib
 import dataclasses
@@ -25,9 +20,15 @@ from trainer.training.resume import is_finished, unfinished
 from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob
 
+LOG_FILE = "log.txt"
+
 
 class CoreSeconds:
-    """Counts from its making on, in the process that trains; a process trains one model at a time."""
+    """Measures what a training costs: the processor time of its process, all threads together (user and system).
+
+    It counts from its creation on, in a process that trains one model at a time. There is no figure where a part is not
+    known, or where something else than the processor computes.
+    """
 
     def __init__(self) -> None:
         self._began = time.process_time()
@@ -58,9 +59,6 @@ def _on_cpu() -> bool:
     import tensorflow as tf
 
     return keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
-
-
-LOG_FILE = "log.txt"
 
 
 @dataclasses.dataclass(frozen=True)

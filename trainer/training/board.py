@@ -1,6 +1,4 @@
-"""A look into some steps: which operations took how long, on which device, for TensorBoard's profiler.
-
-What TensorBoard shows of a training, under JOB/logs.
+"""What TensorBoard shows of a training, under JOB/logs: its numbers, pictures of its confusions and a trace of steps.
 
 An epoch's numbers are written once its state is saved, so that a training that goes on does not write them again.
 """
@@ -18,6 +16,12 @@ from tfrecords.common.command_line import UserError
 from trainer.training.progress import PaceMeter
 from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
+
+_CONFUSION = "confusion_matrix"
+# What TensorFlow was at, before and behind the reason.
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
+# To draw a picture may take so much of the time that has gone by since the last one.
+_PICTURES_SHARE = 0.05
 
 
 # Not the profile_batch of keras.callbacks.TensorBoard: it counts anew in each `fit`, of which a training that goes on
@@ -52,13 +56,6 @@ class ProfileSteps(keras.callbacks.Callback):
             self._tracing = False
             tf.profiler.experimental.stop()
             print(f"steps {self._first} to {self._step} are traced, in {self._logs_dir}", flush=True)
-
-
-_CONFUSION = "confusion_matrix"
-# What TensorFlow was at, before and behind the reason.
-_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
-# To draw a picture may take so much of the time that has gone by since the last one.
-_PICTURES_SHARE = 0.05
 
 
 @contextlib.contextmanager

@@ -1,13 +1,10 @@
-"""The moving average of the weights, whose model is validated and kept, beside the weights that are trained.
+"""What training does between steps and at the end of an epoch: save, average, stop.
 
-After every step each average is momentum x average + (1 - momentum) x weight, and after the first one the weight itself
-(as Szegedy et al. 2016, Rethinking the Inception Architecture, evaluate their models). Keras' optimisers do that
-(`use_ema`), and their averages are among the optimiser's variables, so that state.npz holds them. The statistics of
-BatchNormalization are running means by themselves and are not averaged: a kept model has those of the last step.
-
-What happens during training besides the steps.
-
-Where a training looks whether it is to stop, and what it leaves then.
+The moving average of the weights, whose model is validated and kept: after every step each average is momentum x
+average + (1 - momentum) x weight, and after the first one the weight itself (as Szegedy et al. 2016, Rethinking the
+Inception Architecture, evaluate their models). Keras' optimizers compute it (`use_ema`) in variables of their own,
+which are saved with the state. BatchNormalization's statistics are running means already and are not averaged: a kept
+model has those of the last step.
 """
 
 import contextlib

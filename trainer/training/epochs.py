@@ -1,7 +1,4 @@
-"""What makes a training visible while it runs, in the order in which it has to be done.
-
-The epochs of a training: what each is fed, and what is done after its steps.
-"""
+"""The epochs of a training: its model, what each epoch is fed, and the callbacks around it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -43,7 +40,7 @@ def monitoring_callbacks(
     steps: int,
     patches: int,
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Gives the callbacks, the one that saves the model to keep among them; afterwards there is no bar and no trace.
+    """Give the callbacks that show a training and keep its best model; afterwards clear the bar and end the trace.
 
     Args:
       job: what is trained.
@@ -63,7 +60,7 @@ def monitoring_callbacks(
     try:
         yield [
             meter,
-            # At once after the state: what is missing there would stay so.
+            # Right after the state is saved: an epoch that is left out here is never written again.
             board,
             BestCheckpoint(job_dir / CHECKPOINT_FILE, job.rules, progress.history),
             lines,
@@ -77,7 +74,7 @@ def monitoring_callbacks(
 
 
 def new_model(job: TrainingJob, *, mel_bands: int, steps: int, options: RunOptions, devices: Devices) -> keras.Model:
-    """The job's model with its optimiser, as before the first step: a function of the job alone.
+    """Return the job's model with its optimizer, as before the first step: a function of the job alone.
 
     Args:
       job: what to train.
@@ -108,7 +105,7 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, options: RunOptio
 
 
 def epoch_ranges(job: TrainingJob, start: TrainingState) -> Iterator[tuple[int, int, int]]:
-    """What one `fit` each has to do: (first epoch, its first step, the epoch after the last).
+    """Yield what each `fit` has to do: (first epoch, its first step, the epoch after the last).
 
     A `fit` has epochs of one length, so an epoch that goes on stands alone.
     """
@@ -132,7 +129,7 @@ def run_epochs(
     patches: int,
     devices: Devices,
 ) -> History:
-    """Runs the epochs that are left; the model of the epoch that is kept is in job_dir/best.keras then.
+    """Run the epochs that are left; afterwards job_dir/best.keras is the model of the epoch that is kept.
 
     Args:
       model: compiled, and as it was at `start`.
@@ -181,7 +178,7 @@ def run_epochs(
 def _callbacks(
     job: TrainingJob, progress: SaveProgress, watchers: list[keras.callbacks.Callback]
 ) -> list[keras.callbacks.Callback]:
-    """What decides, on every host; what watches and writes is the chief's."""
+    """Return the callbacks of every host, with those that show and save, which only the chief has."""
     history, rules = progress.history, job.rules
     return [
         *([WeightAverage()] if job.weight_average else []),

@@ -1,14 +1,16 @@
+import ast
 import copy
 import errno
 import json
 import struct
-import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import predict
 from trainer.predict import Pictures
@@ -173,24 +175,34 @@ def test_mistakes(arguments, message):
         predict.main(values, positional)
 
 
-def test_the_command(trained, bad):
+def test_the_command(trained, bad, capfd):
     folder, _ = bad
-    code = (
-        "import sys, runpy; sys.argv[0] = 'predict'\n"
-        "try:\n    runpy.run_module('trainer.predict', run_name='__main__')\n"
-        "finally:\n    print('apache_beam' in sys.modules)\n"
-    )
-    files = [str(folder / "whole.flac"), "-", b"odd\xff.wav"]
-    command = [sys.executable, "-c", code, f"--job_dir={trained}", "--json", *files]
-    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
-    assert done.returncode == 1
-    *lines, beam = done.stdout.decode().splitlines()
-    assert [json.loads(line)["path"] for line in lines] == [str(folder / "whole.flac"), "-", "odd\udcff.wav"]
-    assert beam == "False"
-    assert done.stderr.decode().splitlines() == [
+    paths = [str(folder / "whole.flac"), "-", "odd\udcff.wav"]
+    argv = ["predict", f"--job_dir={trained}", "--json", *paths]
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(predict.main, copy.deepcopy(predict.FLAGS), usage=predict.__doc__, argv=argv)
+    assert ended.value.code == 1
+    printed = capfd.readouterr()
+    assert [json.loads(line)["path"] for line in printed.out.splitlines()] == paths
+    assert printed.err.splitlines() == [
         "-: unreadable: No such file or directory",
         r"odd\udcff.wav: unreadable: No such file or directory",
     ]
+
+
+def test_nothing_that_predict_may_import_needs_beam():
+    root = Path(predict.__file__).parent.parent
+    folders = ("trainer", "tfrecords", "beam_preprocess/audio")
+    paths = [root / "beam_preprocess/__init__.py", *(path for name in folders for path in (root / name).rglob("*.py"))]
+    assert len(paths) > 50
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                package, _, rest = name.partition(".")
+                assert package != "apache_beam" and (package != "beam_preprocess" or rest.startswith("audio")), path
 
 
 def test_one_picture_has_the_name_given(tmp_path):

@@ -10,7 +10,7 @@ let current = new AbortController();
 
 function describeModel() {
   const genres = `${facts.labels.length} genres: ${facts.labels.join(", ")}`;
-  part("about").textContent = `A ${facts.model} model of ${genres}.`;
+  part("about").textContent = `The model (${facts.model}) knows ${genres}.`;
   const minutes = facts.duration_s / 60;
   const longest = minutes >= 2 ? `${Math.floor(minutes)} minutes` : `${facts.duration_s} seconds`;
   part("rules").textContent =

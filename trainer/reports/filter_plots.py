@@ -1,9 +1,5 @@
-"""Pictures of what a model's filters have learned, as PNG bytes.
+"""Pictures of what a model's filters have learned, and the figures of a page that show them."""
 
-Sections of a report about what a model's filters have learned, as HTML.
-"""
-
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +17,9 @@ from tfrecords.reader import load
 from tfrecords.sources import raise_shard_errors
 from trainer.reports import filters, page
 from trainer.reports.filters import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms
+from trainer.reports.formatting import count
+from trainer.reports.page import Figure as PageFigure
+from trainer.reports.page import Picture
 from trainer.reports.plots import is_light
 from trainer.training_job import TrainingJob
 
@@ -34,6 +33,9 @@ _MORE_ON_DARK, _LESS_ON_DARK = "#56b4e9", "#e69f00"
 _MOST_DEVIATIONS = 2.5  # Where the heat map's colours end.
 _TICKS_BPM = (60, 120, 180, 240)
 _TICKS_HZ = (250, 1000, 2000, 4000, 8000)  # On the mel scale lower octaves would touch.
+_BATCH_SIZE = 256
+_MARKED = 3  # Filters of each genre.
+_LEAST_PX = 900  # On a narrow screen the pictures scroll: smaller, their text could not be read.
 
 
 def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) -> bytes:
@@ -245,53 +247,50 @@ def _diverging(style: Style) -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("deviations", [less, style.paper, more])
 
 
-_BATCH_SIZE = 256
-_MARKED = 3  # Filters of each genre.
-_LEAST_PX = 900  # On a narrow screen the pictures scroll: smaller, their text could not be read.
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A bank of filters as a section shows it.
+@dataclass(frozen=True, eq=False)
+class _DrawnBank:
+    """A bank of filters, drawn.
 
     Attributes:
-      title: of the section.
-      picture: HTML.
+      title: of its figure.
+      picture: of its filters.
       note: below the picture.
       names: [filters] what each filter is for, in words.
       order: [filters] their numbers, as drawn.
     """
 
     title: str
-    picture: str
+    picture: Picture
     note: str
     names: list[str]
     order: np.ndarray
 
 
-def filter_sections(
+def filter_figures(
     job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str], *, run: str = ""
-) -> list[str]:
-    """Two sections for each kind of filters that are long in one direction only: what they are, and for which genres.
+) -> list[PageFigure]:
+    """Draw the filters that are long in one direction only: what they are, and which genres they answer to.
+
+    Two figures for each kind of filters.
 
     Args:
-      job: of the model.
-      model: trained by it; other models than those with such filters give no section.
-      data_dir: of the dataset.
-      parts: whose patches tell which genres the filters answer to.
+      job: the training of the model.
+      model: the trained model; one without such filters gives no figure.
+      data_dir: the dataset.
+      parts: the parts whose patches tell which genres the filters answer to.
       run: words in the titles that tell this model from others on the page.
 
     Raises:
       UserError: the dataset cannot be read, or holds no patch.
     """
-    sections = []
+    figures = []
     for bank in filters.filter_banks(model):
         if bank.kind == filters.FREQUENCY or (bank.kind == filters.TIME and _has_tempos(job)):
-            drawn = _rhythms(job, bank) if bank.kind == filters.TIME else _envelopes(job, bank)
+            drawn = _draw_rhythms(job, bank) if bank.kind == filters.TIME else _draw_envelopes(job, bank)
             activity = filters.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
-            sections.append(page.section(f"{drawn.title}{run}", drawn.picture + page.note(drawn.note)))
-            sections.append(_activity_section(job, bank, drawn, activity, parts, run))
-    return sections
+            figures.append(PageFigure(f"{drawn.title}{run}", drawn.picture, drawn.note))
+            figures.append(_activity_figure(job, bank, drawn, activity, parts, run))
+    return figures
 
 
 def _frames_per_s(job: TrainingJob) -> float:
@@ -312,14 +311,14 @@ def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[
             yield patches, labels
 
 
-def _rhythms(job: TrainingJob, bank: FilterBank) -> _Drawn:
+def _draw_rhythms(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     frames_per_s = _frames_per_s(job)
     weights = bank.weights[:, 0]
     found = filters.rhythms(weights, frames_per_s)
     frames, number = weights.shape
     fastest = filters.fastest_bpm(frames_per_s)
     noise = (fastest - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
-    text = f"{page.count(number, 'filter')} along time with the tempo that each answers to most"
+    text = f"{count(number, 'filter')} along time with the tempo that each answers to most"
     note = (
         f"Each filter is {frames} frames ({frames / frames_per_s:.2f} s) long and one band high. "
         "Above: its weights over time, each to its own scale. Below: how strongly it answers to a pulse of "
@@ -327,32 +326,34 @@ def _rhythms(job: TrainingJob, bank: FilterBank) -> _Drawn:
         f"{found.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
         f"how much of its power lies in that range ({100 * noise:.0f} % for noise, as before training)."
     )
-    draw = page.picture(lambda style: rhythm_grid(weights, found, style=style), text, _LEAST_PX)
+    picture = page.picture(lambda style: rhythm_grid(weights, found, style=style), text, _LEAST_PX)
     names = [tempo_name(bpm) for bpm in found.tempo_bpm]
-    return _Drawn("Filters along time: rhythm", draw, note, names, np.argsort(found.tempo_bpm, kind="stable"))
+    return _DrawnBank("Filters along time: rhythm", picture, note, names, np.argsort(found.tempo_bpm, kind="stable"))
 
 
-def _envelopes(job: TrainingJob, bank: FilterBank) -> _Drawn:
+def _draw_envelopes(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     weights = bank.weights[0]
     bands, number = weights.shape
     centres_hz = band_centres_hz(FrontEndConfig(**job.front_end))
     heaviest = filters.heaviest_hz(weights, centres_hz)
     names = [hz_name(hz) for hz in heaviest]
-    text = f"{page.count(number, 'filter')} along frequency with the band of each that weighs most"
+    text = f"{count(number, 'filter')} along frequency with the band of each that weighs most"
     positions = len(centres_hz) - bands + 1
     note = (
         f"Each filter is {bands} of {len(centres_hz)} mel bands high and one frame long: its weights from low to high "
         "frequencies, each to its own scale, titled with the centre of the band that weighs most. "
-        f"Frequencies are those of the lowest of its {page.count(positions, 'position')}"
-        + (f"; at the highest, all lie {page.count(positions - 1, 'band')} further up." if positions > 1 else ".")
+        f"Frequencies are those of the lowest of its {count(positions, 'position')}"
+        + (f"; at the highest, all lie {count(positions - 1, 'band')} further up." if positions > 1 else ".")
     )
-    draw = page.picture(lambda style: envelope_grid(weights, centres_hz[:bands], names, style=style), text, _LEAST_PX)
-    return _Drawn("Filters along frequency: spectrum", draw, note, names, np.argsort(heaviest, kind="stable"))
+    picture = page.picture(
+        lambda style: envelope_grid(weights, centres_hz[:bands], names, style=style), text, _LEAST_PX
+    )
+    return _DrawnBank("Filters along frequency: spectrum", picture, note, names, np.argsort(heaviest, kind="stable"))
 
 
-def _activity_section(
-    job: TrainingJob, bank: FilterBank, drawn: _Drawn, activity: np.ndarray, parts: Sequence[str], run: str
-) -> str:
+def _activity_figure(
+    job: TrainingJob, bank: FilterBank, drawn: _DrawnBank, activity: np.ndarray, parts: Sequence[str], run: str
+) -> PageFigure:
     known = np.flatnonzero(~np.isnan(activity).any(axis=1))
     genres, ordered = [job.labels[label] for label in known], activity[known][:, drawn.order]
     scores, marks = filters.standardized(ordered), filters.top_filters(ordered, _MARKED)
@@ -367,10 +368,10 @@ def _activity_section(
     note = (
         f"Mean activation of each filter, after ReLU, over each genre's patches in {', '.join(parts)}, "
         "in standard deviations from that filter's mean over the genres. Dots: up to three filters of each genre that "
-        "answer to it more than to others." + (f" {page.count(silent, 'filter')} never answered." if silent else "")
+        "answer to it more than to others." + (f" {count(silent, 'filter')} never answered." if silent else "")
     )
     what = "time" if bank.kind == filters.TIME else "frequency"
-    return page.section(f"Filters along {what} and genres{run}", picture + page.note(note))
+    return PageFigure(f"Filters along {what} and genres{run}", picture, note)
 
 
 def _listed(columns: Sequence[str], own: Sequence[int]) -> str:

@@ -41,11 +41,11 @@ class ExcludedTracks:
             with open_regular(path) as file:
                 data = file.read()
         except OSError as error:
-            raise UserError(f"--leave_out={path} cannot be read: {error.strerror}") from None
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
         track_ids = frozenset(schema.to_text(line) for line in lines if line)
         if not track_ids:
-            raise UserError(f"--leave_out={path} must name tracks by their track_id, one a line; it is empty")
+            raise UserError(f"{path} must name tracks by their track_id, one a line; it is empty")
         return cls(track_ids, hashlib.sha256(data).hexdigest())
 
 
@@ -67,7 +67,7 @@ def scored(finished: Sequence[Finished], left_out: ExcludedTracks | None) -> lis
     names = left_out.track_ids if left_out else frozenset()
     if unknown := sorted(names.difference(*(each.pooled.track_ids for each in finished))):
         raise UserError(
-            f"--leave_out must name tracks that give a patch; {len(unknown)} of {len(names)} are not among those "
+            f"tracks to leave out must give a patch; {len(unknown)} of {len(names)} are not among those "
             f"predicted, the first {unknown[0]!r}"
         )
     track_ids = [track_id for track_id in common_tracks(finished) if track_id not in names]
@@ -85,7 +85,7 @@ def check_against(entries: Sequence[Entry], against: Sequence[str]) -> list[str]
     names = [entry.name for entry in entries]
     for name in against:
         if name not in names:
-            raise UserError(f"--against must be one of {'; '.join(map(repr, names))}; got {name!r}")
+            raise UserError(f"against must be one of {'; '.join(map(repr, names))}; got {name!r}")
     return list(dict.fromkeys(against)) or names[:1]
 
 

@@ -24,7 +24,7 @@ from trainer.reports.plots import is_light
 from trainer.training_job import TrainingJob
 
 _COLUMNS = 8
-# Of a small picture; the title is above it, and what belongs to the picture above.
+# Of a small picture: its size, the height of the title above it, and the gap beside it.
 _WIDTH_IN, _HEIGHT_IN, _TITLE_IN, _GAP_IN = 1.27, 0.97, 0.42, 0.14
 _NAME_CHARACTERS = 24
 # Okabe and Ito's blue and orange: they stay apart for colour-blind readers.
@@ -39,7 +39,7 @@ _LEAST_PX = 900  # On a narrow screen the pictures scroll: smaller, their text c
 
 
 def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) -> bytes:
-    """Draws filters along time, the slowest first: above, the weights over seconds; below, the answer to each tempo.
+    """Draw filters along time, the slowest first: above, the weights over seconds; below, the answer to each tempo.
 
     The shade behind the peak is as wide as the main lobe at half power: the tempo is known no better.
 
@@ -64,7 +64,7 @@ def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) 
 
 
 def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[str], *, style: Style = LIGHT) -> bytes:
-    """Draws filters along frequency, the one with the lowest heaviest band first: weights over mel bands, named in Hz.
+    """Draw filters along frequency, the one with the lowest heaviest band first: weights over mel bands, named in Hz.
 
     Args:
       weights: [bands, filters]; each filter is drawn to a scale of its own.
@@ -92,7 +92,7 @@ def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[s
 def activity_map(
     scores: np.ndarray, genres: Sequence[str], columns: Sequence[str], marks: Sequence[Sequence[int]], *, style: Style
 ) -> bytes:
-    """Draws a heat map of genres against filters; the filters that a genre marks are dotted.
+    """Draw a heat map of genres against filters; the filters that a genre marks are dotted.
 
     Args:
       scores: [genres, filters], standard deviations from the filter's mean over genres.
@@ -115,7 +115,7 @@ def activity_map(
     axes.set_yticks(range(rows), names, fontsize=9, parse_math=False)
     axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
     axes.tick_params(length=0, pad=4)
-    dots = [(column, row) for row, own in enumerate(marks) for column in own]
+    dots = [(column, row) for row, columns_of_row in enumerate(marks) for column in columns_of_row]
     if dots:
         across, down = zip(*dots, strict=True)
         axes.scatter(across, down, s=14, color=style.ink, edgecolors=style.paper, linewidths=0.6)
@@ -127,14 +127,19 @@ def activity_map(
 
 
 def tempo_name(bpm: float) -> str:
-    """A tempo in words; at the ends of the range the real peak may lie beyond."""
+    """Return a tempo in words; at the ends of the range the real peak may lie beyond."""
     sign = "\N{LESS-THAN OR EQUAL TO} " if bpm <= SLOWEST_BPM + 1 else ""
     sign = "\N{GREATER-THAN OR EQUAL TO} " if bpm >= FASTEST_BPM - 1 else sign
     return f"{sign}{bpm:.0f} bpm"
 
 
 def hz_name(hz: float) -> str:
-    """A frequency in words: 81 Hz, 1.2 kHz."""
+    """Return a frequency in words.
+
+    Example:
+      >>> hz_name(81.2), hz_name(1234)
+      ('81 Hz', '1.2 kHz')
+    """
     return f"{hz:.0f} Hz" if hz < 1000 else f"{hz / 1000:.1f} kHz"
 
 
@@ -160,11 +165,11 @@ class _Cell:
     last: bool
 
     def upper(self, share: float) -> _Box:
-        """So much of its height from above."""
+        """Its top part, a share of its height."""
         return _Box(self.left, self.bottom + (1 - share) * _HEIGHT_IN, share * _HEIGHT_IN)
 
     def lower(self, share: float) -> _Box:
-        """So much of its height from below."""
+        """Its bottom part, a share of its height."""
         return _Box(self.left, self.bottom, share * _HEIGHT_IN)
 
 
@@ -314,7 +319,7 @@ def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[
 def _draw_rhythms(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     frames_per_s = _frames_per_s(job)
     weights = bank.weights[:, 0]
-    found = filters.rhythms(weights, frames_per_s)
+    rhythms = filters.rhythms(weights, frames_per_s)
     frames, number = weights.shape
     fastest = filters.fastest_bpm(frames_per_s)
     noise = (fastest - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
@@ -323,12 +328,12 @@ def _draw_rhythms(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
         f"Each filter is {frames} frames ({frames / frames_per_s:.2f} s) long and one band high. "
         "Above: its weights over time, each to its own scale. Below: how strongly it answers to a pulse of "
         f"{filters.SLOWEST_BPM:.0f} to {fastest:.0f} beats a minute; the line is the peak, the shade the "
-        f"{found.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
+        f"{rhythms.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
         f"how much of its power lies in that range ({100 * noise:.0f} % for noise, as before training)."
     )
-    picture = page.picture(lambda style: rhythm_grid(weights, found, style=style), text, _LEAST_PX)
-    names = [tempo_name(bpm) for bpm in found.tempo_bpm]
-    return _DrawnBank("Filters along time: rhythm", picture, note, names, np.argsort(found.tempo_bpm, kind="stable"))
+    picture = page.picture(lambda style: rhythm_grid(weights, rhythms, style=style), text, _LEAST_PX)
+    names = [tempo_name(bpm) for bpm in rhythms.tempo_bpm]
+    return _DrawnBank("Filters along time: rhythm", picture, note, names, np.argsort(rhythms.tempo_bpm, kind="stable"))
 
 
 def _draw_envelopes(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
@@ -361,7 +366,7 @@ def _activity_figure(
     picture = page.picture(
         lambda style: activity_map(scores, genres, columns, marks, style=style),
         "Heat map of how strongly each filter answers to each genre; the most active are "
-        + "; ".join(f"{genre}: {_listed(columns, own)}" for genre, own in zip(genres, marks, strict=True)),
+        + "; ".join(f"{genre}: {_name_columns(columns, marked)}" for genre, marked in zip(genres, marks, strict=True)),
         _LEAST_PX,
     )
     silent = int((ordered <= 0).all(axis=0).sum())
@@ -374,5 +379,5 @@ def _activity_figure(
     return PageFigure(f"Filters along {what} and genres{run}", picture, note)
 
 
-def _listed(columns: Sequence[str], own: Sequence[int]) -> str:
-    return ", ".join(columns[column] for column in own) or "none"
+def _name_columns(columns: Sequence[str], marked: Sequence[int]) -> str:
+    return ", ".join(columns[column] for column in marked) or "none"

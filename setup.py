@@ -33,6 +33,7 @@ setuptools.setup(
         "tensorboard",
         "tensorflow>=2.21,<2.22",
         'tensorflow-io>=0.37.1; python_version < "3.13"',
+        "tqdm",
         "uvicorn",
     ],
     extras_require={

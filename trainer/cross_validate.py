@@ -180,9 +180,10 @@ def _finish(
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
     found = results.results(asked, manifest, job, runs, pooled)
     pooled.save(cv_dir / cross_validation.POOLED_FILE)
-    files.write_text(cv_dir / cross_validation.TABLE_FILE, tables.markdown(found))
+    document = tables.cross_validation(found)
+    files.write_text(cv_dir / cross_validation.TABLE_FILE, document.markdown())
     files.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"\n{tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
+    print(f"\n{document.text()}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 
 

@@ -201,10 +201,10 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
         core_seconds=cost,
     )
     done.save(job_dir / PREDICTIONS_FILE)
-    summary = summarize(done.predictions)
+    scores = summarize(done.predictions)
     return FoldResult(
-        accuracy=summary["track_accuracy_mean"],
-        tracks=summary["tracks"],
+        accuracy=scores.track_accuracy_mean,
+        tracks=scores.tracks,
         epochs=done.epochs,
         best_epoch=done.best_epoch if job.rules.checkpoint_metric else None,
         seconds=time.monotonic() - began,

@@ -154,8 +154,8 @@ class ConfusionPicture(keras.callbacks.Callback):
 
         # As it was saved: the one that is trained may be spread over the devices of several hosts.
         model = load_model(self._job_dir)
-        found = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
-        picture = tf.io.decode_png(confusion_matrix(found["confusion_matrix"], self._job.labels), channels=3)
+        scores = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
+        picture = tf.io.decode_png(confusion_matrix(scores.confusion_matrix, self._job.labels), channels=3)
         with writing(self._job_dir / LOGS_DIR), self._writer.as_default(epoch):
             tf.summary.image(_CONFUSION, picture[tf.newaxis])
             self._writer.flush()

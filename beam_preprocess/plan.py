@@ -23,8 +23,7 @@ from beam_preprocess.inputs import labels
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.splits import stable_hash
 from tfrecords.common.command_line import UserError
-from tfrecords.common.terminal import first_few, log
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns, first_few, log
 from tfrecords.manifest import FORMAT_VERSION
 from tfrecords.shard import shard_file
 
@@ -180,7 +179,7 @@ def _describe_groups(grouping: Grouping, parts: Sequence[str | None]) -> dict[st
 def _log_parts(plan: Plan) -> None:
     counts = plan.label_counts()
     rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
-    log(aligned([["part", *plan.labels], *rows]))
+    log(align_columns([["part", *plan.labels], *rows]))
     missing = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
     if lacking := [f"{part} lacks {', '.join(names)}" for part, names in missing.items() if names]:
         log(f"warning: too few groups to have each label in each part: {first_few(lacking, '; ')}")

@@ -14,8 +14,7 @@ from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound, warnings
 from beam_preprocess.plan import Plan
 from tfrecords.common import json_data
-from tfrecords.common.terminal import SHOWN, first_few, log
-from tfrecords.info import aligned
+from tfrecords.common.terminal import SHOWN, align_columns, first_few, log
 from tfrecords.manifest import Manifest
 
 # Labels on one line; few sets of music have more.
@@ -59,7 +58,7 @@ def _time_table(metrics: dict[str, Any]) -> str:
     for activity, seconds in metrics["work_s"].items():
         rows.append([activity, f"{seconds:.1f} s", f"{1000 * seconds / max(1, tracks):.1f} ms"])
     rows.extend(["rejected", reason, str(count)] for reason, count in metrics["rejects"].items())
-    return aligned(rows)
+    return align_columns(rows)
 
 
 def log_rejects(config: JobConfig, plan: Plan) -> None:

@@ -21,8 +21,7 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from tfrecords.manifest import Manifest
-from tfrecords.records import iterate
+from tfrecords.dataset import Dataset
 from trainer.evaluation import intervals
 from trainer.evaluation.comparison import ExcludedTracks, scored
 from trainer.evaluation.entries import Entry, entries_of, load_all
@@ -45,18 +44,18 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.data_dir:
         raise UserError("--data_dir=OUT is needed (see --help)")
-    manifest = Manifest.load(flag_values.data_dir)
-    count_folds(manifest)
+    dataset = Dataset(flag_values.data_dir)
+    count_folds(dataset.manifest)
     left_out = ExcludedTracks.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
     finished = load_all(map(Path, flag_values.job_dirs))
-    if finished and finished[0].asked.fingerprint != manifest.fingerprint:
+    if finished and finished[0].asked.fingerprint != dataset.manifest.fingerprint:
         raise UserError("--job_dirs must be cross-validations of --data_dir; they are of another dataset")
-    own = classified(manifest, flag_values.data_dir)
+    own = classified(dataset)
     entries = entries_of(scored(finished, left_out)) if finished else []
     print("\n".join(accuracies(_only_scored(own, entries, left_out), entries)))
 
 
-def classified(manifest: Manifest, data_dir: str | Path) -> PooledPredictions:
+def classified(dataset: Dataset) -> PooledPredictions:
     """Every track's label as it was found by what was fitted to the other folds: with probability 1.
 
     Raises:
@@ -64,8 +63,8 @@ def classified(manifest: Manifest, data_dir: str | Path) -> PooledPredictions:
     """
     frames: dict[str, list[np.ndarray]] = {}
     told: dict[str, tuple[int, str, int]] = {}
-    for fold, part in enumerate(manifest.parts):
-        for record in iterate(manifest, data_dir, part):
+    for fold, part in enumerate(dataset.manifest.parts):
+        for record in dataset.records(part):
             frames.setdefault(record.track_id, []).append(record.log_mel)
             told[record.track_id] = (record.label, record.group, fold)
     labels, groups, folds = zip(*told.values(), strict=True)
@@ -76,10 +75,10 @@ def classified(manifest: Manifest, data_dir: str | Path) -> PooledPredictions:
         labels=np.array(labels, np.int32),
         groups=groups,
         folds=np.array(folds, np.int32),
-        label_names=manifest.labels,
+        label_names=dataset.manifest.labels,
         models=(NAME,),
         seeds=(0,),
-        probabilities=np.eye(len(manifest.labels), dtype=np.float32)[found][np.newaxis, np.newaxis],
+        probabilities=np.eye(len(dataset.manifest.labels), dtype=np.float32)[found][np.newaxis, np.newaxis],
     )
 
 

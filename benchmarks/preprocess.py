@@ -25,7 +25,7 @@ from benchmarks import clips as clip_files
 from benchmarks import processes
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns
 
 _FEW_PER_GENRE = 2
 _FEW = _FEW_PER_GENRE * len(synthesize.GENRES)
@@ -166,7 +166,7 @@ def report(median: Mapping[str, Times], commands: Mapping[str, Command], clips: 
         times = (own.all_s, own.processor_all_s, own.startup_s(clips), clip_ms, processor_clip_ms)
         ratios = (job.all_s / own.all_s, job.processor_clip_ms(clips) / processor_clip_ms)
         rows.append([name, *(f"{value:.1f}" for value in times), *(f"{value:.2f}" for value in ratios)])
-    lines = [aligned(rows)]
+    lines = [align_columns(rows)]
     for name, command in commands.items():
         if command.after is not None:
             after, before = median[command.after], median[name]

@@ -23,8 +23,7 @@ from absl import flags
 from benchmarks import processes
 from benchmarks.shards import MEL_BANDS, PART, link_many, write_noise
 from tfrecords.common import command_line
-from tfrecords.manifest import Manifest
-from tfrecords.records import iterate_shard
+from tfrecords.dataset import Dataset
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -66,22 +65,20 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
 def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable[[], tuple["tf.data.Dataset", int]]]:
     """Name -> a function that gives a dataset and how many patches come out of it."""
-    from tfrecords.reader import load
-
     usual = write_usual(data_dir, usual_dir)
-    manifest = Manifest.load(data_dir)
-    files = manifest.check_files(data_dir, [PART])
+    dataset = Dataset(data_dir)
+    files = dataset.check_files([PART])
     ours: dict[str, Any] = {
         "batch_size": BATCH_SIZE,
         "training": True,
-        "statistics": manifest.statistics([PART]),
+        "statistics": dataset.manifest.statistics([PART]),
         "epochs": _EPOCHS,
     }
-    cached = load(data_dir, in_memory=True, **ours)
+    cached = dataset.batches(in_memory=True, **ours)
     tensor = _float32_tensor(data_dir)
     return {
         _USUAL: lambda: (read_usual(usual), patches),
-        _DISK: lambda: (load(data_dir, **ours), _EPOCHS * patches),
+        _DISK: lambda: (dataset.batches(**ours), _EPOCHS * patches),
         _CACHED: lambda: (cached, _EPOCHS * patches),
         _SCAN: lambda: (_scan(files), _EPOCHS * patches),
         _TENSOR: lambda: (_batches_of(*tensor), _EPOCHS * patches),
@@ -95,17 +92,17 @@ def write_usual(data_dir: Path, path: Path) -> list[str]:
     """
     import tensorflow as tf
 
-    manifest = Manifest.load(data_dir)
+    dataset = Dataset(data_dir)
     path.mkdir(parents=True, exist_ok=True)
     files = []
-    for shard in manifest.parts[PART].shards:
+    for shard in dataset.manifest.parts[PART].shards:
         file = path / shard.file
         files.append(str(file))
         if file.is_file():
             continue
         temporary = path / f".tmp-{shard.file}"
         with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for record in iterate_shard(manifest, data_dir, shard):
+            for record in dataset.shard_records(shard):
                 for start in range(0, len(record.log_mel) - PATCH_FRAMES + 1, PATCH_FRAMES):
                     writer.write(_example(record.log_mel[start : start + PATCH_FRAMES], record.label))
         temporary.replace(file)
@@ -162,9 +159,7 @@ def _scan(files: list[str]) -> "tf.data.Dataset":
 def _float32_tensor(data_dir: Path) -> tuple["tf.Tensor", "tf.Tensor"]:
     import tensorflow as tf
 
-    from tfrecords.reader import load
-
-    pieces = list(load(data_dir).map(lambda patches, labels, track_ids: (patches, labels)))
+    pieces = list(Dataset(data_dir).batches().map(lambda patches, labels, track_ids: (patches, labels)))
     return tf.concat([patches for patches, _ in pieces], 0), tf.concat([labels for _, labels in pieces], 0)
 
 
@@ -219,22 +214,20 @@ def tell_memory(once: Path, many: Path) -> None:
 
 def consume(data_dir: str, *, epochs: int) -> None:
     """Reads some epochs."""
-    from tfrecords.reader import load
-
-    statistics = Manifest.load(data_dir).statistics([PART])
-    for _ in load(data_dir, batch_size=BATCH_SIZE, training=True, statistics=statistics, epochs=epochs):
+    dataset = Dataset(data_dir)
+    statistics = dataset.manifest.statistics([PART])
+    for _ in dataset.batches(batch_size=BATCH_SIZE, training=True, statistics=statistics, epochs=epochs):
         pass
 
 
 def tell_resume(data_dir: Path) -> None:
     """Prints how long the first batch takes from different steps, with the process warm."""
-    from tfrecords.reader import load
-
-    steps = int(load(data_dir, batch_size=BATCH_SIZE, training=True).cardinality())
+    dataset = Dataset(data_dir)
+    steps = int(dataset.batches(batch_size=BATCH_SIZE, training=True).cardinality())
     times = {}
     for step in (0, steps // 2, steps - 2):
         began = time.perf_counter()
-        next(iter(load(data_dir, batch_size=BATCH_SIZE, training=True, step=step)))
+        next(iter(dataset.batches(batch_size=BATCH_SIZE, training=True, step=step)))
         times[step] = round(time.perf_counter() - began, 2)
     print(f"step -> seconds to its first batch, of {steps} steps: {json.dumps(times)}")
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tfrecords.manifest import Manifest
-from tfrecords.verify import problems
+from tfrecords.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
 WORKER, TRAINER = "beam_preprocess/Dockerfile", "trainer/Dockerfile"
@@ -163,9 +162,9 @@ def test_the_worker_image_preprocesses_without_tensorflow(tmp_path):
     # As the launcher starts it, the file by its name.
     file = Path(environment(WORKER)["FLEX_TEMPLATE_PYTHON_PY_FILE"]).relative_to("/template")
     run(venv, tmp_path, ["python", context / file, "--input=audio", "--output=out", "--folds=2"])
-    manifest = Manifest.load(tmp_path / "out")
-    assert list(problems(manifest, tmp_path / "out")) == []
-    assert sum(manifest.tracks(["all"]).values()) == 20
+    dataset = Dataset(tmp_path / "out")
+    assert list(dataset.verify()) == []
+    assert sum(dataset.manifest.tracks(["all"]).values()) == 20
 
 
 @pytest.mark.slow

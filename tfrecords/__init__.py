@@ -1,8 +1,7 @@
-"""What one record is, how shards of records are written, found, checked, and read as tf.data.
+"""Datasets of log-mel spectrograms as TFRecords: what a record is, how shards are written, verified and read.
 
-Only reading as tf.data needs TensorFlow, so it is imported when `load` is first asked for: a worker that
-writes records starts without it. The rest needs NumPy, and comes when it is asked for as well: a command handles
-signals before it imports anything that takes time.
+Everything is imported when it is first used. TensorFlow is needed only to read batches (`load`, `Dataset.batches`), so
+a worker that writes records starts without it; and a command handles signals before any slow import.
 """
 
 import importlib
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from tfrecords.common import shutdown
 
 if TYPE_CHECKING:
+    from tfrecords.dataset import Dataset
     from tfrecords.manifest import Manifest
     from tfrecords.reader import load
 
-__all__ = ["Manifest", "load"]
+__all__ = ["Dataset", "Manifest", "load"]
 
-_MODULES = {"Manifest": "tfrecords.manifest", "load": "tfrecords.reader"}
+_MODULES = {"Dataset": "tfrecords.dataset", "Manifest": "tfrecords.manifest", "load": "tfrecords.reader"}
 
-# So while Python looks for the module of `python -m tfrecords`, before that imports anything; where the package is
-# imported as a library, the program has its own name there, and its own handlers.
+# True while Python looks for the module of `python -m tfrecords`, before it imports anything else. A program that
+# imports the package as a library keeps its own signal handlers.
 if sys.argv[:1] == ["-m"]:
     shutdown.install()
 

@@ -1,87 +1,86 @@
-"""Looks at a dataset of sharded TFRecords.
+"""Inspect a dataset of sharded TFRecords.
 
-python -m tfrecords info DIR                   what it holds: parts, labels, shards, configuration
-python -m tfrecords verify DIR                 every size, checksum, count and record; status 1 when one is wrong
-python -m tfrecords show DIR --png=grid.png    a picture of spectrograms with their labels
+python -m tfrecords info DIR                   parts, labels, shards, configuration
+python -m tfrecords verify DIR                 check every size, checksum, count and record; status 1 if one is wrong
+python -m tfrecords show DIR --png=grid.png    draw spectrograms with their labels
 python -m tfrecords show DIR --augment=frequency_masks=2,mixup_alpha=0.4
-                                               a picture of patches, each beside what training would make of it
+                                               draw patches, each beside what training would make of it
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from tfrecords import show, verify
+from tfrecords import show
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from tfrecords.info import describe
-from tfrecords.manifest import Manifest
+from tfrecords.dataset import Dataset
 from tfrecords.plots import spectrogram_grid
 
-# Each a panel; each a row of panels.
+# Tracks to draw by default: a panel each, or a row of panels each.
 _TRACKS, _AUGMENTED_TRACKS = 20, 6
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("png", "grid.png", "show: the picture to write", flag_values=FLAGS)
-flags.DEFINE_list("parts", ["all"], "show: which parts to draw from", flag_values=FLAGS)
+flags.DEFINE_list("parts", ["all"], "show: the parts to draw from", flag_values=FLAGS)
 flags.DEFINE_integer(
     "tracks", None, "show: how many tracks to draw; 20, or 6 with --augment", lower_bound=1, flag_values=FLAGS
 )
 flags.DEFINE_string(
     "augment",
     "",
-    "show: draw patches beside what this augmentation makes of them; name=value,name=value of "
+    "show: draw patches beside augmented versions of them; name=value,name=value of "
     + ", ".join(field.name for field in dataclasses.fields(Augmentation)),
     flag_values=FLAGS,
 )
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
-    """Runs one of info, verify, show; returns the exit status."""
+    """Run info, verify or show, and return the exit status."""
     commands = {"info": _info, "verify": _verify, "show": _show}
     if len(positional) != 2 or positional[0] not in commands:
         raise UserError(f"expected {', '.join(commands)} and a directory, got {positional or 'nothing'} (see --help)")
     command, data_dir = positional
-    return commands[command](Manifest.load(data_dir), Path(data_dir), flag_values)
+    return commands[command](Dataset(data_dir), flag_values)
 
 
-def _info(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> int:
-    print(describe(manifest))
+def _info(dataset: Dataset, flag_values: flags.FlagValues) -> int:
+    print(dataset.info())
     return 0
 
 
-def _verify(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> int:
-    found = 0
-    for problem in verify.problems(manifest, data_dir):
+def _verify(dataset: Dataset, flag_values: flags.FlagValues) -> int:
+    count = 0
+    for problem in dataset.verify():
         print(problem)
-        found += 1
-    if found:
-        print(f"{found} problem{'s' * (found > 1)}; write the dataset again")
+        count += 1
+    if count:
+        print(f"{count} problem{'s' * (count > 1)}; write the dataset again")
         return 1
-    records = sum(part.records for part in manifest.parts.values())
-    shards = sum(len(part.shards) for part in manifest.parts.values())
-    print(f"{data_dir}: {records} records in {shards} shards are as the manifest says")
+    parts = dataset.manifest.parts.values()
+    records, shards = sum(part.records for part in parts), sum(len(part.shards) for part in parts)
+    print(f"{dataset.location}: {records} records in {shards} shards are as the manifest says")
     return 0
 
 
-def _show(manifest: Manifest, data_dir: Path, flag_values: flags.FlagValues) -> int:
-    parts, what = flag_values.parts, "spectrograms"
-    drawn: dict[str, Any] = {}
+def _show(dataset: Dataset, flag_values: flags.FlagValues) -> int:
+    parts = flag_values.parts
     if flag_values.augment:
         augmentation = Augmentation.parse(flag_values.augment)
         count = flag_values.tracks or _AUGMENTED_TRACKS
-        items = show.augmented_samples(manifest, data_dir, parts=parts, count=count, augmentation=augmentation)
-        what = "patches and versions of them"
-        drawn = {"columns": 1 + show.VERSIONS, "unit": "normalised value"}
+        items = show.augmented_samples(dataset, parts=parts, count=count, augmentation=augmentation)
     else:
-        items = show.samples(manifest, data_dir, parts=parts, count=flag_values.tracks or _TRACKS)
+        items = show.samples(dataset, parts=parts, count=flag_values.tracks or _TRACKS)
     if not items:
-        raise UserError(f"{data_dir}: no tracks in {', '.join(parts)}, so nothing to show")
+        raise UserError(f"{dataset.location}: no tracks in {', '.join(parts)}, so nothing to show")
+    if flag_values.augment:
+        what, picture = "patches", spectrogram_grid(items, columns=1 + show.VERSIONS, unit="normalised value")
+    else:
+        what, picture = "spectrograms", spectrogram_grid(items)
     with files.atomic_write(Path(flag_values.png)) as temporary:
-        temporary.write_bytes(spectrogram_grid(items, **drawn))
+        temporary.write_bytes(picture)
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
 

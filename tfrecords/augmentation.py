@@ -1,4 +1,4 @@
-"""Which variations training batches get; `tfrecords.augment` makes them."""
+"""The configuration of augmentation, without TensorFlow; `tfrecords.augment` applies it."""
 
 import dataclasses
 import math
@@ -8,20 +8,26 @@ from tfrecords.common.command_line import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How patches are varied, in this order; every variation is off unless asked for.
+    """How training patches are varied, in this order; every variation is off by default.
 
     Attributes:
-      gain_db: each patch gets another level, by up to so many decibels up or down, all equally likely. 0 to 40.
-      equalizer_db: each patch gets another equalisation: lines through gains at the lowest band, at the highest and at
-        three evenly between, each by up to so many decibels up or down, all equally likely. 0 to 40.
-      mixup_alpha: each patch, and its label, is mixed with another of its batch, in shares from Beta(alpha, alpha)
-        (Zhang et al. 2018): 0.2 mostly keeps nearly all of one, 1 makes all shares equally likely. The greater share
-        is the patch's own, so that a batch holds each of its patches once. 0, or 0.01 to 100.
-      frequency_masks: masks across mel bands in each patch (SpecAugment, Park et al. 2019).
-      frequency_mask_bands: bands in the widest such mask; all widths from 0 on are equally likely, and so are all
-        places where it fits.
-      time_masks: masks across frames in each patch.
-      time_mask_frames: frames in the widest such mask.
+      gain_db: change each patch's level by a gain drawn uniformly from -gain_db to gain_db. 0 to 40.
+      equalizer_db: add a random equaliser curve to each patch: straight lines through gains at five evenly spaced
+        bands, each drawn uniformly from -equalizer_db to equalizer_db. 0 to 40.
+      mixup_alpha: mix each patch, and its label, with another of its batch, in shares from Beta(alpha, alpha) (Zhang et
+        al. 2018): 0.2 mostly keeps nearly all of one, 1 makes all shares equally likely. The patch itself has the
+        larger share, so that every patch of a batch is the main part of one. 0, or 0.01 to 100.
+      frequency_masks: number of masks over mel bands in each patch (SpecAugment, Park et al. 2019).
+      frequency_mask_bands: bands of the widest such mask; width (from 0) and position are uniform.
+      time_masks: number of masks over frames in each patch.
+      time_mask_frames: frames of the widest such mask.
+
+    Raises:
+      UserError: a value is out of range.
+
+    Example:
+      >>> Augmentation.parse("time_masks=2,mixup_alpha=0.4").soft_labels
+      True
     """
 
     gain_db: float = 0.0
@@ -37,7 +43,7 @@ class Augmentation:
         rules = (
             ("gain_db", math.isfinite(self.gain_db) and 0 <= self.gain_db <= 40, "from 0 to 40"),
             ("equalizer_db", math.isfinite(self.equalizer_db) and 0 <= self.equalizer_db <= 40, "from 0 to 40"),
-            # With less, a share is 0 or 1 in float32; with more, it is one half.
+            # Below, shares are 0 or 1 in float32; above, one half.
             ("mixup_alpha", alpha == 0 or 0.01 <= alpha <= 100, "0, or from 0.01 to 100"),
             ("frequency_masks", self.frequency_masks >= 0, "at least 0"),
             ("frequency_mask_bands", self.frequency_mask_bands >= 1, "at least 1"),
@@ -50,27 +56,27 @@ class Augmentation:
 
     @property
     def soft_labels(self) -> bool:
-        """Whether labels become shares of every label, [batch, num_classes] float32."""
+        """Whether labels become shares of all classes, [batch, num_classes] float32."""
         return self.mixup_alpha > 0
 
     def check_fits(self, *, patch_frames: int, mel_bands: int) -> None:
-        """Raises UserError when a mask could be wider than a patch."""
-        for masks, name, size, what in (
+        """Raise UserError if a mask could be wider than a patch."""
+        for masks, name, size, unit in (
             (self.frequency_masks, "frequency_mask_bands", mel_bands, "mel bands"),
             (self.time_masks, "time_mask_frames", patch_frames, "frames"),
         ):
             if masks and getattr(self, name) > size:
                 raise UserError(
-                    f"{name} must be at most the {size} {what} of a patch, got {getattr(self, name)}; "
+                    f"{name} must be at most the {size} {unit} of a patch, got {getattr(self, name)}; "
                     "lower it in --augment"
                 )
 
     @classmethod
     def parse(cls, settings: str) -> "Augmentation":
-        """Reads "name=value,name=value", as a command line gives it; nothing is asked for by "".
+        """Parse "name=value,name=value", the text of a command line's flag; "" is no augmentation.
 
         Raises:
-          UserError: a name is unknown or there twice, or a value is no such number or out of range.
+          UserError: a name is unknown or given twice, or a value is not a number or out of range.
         """
         kinds: dict[str, type[int] | type[float]] = {
             field.name: int if field.type is int else float for field in dataclasses.fields(cls)

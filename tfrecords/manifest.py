@@ -1,6 +1,6 @@
-"""Mean and variance per mel band that can be merged exactly over any union of parts.
+"""manifest.json, the file that makes a directory a dataset: labels, front end, parts, shards and statistics.
 
-manifest.json: the file that makes a directory a dataset, written last.
+It is written last, so a directory without it holds no finished dataset.
 """
 
 import dataclasses
@@ -15,22 +15,37 @@ import numpy as np
 
 from tfrecords.common import files, json_data
 from tfrecords.common.command_line import UserError
-from tfrecords.schema import DTYPES, FEATURES
+from tfrecords.schema import DTYPES, FEATURES, Record, decode
 
-_NOTHING = 1e-3
+FILE_NAME = "manifest.json"
+# Holds what an unfinished job needs to resume; removed once the manifest is written.
+PARTIAL_DIR = ".partial"
+FORMAT_VERSION = 1
+# Standard deviation, in log10 units or dB, below which a band counts as silent.
+_SILENT_STD = 1e-3
+
+
+def count_patches(frames: int, *, patch_frames: int, patch_hop: int) -> int:
+    """Return how many patches a record of so many frames is cut into.
+
+    Example:
+      >>> count_patches(250, patch_frames=80, patch_hop=80)
+      3
+    """
+    return max(0, (frames - patch_frames) // patch_hop + 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class BandStatistics:
-    """Count, mean and sum of squared deviations per band (Chan, Golub and LeVeque 1979).
+    """Mean and variance per mel band, which merge exactly over any union of parts (Chan, Golub and LeVeque 1979).
 
     Attributes:
-      count: number of frames seen.
+      count: number of frames.
       mean: [mel_bands] float64.
       m2: [mel_bands] float64, the sum over frames of (x - mean)^2.
 
     Raises:
-      ValueError: mean and m2 are not of one shape, or a count or sum of squares is below 0.
+      ValueError: mean and m2 differ in shape, or a count or a sum of squares is below 0.
     """
 
     count: int
@@ -39,18 +54,18 @@ class BandStatistics:
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 1 or self.mean.shape != self.m2.shape:
-            raise ValueError(f"mean and m2 must be [mel_bands] both, got {self.mean.shape} and {self.m2.shape}")
+            raise ValueError(f"mean and m2 must be [mel_bands] each, got {self.mean.shape} and {self.m2.shape}")
         if self.count < 0 or (self.m2 < 0).any():
             raise ValueError(f"count and m2 must be at least 0, got {self.count} and {min(self.m2, default=0)}")
 
     @classmethod
     def empty(cls, mel_bands: int) -> "BandStatistics":
-        """Statistics of no frames."""
+        """Return the statistics of no frames."""
         return cls(0, np.zeros(mel_bands), np.zeros(mel_bands))
 
     @classmethod
     def of(cls, log_mel: np.ndarray) -> "BandStatistics":
-        """Statistics of one spectrogram, [frames, mel_bands] of any float type, summed in float64."""
+        """Return the statistics of one spectrogram, [frames, mel_bands] of any float type, summed in float64."""
         if not len(log_mel):
             return cls.empty(log_mel.shape[1])
         values = log_mel.astype(np.float64)
@@ -60,14 +75,14 @@ class BandStatistics:
 
     @classmethod
     def merged(cls, statistics: Iterable["BandStatistics"], mel_bands: int) -> "BandStatistics":
-        """Statistics of the union, folded in the order given so that the same parts give the same bits."""
+        """Return the statistics of a union, merged in the order given, so that the same parts give the same bits."""
         total = cls.empty(mel_bands)
         for other in statistics:
             total = total.merge(other)
         return total
 
     def merge(self, other: "BandStatistics") -> "BandStatistics":
-        """Statistics of both sets of frames together."""
+        """Return the statistics of both sets of frames together."""
         count = self.count + other.count
         if not count:
             return self
@@ -78,7 +93,7 @@ class BandStatistics:
 
     @property
     def variance(self) -> np.ndarray:
-        """Population variance per band, [mel_bands] float64 (zeros when nothing was seen)."""
+        """Population variance per band, [mel_bands] float64; zeros where there are no frames."""
         return self.m2 / max(self.count, 1)
 
     @property
@@ -88,27 +103,16 @@ class BandStatistics:
 
     @property
     def scale(self) -> np.ndarray:
-        """What normalising divides each band by, [mel_bands] float64: `std`, or 1 where a band holds nothing.
+        """Divisor that normalises each band, [mel_bands] float64: `std`, or 1 where a band is silent.
 
-        Less than a thousandth of log10 units or decibels is what rounding and resampling leave of silence. Divided by
-        it, the first sound there would be worth more than all other bands together.
+        A deviation below a thousandth of a log10 unit or a decibel is what rounding and resampling leave of silence;
+        divided by it, the first sound in that band would outweigh all other bands.
         """
-        return np.where(self.std < _NOTHING, 1.0, self.std)
+        return np.where(self.std < _SILENT_STD, 1.0, self.std)
 
-    def to_json(self) -> dict:
-        """As plain lists, exact: Python prints floats so that they read back to the same bits."""
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists and numbers; Python prints floats so that they read back to the same bits."""
         return {"count": self.count, "mean": self.mean.tolist(), "m2": self.m2.tolist()}
-
-
-FILE_NAME = "manifest.json"
-# Holds what an unfinished job needs to go on; gone once the manifest is written.
-PARTIAL_DIR = ".partial"
-FORMAT_VERSION = 1
-
-
-def count_patches(frames: int, *, patch_frames: int, patch_hop: int) -> int:
-    """Number of patches that a record of so many frames is cut into."""
-    return max(0, (frames - patch_frames) // patch_hop + 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Shard:
       sha256: hexadecimal checksum of the file.
 
     Raises:
-      ValueError: the file is not in the dataset's directory itself, a number is below 0, or the checksum is none.
+      ValueError: file is not a plain file name, a number is below 0, or sha256 is not a SHA-256.
     """
 
     file: str
@@ -149,8 +153,8 @@ class Part:
     Attributes:
       shards: in order.
       tracks: tracks per label name; a label that the part lacks counts 0.
-      record_frames: frames of a record -> how many records have as many. Gives the number of patches of any size.
-      statistics: per band, before rounding to the record's dtype.
+      record_frames: length of a record in frames -> number of such records, from which patches of any size are counted.
+      statistics: per band, before rounding to the records' dtype.
 
     Raises:
       ValueError: the counts do not agree.
@@ -174,7 +178,7 @@ class Part:
         ):
             if found != stated:
                 raise ValueError(what.format(found, stated))
-        # Of a long track there may be several.
+        # A long track may have several records.
         if sum(self.tracks.values()) > self.records:
             raise ValueError(f"there are {sum(self.tracks.values())} tracks in {self.records} records")
 
@@ -186,23 +190,23 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a dataset is; the same input and configuration always give the same manifest.
+    """The contents of manifest.json; the same input and configuration always give the same manifest.
 
     Attributes:
-      name: of the dataset, and the start of its shards' names.
+      name: the dataset's name, with which its shards' names begin.
       labels: label names; a record's label is an index into them.
       front_end: the front end's configuration, as beam_preprocess.audio.front_end.FrontEndConfig has it.
       dtype: of log_mel in the records, "float16" or "float32".
       parts: part name -> part.
-      split: how tracks were dealt into parts: the method and its settings, how many groups there were, whether they
-        were given (else each track is its own), and whether none was torn.
-      rejects: reason -> number of inputs that could not be used; rejects.jsonl names them.
-      duplicates: track_ids of each recording that is there more than once, with the very same sound.
-      fingerprint: of the configuration and the track list.
-      versions: of the libraries that decide the bytes.
+      split: how tracks were assigned to parts: the method and its settings, the number of groups, whether groups were
+        given (otherwise each track is a group), and whether no group is in two parts.
+      rejects: reason -> number of inputs that could not be used; rejects.jsonl lists them.
+      fingerprint: hash of the configuration and the track list.
+      versions: versions of the libraries that affect the shards' bytes.
+      duplicates: for each recording that occurs more than once, the track_ids of its copies.
 
     Raises:
-      ValueError: a field does not have what it must, or they do not agree.
+      ValueError: a field has a wrong value, or fields do not agree.
     """
 
     name: str
@@ -258,11 +262,31 @@ class Manifest:
         """Spectrogram frames per second of audio."""
         return self.front_end["sample_rate"] / self.front_end["hop_length"]
 
-    def select(self, parts: Iterable[str]) -> tuple[str, ...]:
-        """The parts named, in the manifest's order; all of them for ("all",).
+    def decode(self, serialized: bytes, *, any_label: bool = False) -> Record:
+        """Decode one record of the dataset.
+
+        Args:
+          serialized: a tf.train.Example.
+          any_label: accept a label that is none of the dataset's.
 
         Raises:
-          UserError: a part is not in the dataset, or none is named.
+          ValueError: as `tfrecords.schema.decode`, or as `check_label`.
+        """
+        record = decode(serialized, mel_bands=self.mel_bands, dtype=self.dtype)
+        if not any_label:
+            self.check_label(record)
+        return record
+
+    def check_label(self, record: Record) -> None:
+        """Raise ValueError if a record's label is none of the dataset's."""
+        if not 0 <= record.label < len(self.labels):
+            raise ValueError(f"label {record.label} is none of the {len(self.labels)} labels")
+
+    def select(self, parts: Iterable[str]) -> tuple[str, ...]:
+        """Return the given parts in the manifest's order; all of them for ("all",).
+
+        Raises:
+          UserError: a part is not in the dataset, or none is given.
         """
         wanted = {parts} if isinstance(parts, str) else set(parts)
         if wanted == {"all"}:
@@ -274,43 +298,26 @@ class Manifest:
         return tuple(part for part in self.parts if part in wanted)
 
     def statistics(self, parts: Iterable[str]) -> BandStatistics:
-        """Statistics over the union of parts: those of the training parts normalise everything."""
+        """Return the statistics over a union of parts; those of the training parts normalise all data."""
         return BandStatistics.merged((self.parts[part].statistics for part in self.select(parts)), self.mel_bands)
 
     def tracks(self, parts: Iterable[str]) -> dict[str, int]:
-        """Tracks per label name over the union of parts."""
+        """Return the number of tracks of each label in a union of parts."""
         total = Counter(dict.fromkeys(self.labels, 0))
         for part in self.select(parts):
             total.update(self.parts[part].tracks)
         return dict(total)
 
     def num_patches(self, parts: Iterable[str], *, patch_frames: int, patch_hop: int) -> int:
-        """Number of patches that the union of parts is cut into; shorter rests are left out."""
+        """Return how many patches a union of parts is cut into; a remainder shorter than a patch gives none."""
         return sum(
             count * count_patches(frames, patch_frames=patch_frames, patch_hop=patch_hop)
             for part in self.select(parts)
             for frames, count in self.parts[part].record_frames.items()
         )
 
-    def check_files(self, data_dir: str | Path, parts: Iterable[str]) -> list[str]:
-        """Paths of the parts' shards, after a look at their sizes.
-
-        Raises:
-          UserError: a shard is missing or has another size.
-        """
-        paths = []
-        for part in self.select(parts):
-            for shard in self.parts[part].shards:
-                path = Path(data_dir) / shard.file
-                size = path.stat().st_size if path.is_file() else None
-                if size != shard.bytes:
-                    found = "missing" if size is None else f"{size} bytes"
-                    raise UserError(f"{path} should hold {shard.bytes} bytes but is {found}; write the dataset again")
-                paths.append(str(path))
-        return paths
-
     def to_json(self) -> str:
-        """The file's text: sorted by nothing but the order given, so equal datasets have equal files."""
+        """Return the file's text; equal manifests give equal texts."""
         data: dict[str, Any] = {"format_version": FORMAT_VERSION}
         for field in dataclasses.fields(self):
             data[field.name] = getattr(self, field.name)
@@ -320,21 +327,22 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "Manifest":
-        """Inverse of `to_json`; `where` is the file's name in errors.
+        """Parse the text of a manifest; `where` names the file in errors.
 
         Raises:
-          UserError: the text is no manifest, or one of a format that this version does not read.
+          UserError: the text is not a manifest, or has another format version.
         """
         try:
             data = json_data.parse(text)
-            version = data.get("format_version", FORMAT_VERSION) if isinstance(data, dict) else FORMAT_VERSION
-            if type(version) is not int or version != FORMAT_VERSION:
-                raise UserError(
-                    f"{where}: format version {version} is not {FORMAT_VERSION}, the one that this program reads; "
-                    "write the dataset again"
-                )
-            if isinstance(data, dict) and "format_version" not in data:
-                raise ValueError("format_version is missing")
+            if isinstance(data, dict):
+                if "format_version" not in data:
+                    raise ValueError("format_version is missing")
+                version = data["format_version"]
+                if type(version) is not int or version != FORMAT_VERSION:
+                    raise UserError(
+                        f"{where}: format version {version} is not {FORMAT_VERSION}, the one that this program reads; "
+                        "write the dataset again"
+                    )
             return json_data.build(cls, data, more=True)
         except UserError:
             raise
@@ -343,7 +351,7 @@ class Manifest:
 
     @classmethod
     def load(cls, data_dir: str | Path) -> "Manifest":
-        """Reads the manifest of a dataset's directory.
+        """Read the manifest in a dataset's directory.
 
         Raises:
           UserError: there is no manifest, it cannot be read, or it is damaged.
@@ -361,6 +369,7 @@ class Manifest:
 
 
 def _missing(data_dir: Path) -> str:
+    """Return why a directory holds no manifest, and what to do."""
     if data_dir.is_file():
         return f"{data_dir}: a file, not the directory of a dataset"
     if not data_dir.is_dir():

@@ -1,4 +1,4 @@
-"""Clips -> where their patches lie -> patches: each step for a whole tensor of clips at once."""
+"""Cut clips into patches and normalise them, each step for a whole tensor of clips at once."""
 
 import dataclasses
 import math
@@ -18,10 +18,10 @@ class Clips(NamedTuple):
     """Decoded clips, or patches of them that are not cut out yet.
 
     Attributes:
-      log_mel: [rows, mel_bands], as stored: the frames of all clips that are in a patch.
+      log_mel: [rows, mel_bands], as stored: the used frames of all clips.
       first: [clips] int64, the row of a clip's (a patch's) first frame.
-      frames: [clips] int64, how many frames it is made of.
-      about: label [clips] int64 and, where it is wanted, track_id [clips] string.
+      frames: [clips] int64, number of frames of the clip.
+      about: label [clips] int64 and, if wanted, track_id [clips] string.
     """
 
     log_mel: tf.Tensor
@@ -31,24 +31,31 @@ class Clips(NamedTuple):
 
 
 def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
-    """Some of the clips (patches), by a slice or by indices."""
+    """Return some of the clips (patches), by a slice or by indices."""
 
-    def of(values: tf.Tensor) -> tf.Tensor:
+    def take(values: tf.Tensor) -> tf.Tensor:
         return values[chosen] if isinstance(chosen, slice) else tf.gather(values, chosen)
 
-    about = {name: of(values) for name, values in clips.about.items()}
-    return Clips(clips.log_mel, of(clips.first), of(clips.frames), about)
+    about = {name: take(values) for name, values in clips.about.items()}
+    return Clips(clips.log_mel, take(clips.first), take(clips.frames), about)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cutter:
+class PatchExtractor:
     """How clips become patches.
 
     Attributes:
-      mode: "windows": at every patch_hop frames of a clip; "random": as many, each beginning at any frame of the
-        clip; "resize": one patch, the whole clip, made as long as a patch as tf.image.resize does it.
-      frames: of a patch.
+      mode: "windows": patches at every `hop` frames of a clip; "random": as many, each at a random start; "resize":
+        one patch, the whole clip resized to `frames` as by tf.image.resize.
+      frames: frames in a patch.
       hop: frames from one window of a clip to the next.
+
+    Raises:
+      UserError: mode is unknown, or frames or hop is below 1.
+
+    Example:
+      >>> PatchExtractor("windows", frames=80, hop=40).count(250)
+      5
     """
 
     mode: str
@@ -64,33 +71,33 @@ class Cutter:
 
     @property
     def unit(self) -> int:
-        """Frames that stay together: used clips and patches are whole runs of so many, and each is copied as one."""
+        """Frames that stay together: used clips and patches are whole runs of so many, each copied as one."""
         return math.gcd(self.frames, self.hop) if self.mode == WINDOWS else 1
 
     def used(self, frames: int) -> int:
-        """How many frames of a clip of so many are in a patch, a multiple of `unit`; what follows them is left out."""
+        """Return how many of a clip's frames are in a patch, a multiple of `unit`; those after them are not used."""
         if self.mode != WINDOWS:
             return frames
         count = self.count(frames)
         return (count - 1) * self.hop + self.frames if count else 0
 
     def used_of(self, frames: tf.Tensor) -> tf.Tensor:
-        """As `used`, for [clips] int64."""
+        """Return `used` for each of a tensor, [clips] int64."""
         if self.mode != WINDOWS:
             return frames
         counts = self.counts(frames)
         return tf.where(counts > 0, (counts - 1) * self.hop + self.frames, 0)
 
     def count(self, frames: int) -> int:
-        """Number of patches of a clip of so many frames."""
+        """Return the number of patches of a clip of so many frames."""
         return 1 if self.mode == RESIZE else count_patches(frames, patch_frames=self.frames, patch_hop=self.hop)
 
     def counts(self, frames: tf.Tensor) -> tf.Tensor:
-        """As `count`, for [clips] int64."""
+        """Return `count` for each of a tensor, [clips] int64."""
         return tf.ones_like(frames) if self.mode == RESIZE else tf.nn.relu((frames - self.frames) // self.hop + 1)
 
     def index(self, clips: Clips, order: tf.Tensor | None) -> Clips:
-        """Where the patches of clips lie, in the clips' order or, given order ([2] int64), shuffled by it."""
+        """Return where the patches of clips lie, in the clips' order or shuffled by the seed `order`, [2] int64."""
         counts = self.counts(clips.frames)
         source = tf.repeat(tf.range(tf.size(counts)), counts)
         position = tf.range(tf.size(source, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), source)
@@ -102,16 +109,19 @@ class Cutter:
             return patches
         if self.mode == RANDOM:
             starts = patches.frames - self.frames + 1
-            uniform = tf.random.stateless_uniform(tf.shape(starts), _other(order), dtype=tf.float64)
+            # A seed apart from the shuffle's.
+            uniform = tf.random.stateless_uniform(
+                tf.shape(starts), tf.random.experimental.stateless_fold_in(order, 1), dtype=tf.float64
+            )
             start = tf.cast(uniform * tf.cast(starts, tf.float64), tf.int64)
         else:
             start = position * self.hop
         return patches._replace(first=patches.first + start)
 
     def cut(self, patches: Clips) -> tf.Tensor:
-        """The patches themselves: [patches, frames, mel_bands], as stored or, resized, float32."""
+        """Return the patches, [patches, frames, mel_bands]: as stored or, resized, float32."""
         if self.mode == RESIZE:
-            return _resized(patches, self.frames)
+            return _resize(patches, self.frames)
         mel_bands = patches.log_mel.shape[1]
         runs = tf.reshape(patches.log_mel, [-1, self.unit * mel_bands])
         number = tf.range(self.frames // self.unit, dtype=tf.int64)
@@ -119,16 +129,11 @@ class Cutter:
         return tf.reshape(cut, [-1, self.frames, mel_bands])
 
 
-def _other(order: tf.Tensor) -> tf.Tensor:
-    """A seed for a second use of an order."""
-    return tf.random.experimental.stateless_fold_in(order, 1)
+def _resize(clips: Clips, length: int) -> tf.Tensor:
+    """Return whole clips as [clips, length, mel_bands] float32, interpolated linearly as by tf.image.resize.
 
-
-def _resized(clips: Clips, length: int) -> tf.Tensor:
-    """Whole clips as [clips, length, mel_bands] float32, by tf.image.resize's rule for bilinear interpolation.
-
-    Row i of a result lies at (i + 0.5) frames / length - 0.5 of its clip: between two frames, weighted by nearness.
-    tf.image.resize itself takes clips of one length only.
+    Row i of a result lies at (i + 0.5) frames / length - 0.5 of its clip, between two frames that are weighted by
+    nearness. tf.image.resize itself takes clips of one length only.
     """
     scale = tf.cast(clips.frames, tf.float32) / length
     position = (tf.range(length, dtype=tf.float32) + 0.5) * scale[:, tf.newaxis] - 0.5
@@ -141,23 +146,28 @@ def _resized(clips: Clips, length: int) -> tf.Tensor:
     return before + (after - before) * (position - below)[..., tf.newaxis]
 
 
-class Finish:
-    """Patches as cut -> what a model takes: float32, normalised, with a channel."""
+class Normalizer:
+    """Turns cut patches into a model's input: float32, normalised, with a channel.
+
+    Args:
+      statistics: mean and standard deviation of each band; None leaves the values as they are.
+      frames: frames in a patch.
+    """
 
     def __init__(self, statistics: BandStatistics | None, frames: int) -> None:
-        self._scaling = None
+        self._mean_and_scale = None
         if statistics is not None:
-            # Repeated for every frame, the inner loop runs over a whole patch and not over its few bands.
+            # Repeated for every frame, so that the inner loop runs over a whole patch and not over its few bands.
             shape = [frames, len(statistics.mean)]
             mean, std = (
                 tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.scale)
             )
-            self._scaling = mean, 1 / std
+            self._mean_and_scale = mean, 1 / std
 
     def __call__(self, patches: tf.Tensor) -> tf.Tensor:
-        """[patches, frames, mel_bands] -> [patches, frames, mel_bands, 1] float32."""
+        """Return [patches, frames, mel_bands] as [patches, frames, mel_bands, 1] float32."""
         patches = tf.cast(patches, tf.float32)
-        if self._scaling is not None:
-            mean, scale = self._scaling
+        if self._mean_and_scale is not None:
+            mean, scale = self._mean_and_scale
             patches = (patches - mean) * scale
         return patches[..., tf.newaxis]

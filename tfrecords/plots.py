@@ -1,4 +1,4 @@
-"""Pictures of spectrograms as PNG bytes, and the look that all pictures of the project share."""
+"""Grids of spectrograms as PNG files, and the style that all plots of the project share."""
 
 import io
 import math
@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-PIXELS_PER_INCH = 192  # Twice the 96 of CSS: a picture shown at half its pixels is sharp on any screen.
+PIXELS_PER_INCH = 192  # Twice the 96 of CSS: a picture shown at half size is sharp on any screen.
 _PANEL_HEIGHT_IN = 1.25
 _MOST_COLUMNS = 5
-_COLOUR_MAP = "magma"  # Even steps to the eye, colour-blind ones included.
+_COLOUR_MAP = "magma"  # Perceptually uniform, also to colour-blind eyes.
 _TITLE: dict[str, Any] = {"fontsize": 9, "loc": "left", "parse_math": False}
 
 
 @dataclass(frozen=True)
 class Style:
-    """Colours of a picture, as #rrggbb: the paper, the text on it, the lines that should recede."""
+    """Colours of a plot, as #rrggbb: its background, its text, its faint lines."""
 
     paper: str
     ink: str
@@ -41,11 +41,11 @@ class Spectrogram:
 
     Attributes:
       log_mel: [frames, mel_bands] floats, neither axis empty.
-      title: what stands above the panel.
+      title: text above the panel.
       frames_per_s: frames a second, above 0 (sample rate / hop length).
 
     Raises:
-      ValueError: log_mel is not such an array, or frames_per_s not such a number.
+      ValueError: log_mel is empty or not two-dimensional, or frames_per_s is not above 0.
     """
 
     log_mel: np.ndarray
@@ -62,16 +62,16 @@ class Spectrogram:
 def spectrogram_grid(
     items: Sequence[Spectrogram], *, columns: int | None = None, unit: str = "log-mel value", style: Style = LIGHT
 ) -> bytes:
-    """Draws spectrograms side by side on one colour scale: seconds to the right, mel bands upwards.
+    """Draw spectrograms side by side on one colour scale: seconds to the right, mel bands upwards.
 
     The scale runs from the 1st percentile of all finite values to the 99.9th, so that a moment of digital silence
-    does not darken everything else.
+    does not use up its range.
 
     Args:
       items: one or more panels, drawn row by row.
       columns: panels in a row; by default at most 5, so that the rows are about equally full.
-      unit: of the values, beside the colour scale.
-      style: colours of paper and ink.
+      unit: unit of the values, shown beside the colour scale.
+      style: colours of the picture.
 
     Returns:
       A PNG file.
@@ -93,7 +93,7 @@ def spectrogram_grid(
     scale = Normalize(*_value_range(items))
     for axes, item in zip(grid.flat, items, strict=False):
         _draw_spectrogram(axes, item, scale, style)
-        # Thirteen characters of this size fill an inch.
+        # Thirteen characters of this font size fill an inch.
         axes.set_title(shorten(item.title, int(13 * width_in)), **_TITLE, color=style.ink)
     for axes in grid.flat[len(items) :]:
         axes.set_axis_off()
@@ -128,14 +128,14 @@ def _value_range(items: Sequence[Spectrogram]) -> tuple[float, float]:
 
 
 def new_figure(size_in: tuple[float, float], style: Style, *, layout: LayoutEngine | None = None) -> Figure:
-    """An empty figure [width, height] in inches on the style's paper, apart from pyplot and its global state."""
+    """Return an empty figure of (width, height) in inches in a style, independent of pyplot's global state."""
     figure = Figure(figsize=size_in, dpi=PIXELS_PER_INCH, facecolor=style.paper, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def style_axes(axes: Axes, style: Style) -> None:
-    """Draws ticks in ink, frames faintly, small numbers."""
+    """Apply a style to axes: faint frames, small ticks and numbers in the text's colour."""
     axes.set_facecolor(style.paper)
     axes.tick_params(colors=style.ink, labelsize=8, length=3, width=0.6)
     for spine in axes.spines.values():
@@ -143,22 +143,31 @@ def style_axes(axes: Axes, style: Style) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure, cut to what is drawn on it, as a PNG file of PIXELS_PER_INCH."""
+    """Return a figure as a PNG file of PIXELS_PER_INCH, cropped to what is drawn."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
 
 
 def printable(text: str) -> str:
-    r"""The text with whatever is not printable (control characters, undecodable bytes of file names) as \x00 or \udc80.
+    r"""Return a text with its unprintable characters escaped, as \x00 or \udc80.
 
-    File names and tags are foreign text: a lone surrogate cannot be encoded, a control character breaks a line.
+    File names and tags may hold anything: a lone surrogate cannot be encoded, a control character breaks a line.
+
+    Example:
+      >>> printable("a\nb")
+      'a\\nb'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shorten(text: str, characters: int) -> str:
-    """Printable text of at most so many characters; what is too long keeps both its ends, as both tell paths apart."""
+    """Return a printable text of at most so many characters; a longer one keeps both ends, as both tell paths apart.
+
+    Example:
+      >>> shorten("blues/a long file name.wav", 12)
+      'blues…me.wav'
+    """
     text = printable(text)
     if len(text) <= characters:
         return text

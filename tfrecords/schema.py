@@ -1,7 +1,7 @@
-"""The schema: one record is a tf.train.Example. No feature is named anywhere else.
+"""The schema of a record, a tf.train.Example; features are named nowhere else.
 
-The messages are built in a descriptor pool of their own, so that writing needs protobuf but not TensorFlow, and a
-process which imports TensorFlow later does not meet tf.train.Example twice.
+The message classes live in a private descriptor pool: writing needs protobuf but not TensorFlow, and a process that
+imports TensorFlow later does not register tf.train.Example twice.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ SEGMENT = "segment"
 FRAMES = "frames"
 LOG_MEL = "log_mel"
 
-# The lists of values that a feature can be.
+# Kinds of a feature's list of values.
 _BYTES, _INT64 = "bytes_list", "int64_list"
 _SCHEMA = {
     TRACK_ID: (_BYTES, "the file's path below the input, UTF-8"),
@@ -29,10 +29,10 @@ _SCHEMA = {
     LOG_MEL: (_BYTES, "[frames, mel_bands], C order, little-endian, of the manifest's dtype"),
 }
 
-# feature -> what it holds; the manifest repeats it for whoever meets the shards without this code.
+# Feature -> its description; written to the manifest for readers without this code.
 FEATURES = {name: f"{kind.removesuffix('_list')}: {meaning}" for name, (kind, meaning) in _SCHEMA.items()}
 
-# dtype name in the manifest -> how the bytes are laid out.
+# dtype in the manifest -> layout of the bytes.
 DTYPES: dict[str, np.dtype] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
 
@@ -42,7 +42,7 @@ class Record:
 
     Attributes:
       track_id: path of the audio file below the input.
-      group: what a split must not tear apart.
+      group: what a split must not tear apart (the artist).
       label: index into the manifest's labels.
       segment: position of this record in its track, from 0.
       log_mel: [frames, mel_bands], float16 or float32.
@@ -56,7 +56,7 @@ class Record:
 
 
 def _example_class() -> Any:
-    """tf.train.Example as TensorFlow's example.proto and feature.proto define it, in a private pool."""
+    """Return tf.train.Example as TensorFlow's example.proto and feature.proto define it, from a private pool."""
     field = descriptor_pb2.FieldDescriptorProto
     proto = descriptor_pb2.FileDescriptorProto(name="tensorflow/core/example/example.proto", package="tensorflow")
     proto.syntax = "proto3"
@@ -99,7 +99,7 @@ _Example = _example_class()
 
 
 def encode(record: Record) -> bytes:
-    """Serializes a record; the same record always gives the same bytes (map keys are sorted).
+    """Serialize a record; the same record always gives the same bytes (map keys are sorted).
 
     Raises:
       ValueError: log_mel is not [frames >= 1, mel_bands] of a dtype in DTYPES.
@@ -122,10 +122,20 @@ def encode(record: Record) -> bytes:
 
 
 def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
-    """The record that `encode` serialized.
+    """Parse a record that `encode` serialized.
+
+    Args:
+      serialized: a tf.train.Example.
+      mel_bands: mel bands of the record.
+      dtype: the record's dtype, one of DTYPES.
 
     Raises:
-      ValueError: the bytes are no Example, a feature is missing, or the sizes disagree.
+      ValueError: the bytes are not an Example, a feature is missing, or the sizes disagree.
+
+    Example:
+      >>> record = Record("a.wav", "artist", label=0, segment=0, log_mel=np.zeros((5, 40), np.float16))
+      >>> decode(encode(record), mel_bands=40, dtype="float16").log_mel.shape
+      (5, 40)
     """
     try:
         feature = _Example.FromString(serialized).features.feature
@@ -133,10 +143,10 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
         raise ValueError(f"not a tf.train.Example: {error}") from error
     values: dict[str, Any] = {}
     for name, (kind, _) in _SCHEMA.items():
-        found: Sequence[Any] = getattr(feature[name], kind).value if name in feature else ()
-        if len(found) != 1:
-            raise ValueError(f"feature {name!r} must hold one value, got {len(found)}")
-        values[name] = found[0]
+        items: Sequence[Any] = getattr(feature[name], kind).value if name in feature else ()
+        if len(items) != 1:
+            raise ValueError(f"feature {name!r} must hold one value, got {len(items)}")
+        values[name] = items[0]
     expected = values[FRAMES] * mel_bands * DTYPES[dtype].itemsize
     if values[FRAMES] < 1 or len(values[LOG_MEL]) != expected:
         raise ValueError(f"log_mel of {values[FRAMES]} frames must hold {expected} bytes, got {len(values[LOG_MEL])}")
@@ -150,11 +160,11 @@ def decode(serialized: bytes, *, mel_bands: int, dtype: str) -> Record:
 
 
 def to_bytes(text: str) -> bytes:
-    """A track's id or group as its record's bytes."""
-    # File names on Linux are bytes; surrogateescape carries the ones that are no UTF-8.
+    """Return a track's id or group as bytes, as a record holds it."""
+    # File names on Linux are bytes; surrogateescape keeps those that are not UTF-8.
     return text.encode("utf-8", "surrogateescape")
 
 
 def to_text(data: bytes) -> str:
-    """Inverse of `to_bytes`."""
+    """Return the text that `to_bytes` encoded."""
     return data.decode("utf-8", "surrogateescape")

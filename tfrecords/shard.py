@@ -1,4 +1,4 @@
-"""The TFRecord container: what one shard file is made of, written and read without TensorFlow.
+"""The TFRecord container: one shard file, written and read without TensorFlow.
 
 A record is: length (uint64, little-endian), masked CRC32C of the length (uint32), the data, masked CRC32C of the data
 (TensorFlow, tensorflow/core/lib/io/record_writer.h).
@@ -19,28 +19,33 @@ from tfrecords.common.command_line import UserError
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CRC.size
-# A length that passed its checksum is still not to be believed into allocating the machine's memory.
+# A longer record is not read, even if its length's checksum matches: it might allocate all of the machine's memory.
 _MAX_RECORD_BYTES = 1 << 31
 
 
 class ShardError(UserError):
-    """A shard does not hold what it should; the message names the file and the offset in bytes."""
+    """A shard that cannot be read or is damaged; the message names the file and the offset in bytes."""
 
 
 def shard_file(name: str, part: str, index: int, count: int) -> str:
-    """File name of one shard: gtzan-fold_0.tfrecord-00000-of-00004."""
+    """Return the file name of a shard.
+
+    Example:
+      >>> shard_file("gtzan", "fold_0", 0, 4)
+      'gtzan-fold_0.tfrecord-00000-of-00004'
+    """
     return f"{name}-{part}.tfrecord-{index:05d}-of-{count:05d}"
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC32C rotated right by 15 bits plus a constant, as TFRecord stores it."""
+    """Return the CRC32C rotated right by 15 bits plus a constant, as TFRecord stores it."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 @dataclasses.dataclass
 class RecordWriter:
-    """Writes records to a binary file and keeps count of what it wrote.
+    """Writes records to a binary file and counts them.
 
     Attributes:
       file: open for writing; the caller closes it.
@@ -56,7 +61,7 @@ class RecordWriter:
         self._sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
-        """Appends one record."""
+        """Append one record."""
         length = _LENGTH.pack(len(data))
         header = length + _CRC.pack(masked_crc32c(length))
         for piece in (header, data, _CRC.pack(masked_crc32c(data))):
@@ -67,12 +72,12 @@ class RecordWriter:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of everything written so far."""
+        """Hexadecimal SHA-256 of the bytes written so far."""
         return self._sha256.hexdigest()
 
 
 def open_shard(path: str | Path) -> BinaryIO:
-    """Opens a shard's file for reading.
+    """Open a shard's file for reading.
 
     Raises:
       ShardError: it cannot be opened.
@@ -84,15 +89,15 @@ def open_shard(path: str | Path) -> BinaryIO:
 
 
 def read_records(file: BinaryIO, name: str, *, skip: int = 0) -> Iterator[bytes]:
-    """Yields the records of a shard.
+    """Yield the records of a shard.
 
     Args:
       file: open for reading, at the start of a shard.
-      name: what errors call the file.
-      skip: records at the start that are passed by their lengths, unread.
+      name: the file's name in errors.
+      skip: number of records to skip at the start; only their lengths are read.
 
     Raises:
-      ShardError: the file cannot be read, it ends inside a record, or a checksum does not match.
+      ShardError: the file cannot be read, ends inside a record, or a checksum does not match.
     """
     offset = 0
     try:

@@ -1,4 +1,4 @@
-"""Pictures of a dataset: spectrograms with their labels, or patches and what augmentation makes of them."""
+"""Panels for `tfrecords.plots.spectrogram_grid`: spectrograms of a dataset, or patches with augmented versions."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,68 +8,66 @@ import numpy as np
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line
-from tfrecords.manifest import Manifest
+from tfrecords.dataset import Dataset
 from tfrecords.plots import Spectrogram
-from tfrecords.records import iterate
 from tfrecords.schema import Record
 
+# Augmented versions of each patch.
+VERSIONS = 4
 # Enough to see rhythm and timbre; a whole recording would be a smear.
 _SHOWN_S = 10.0
-# What models see unless told: the patch of the paper.
+# The paper's patch, which models take by default.
 _PATCH_FRAMES = 80
-VERSIONS = 4
 
 
-def samples(manifest: Manifest, data_dir: str | Path, *, parts: Sequence[str], count: int) -> list[Spectrogram]:
-    """Up to `count` spectrograms with their labels in turn, the first tracks of the parts in order.
-
-    Raises:
-      ShardError: a shard is torn or corrupt.
-    """
-    frames = int(_SHOWN_S * manifest.frames_per_s)
-    return [
-        Spectrogram(record.log_mel[:frames].astype(np.float32), _title(manifest, record), manifest.frames_per_s)
-        for record in _first_tracks(manifest, data_dir, parts, count)
-    ]
-
-
-def spectrograms_of(manifest: Manifest, data_dir: str | Path, track_ids: Sequence[str]) -> list[Spectrogram]:
-    """Spectrograms of the tracks named, with their labels, in the order given; a track that is not there is left out.
+def samples(dataset: Dataset, *, parts: Sequence[str], count: int) -> list[Spectrogram]:
+    """Return the starts of up to `count` tracks, the first of the parts, with labels in turn.
 
     Raises:
-      ShardError: a shard is torn or corrupt.
+      ShardError: a shard cannot be read, is torn or corrupt.
+      UserError: there is no such part.
     """
-    frames, wanted = int(_SHOWN_S * manifest.frames_per_s), set(track_ids)
-    found: dict[str, Spectrogram] = {}
-    for record in _records(manifest, data_dir, ["all"]):
-        if len(found) == len(wanted):
+    return [_panel(dataset, record) for record in _first_tracks(dataset, parts, count)]
+
+
+def spectrograms_of(dataset: Dataset, track_ids: Sequence[str]) -> list[Spectrogram]:
+    """Return the starts of the given tracks, in their order, without those that are not in the dataset.
+
+    Raises:
+      ShardError: a shard cannot be read, is torn or corrupt.
+    """
+    panels: dict[str, Spectrogram] = {}
+    missing = set(track_ids)
+    for record in _records(dataset, ["all"]):
+        if not missing:
             break
-        if record.segment == 0 and record.track_id in wanted:
-            log_mel = record.log_mel[:frames].astype(np.float32)
-            found[record.track_id] = Spectrogram(log_mel, _title(manifest, record), manifest.frames_per_s)
-    return [found[track_id] for track_id in track_ids if track_id in found]
+        if record.segment == 0 and record.track_id in missing:
+            panels[record.track_id] = _panel(dataset, record)
+            missing.remove(record.track_id)
+    return [panels[track_id] for track_id in track_ids if track_id in panels]
 
 
 def augmented_samples(
-    manifest: Manifest, data_dir: str | Path, *, parts: Sequence[str], count: int, augmentation: Augmentation
+    dataset: Dataset, *, parts: Sequence[str], count: int, augmentation: Augmentation
 ) -> list[Spectrogram]:
-    """Patches from the middle of up to `count` tracks, each followed by VERSIONS that augmentation makes of it.
+    """Return patches from the middle of up to `count` tracks, each followed by VERSIONS augmented ones.
 
-    All are normalised by the statistics of the parts, as training would have them; the tracks are one batch.
+    All are normalised by the statistics of the parts, as in training; the tracks are one batch.
 
     Raises:
-      ShardError: a shard is torn or corrupt.
-      UserError: a mask could be wider than a patch.
+      ShardError: a shard cannot be read, is torn or corrupt.
+      UserError: there is no such part, or a mask could be wider than a patch.
     """
-    records = _first_tracks(manifest, data_dir, parts, count, at_least=_PATCH_FRAMES)
+    records = _first_tracks(dataset, parts, count, min_frames=_PATCH_FRAMES)
     if not records:
         return []
-    starts = [(len(record.log_mel) - _PATCH_FRAMES) // 2 for record in records]
+    manifest = dataset.manifest
     statistics = manifest.statistics(parts)
-    patches = np.stack(
-        [record.log_mel[start : start + _PATCH_FRAMES] for record, start in zip(records, starts, strict=True)]
-    )
-    patches = ((patches - statistics.mean) / statistics.scale).astype(np.float32)
+    middles = []
+    for record in records:
+        start = (len(record.log_mel) - _PATCH_FRAMES) // 2
+        middles.append(record.log_mel[start : start + _PATCH_FRAMES])
+    patches = ((np.stack(middles) - statistics.mean) / statistics.scale).astype(np.float32)
     labels = np.array([record.label for record in records], np.int32)
 
     command_line.import_tensorflow()
@@ -84,22 +82,21 @@ def augmented_samples(
     versions = list(augmented(batch, augmenter).as_numpy_iterator())
     panels = []
     for row, record in enumerate(records):
-        panels.append((patches[row], _title(manifest, record)))
-        for number, (varied, varied_labels) in enumerate(versions, start=1):
+        panels.append((patches[row], _title(dataset, record)))
+        for number, (version, version_labels) in enumerate(versions, start=1):
             soft = augmentation.soft_labels
-            title = _shares(manifest.labels, varied_labels[row]) if soft else f"version {number}"
-            panels.append((varied[row, :, :, 0], title))
+            title = _describe_shares(manifest.labels, version_labels[row]) if soft else f"version {number}"
+            panels.append((version[row, :, :, 0], title))
     return [Spectrogram(log_mel, title, manifest.frames_per_s) for log_mel, title in panels]
 
 
-def _first_tracks(
-    manifest: Manifest, data_dir: str | Path, parts: Sequence[str], count: int, *, at_least: int = 1
-) -> list[Record]:
-    """The starts of up to `count` tracks, labels in turn, without records of fewer frames than `at_least`."""
-    rounds = -(-count // len(manifest.labels))
-    first: dict[int, list[Record]] = {label: [] for label in range(len(manifest.labels))}
-    for record in _records(manifest, data_dir, parts):
-        if record.segment == 0 and len(record.log_mel) >= at_least and len(first[record.label]) < rounds:
+def _first_tracks(dataset: Dataset, parts: Sequence[str], count: int, *, min_frames: int = 1) -> list[Record]:
+    """Return the first records of up to `count` tracks, labels in turn, leaving out those of fewer than min_frames."""
+    labels = range(len(dataset.manifest.labels))
+    rounds = -(-count // len(labels))
+    first: dict[int, list[Record]] = {label: [] for label in labels}
+    for record in _records(dataset, parts):
+        if record.segment == 0 and len(record.log_mel) >= min_frames and len(first[record.label]) < rounds:
             first[record.label].append(record)
         if all(len(records) == rounds for records in first.values()):
             break
@@ -107,18 +104,24 @@ def _first_tracks(
     return [record for record in turns if record is not None][:count]
 
 
-def _title(manifest: Manifest, record: Record) -> str:
-    return f"{manifest.labels[record.label]}: {Path(record.track_id).name}"
+def _records(dataset: Dataset, parts: Sequence[str]) -> Iterator[Record]:
+    return itertools.chain.from_iterable(map(dataset.records, dataset.manifest.select(parts)))
 
 
-def _shares(labels: Sequence[str], shares: np.ndarray) -> str:
-    """The labels of a mixed patch, the greatest first: "72 % blues + 28 % jazz", or "blues"."""
+def _panel(dataset: Dataset, record: Record) -> Spectrogram:
+    frames_per_s = dataset.manifest.frames_per_s
+    log_mel = record.log_mel[: int(_SHOWN_S * frames_per_s)].astype(np.float32)
+    return Spectrogram(log_mel, _title(dataset, record), frames_per_s)
+
+
+def _title(dataset: Dataset, record: Record) -> str:
+    return f"{dataset.manifest.labels[record.label]}: {Path(record.track_id).name}"
+
+
+def _describe_shares(labels: Sequence[str], shares: np.ndarray) -> str:
+    """Return the labels of a mixed patch, largest share first: "72 % blues + 28 % jazz", or "blues"."""
     percents = np.rint(100 * shares).astype(int)
     order = [index for index in np.argsort(-percents, kind="stable") if percents[index]]
     if len(order) == 1:
         return labels[order[0]]
     return " + ".join(f"{percents[index]} % {labels[index]}" for index in order)
-
-
-def _records(manifest: Manifest, data_dir: str | Path, parts: Sequence[str]) -> Iterator[Record]:
-    return itertools.chain.from_iterable(iterate(manifest, data_dir, part) for part in manifest.select(parts))

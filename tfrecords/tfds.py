@@ -1,6 +1,6 @@
-"""What tensorflow_datasets needs to open a dataset's directory with tfds.builder_from_directory: two JSON files.
+"""The two JSON files with which tensorflow_datasets opens a dataset's directory (tfds.builder_from_directory).
 
-Written without that package; the names are those of its protocol buffers DatasetInfo and Feature (version 4.9).
+They are written without that package; names are those of its protocol buffers DatasetInfo and Feature (version 4.9).
 """
 
 import json
@@ -17,13 +17,13 @@ _FEATURES = "tensorflow_datasets.core.features"
 
 
 def to_json(manifest: Manifest) -> dict[str, str]:
-    """File name -> text of both files; equal manifests give equal texts."""
+    """Return file name -> text of both files; equal manifests give equal texts."""
     contents = {INFO_FILE: dataset_info(manifest), FEATURES_FILE: features(manifest)}
     return {name: json.dumps(content, indent=1) + "\n" for name, content in contents.items()}
 
 
 def dataset_info(manifest: Manifest) -> dict[str, Any]:
-    """Name, version and splits: the parts, without those that hold no record, which that package refuses to read."""
+    """Return name, version and splits: the parts, except those without records, which that package refuses to read."""
     return {
         "name": manifest.name,
         "version": f"{FORMAT_VERSION}.0.0",
@@ -51,8 +51,8 @@ def _split(name: str, part: Part) -> dict[str, Any]:
 
 
 def features(manifest: Manifest) -> dict[str, Any]:
-    """The features of a record: the label as a class with its name, log_mel as [frames, mel_bands] of its dtype."""
-    # As a JSON feature the label carries its names; as a proto it would need a third file for them.
+    """Return the features of a record: the label as a named class, log_mel as [frames, mel_bands] of its dtype."""
+    # As a JSON feature the label holds its names; as a proto it would need a third file for them.
     names = json.dumps({"names": list(manifest.labels)})
     number = {"shape": {}, "dtype": "int64", "encoding": "none"}
     log_mel = {"shape": {"dimensions": ["-1", str(manifest.mel_bands)]}, "dtype": manifest.dtype, "encoding": "bytes"}

@@ -24,7 +24,7 @@ from beam_preprocess.audio import Block, Reject, stream
 from beam_preprocess.audio.formats import is_audio_name
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns
 
 TOLERANCE_S = 0.05
 _OK = "ok"
@@ -181,7 +181,7 @@ def table(rows: Sequence[Row]) -> str:
         difference = "-" if row.difference_s is None else f"{1000 * row.difference_s:+.0f}"
         lines.append([row.name, row.container or "-", row.codec or "-", *times, difference])
     verdicts = [_HEADER[-1], *(row.verdict for row in rows)]
-    cells = aligned([_HEADER[:-1], *lines]).splitlines()
+    cells = align_columns([_HEADER[:-1], *lines]).splitlines()
     return "\n".join(f"{line}  {verdict}" for line, verdict in zip(cells, verdicts, strict=True))
 
 

@@ -31,10 +31,9 @@ from absl import flags
 
 from beam_preprocess import synthesize
 from benchmarks import processes
-from tfrecords import records
 from tfrecords.common import command_line
-from tfrecords.info import aligned
-from tfrecords.manifest import Manifest
+from tfrecords.common.terminal import align_columns
+from tfrecords.dataset import Dataset
 from tools import encode
 from tools.encode import Kind, with_ogg_checksums
 
@@ -304,10 +303,10 @@ def _causes(made: Mapping[str, Mutant], work_dir: Path, limits: dict[str, float]
 
 def outcomes_of(output: Path, made: Mapping[str, Mutant]) -> tuple[dict[str, str], list[str]]:
     """File -> accepted, or the reason of its reject; and what is wrong with any of them."""
-    manifest = Manifest.load(output)
+    dataset = Dataset(output)
     outcomes, problems = {}, []
-    for part in manifest.parts:
-        for record in records.iterate(manifest, output, part):
+    for part in dataset.manifest.parts:
+        for record in dataset.records(part):
             outcomes[record.track_id] = _ACCEPTED
             if not np.isfinite(record.log_mel).all():
                 problems.append(f"{_described(record.track_id, made)}: its record is not finite")
@@ -342,7 +341,7 @@ def table_of_mutations(outcomes: Mapping[str, str], made: Mapping[str, Mutant]) 
     columns = _columns(outcomes)
     mutations = sorted({mutant.mutation for mutant in made.values()})
     rows = [[mutation, *(str(counts[mutation, column]) for column in columns)] for mutation in mutations]
-    return aligned([["mutation", *columns], *rows])
+    return align_columns([["mutation", *columns], *rows])
 
 
 def table_of_formats(outcomes: Mapping[str, str], made: Mapping[str, Mutant]) -> str:
@@ -360,7 +359,7 @@ def table_of_formats(outcomes: Mapping[str, str], made: Mapping[str, Mutant]) ->
             own = [outcome for name, outcome in damaged.items() if made[name] == (kind, mutation)]
             told_apart.append(f"{sum((outcome == _ACCEPTED) == wanted for outcome in own)} of {len(own)}")
         rows.append([kind, *(str(counts[kind, column]) for column in columns), *told_apart])
-    return aligned([["format", *columns, "few bits: accepted", "end lost: rejected"], *rows])
+    return align_columns([["format", *columns, "few bits: accepted", "end lost: rejected"], *rows])
 
 
 def _columns(outcomes: Mapping[str, str]) -> list[str]:

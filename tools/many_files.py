@@ -18,9 +18,8 @@ from absl import flags
 
 from beam_preprocess.finish import METRICS_FILE
 from benchmarks import processes
-from tfrecords import verify
 from tfrecords.common import command_line
-from tfrecords.manifest import Manifest
+from tfrecords.dataset import Dataset
 
 _FOLDERS = 100
 _RUN_LIMIT_S = 1800
@@ -93,14 +92,15 @@ def faults(finished: processes.Finished, output: Path, count: int, *, good: bool
     if finished.timed_out or finished.status:
         return [f"exit status {finished.status}: {finished.stderr.strip()[-1000:]}"]
     problems = []
-    manifest, metrics = Manifest.load(output), json.loads((output / METRICS_FILE).read_text("utf-8"))
+    dataset, metrics = Dataset(output), json.loads((output / METRICS_FILE).read_text("utf-8"))
+    manifest = dataset.manifest
     tracks, rejects = sum(manifest.tracks(["all"]).values()), sum(manifest.rejects.values())
     if (tracks, rejects) != ((count, 0) if good else (1, count - 1)) or metrics["tracks"] != tracks:
         problems.append(f"{tracks} tracks and {rejects} rejects of {count} files")
     with (output / "rejects.jsonl").open("rb") as file:
         if (lines := sum(1 for _ in file)) != rejects:
             problems.append(f"{lines} lines in rejects.jsonl, not {rejects}")
-    problems += list(verify.problems(manifest, output))[:3]
+    problems += list(dataset.verify())[:3]
     if finished.peak_bytes > peak_mib * processes.MIB:
         problems.append(f"more memory than {peak_mib:g} MiB")
     return problems

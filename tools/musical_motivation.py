@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from benchmarks import processes
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns
 
 # Set -> genre -> steps in a beat, or the lowest of the loud bands, which are this one, the next, and each 8 above.
 SETS = {
@@ -75,7 +75,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         row, wins = verdict(json.loads((trained / "results.json").read_text("utf-8")), *_MODELS[name])
         rows.append([name, *row])
         holds &= wins
-    print(aligned(rows))
+    print(align_columns(rows))
     return int(not holds)
 
 

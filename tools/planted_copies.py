@@ -28,7 +28,7 @@ from beam_preprocess import synthesize
 from beam_preprocess.audio import EXTENSIONS
 from benchmarks import processes
 from tfrecords.common import command_line, shutdown
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns
 from tools import encode
 
 EXACT = "exact"
@@ -135,7 +135,7 @@ def table(found: set[str], planted: Mapping[str, tuple[str, str]]) -> str:
     """Copies planted and found, by kind."""
     there, caught = Counter(kind for _, kind in planted.values()), Counter(planted[name][1] for name in found)
     rows = [[kind, str(there[kind]), str(caught[kind]), f"{caught[kind] / there[kind]:.1%}"] for kind in sorted(there)]
-    return aligned([["copies", "planted", "found", "share"], *rows])
+    return align_columns([["copies", "planted", "found", "share"], *rows])
 
 
 def missed(found: set[str], planted: Mapping[str, tuple[str, str]]) -> bool:

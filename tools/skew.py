@@ -26,8 +26,7 @@ from beam_preprocess import audio
 from tfrecords import schema
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from tfrecords.manifest import Manifest
-from tfrecords.records import iterate
+from tfrecords.dataset import Dataset
 from tools import encode
 from trainer.serving.recognizer import MAX_DURATION_S, front_end_config
 from trainer.training_job import TrainingJob
@@ -248,15 +247,13 @@ def by_wav_bytes(signatures: Any, path: Path) -> Answer:
 
 def by_shards(job: TrainingJob, recognizer: "Recognizer", data_dir: Path) -> dict[str, Answer]:
     """As evaluation does it: each track of a dataset, by its id."""
-    from tfrecords.reader import load
-
-    manifest = Manifest.load(data_dir)
+    dataset = Dataset(data_dir)
     pieces: dict[str, list[np.ndarray]] = {}
-    for part in manifest.parts:
-        for record in iterate(manifest, data_dir, part):
+    for part in dataset.manifest.parts:
+        for record in dataset.records(part):
             pieces.setdefault(record.track_id, []).append(record.log_mel.astype(np.float32))
     probabilities: dict[str, list[np.ndarray]] = {}
-    batches = load(data_dir, patch_frames=job.patch_frames, patch_mode=job.evaluation_mode, statistics=job.statistics)
+    batches = dataset.batches(patch_frames=job.patch_frames, patch_mode=job.evaluation_mode, statistics=job.statistics)
     for patches, _, track_ids in batches.as_numpy_iterator():
         for track_id, row in zip(track_ids, recognizer.model.predict_on_batch(patches), strict=True):
             probabilities.setdefault(schema.to_text(track_id), []).append(np.asarray(row))

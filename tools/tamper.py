@@ -35,7 +35,7 @@ from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
-from tfrecords.info import aligned
+from tfrecords.common.terminal import align_columns
 from tfrecords.manifest import FILE_NAME, Manifest
 from tools.json_edits import edited_archive, edited_json
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE, RESULTS_FILE
@@ -98,7 +98,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         [name, command, counts[name, command, "taken"], counts[name, command, "refused"]]
         for name, command in dict.fromkeys((name, command) for name, command, _ in counts)
     ]
-    print(aligned([["file", "command", "taken", "refused"], *([str(cell) for cell in row] for row in rows)]))
+    print(align_columns([["file", "command", "taken", "refused"], *([str(cell) for cell in row] for row in rows)]))
     print(f"{len(problems)} problems" + (f": see {work_dir / 'problems.txt'}" if problems else ""))
     return 1 if problems else 0
 

@@ -17,6 +17,7 @@ from absl import flags
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
@@ -127,7 +128,7 @@ def _page(
         facts=_facts(job, manifest, summary),
         history=history,
         best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.checkpoint_metric else 0,
-        samples=samples(manifest, data_dir, parts=parts, count=_SAMPLES),
+        samples=samples(Dataset(data_dir, manifest), parts=parts, count=_SAMPLES),
         filters=filter_figures(job, model, data_dir, parts),
         audio_link=audio_link,
     )

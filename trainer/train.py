@@ -42,6 +42,7 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import config, settings, training_job
 from trainer.config import TrainConfig
@@ -187,7 +188,7 @@ def new_job(
     for role, names in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if names:
             check_patches(manifest, names, role, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
-            manifest.check_files(job.data_dir, names)
+            Dataset(job.data_dir, manifest).check_files(names)
     return job
 
 

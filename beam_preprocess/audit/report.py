@@ -16,8 +16,7 @@ from beam_preprocess.audit.pipeline import Pair
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.summary import by_label
 from beam_preprocess.write_shard import read_track
-from tfrecords.common.terminal import SHOWN
-from tfrecords.info import aligned
+from tfrecords.common.terminal import SHOWN, align_columns
 
 FOLDER = "pairs"
 _NAME = re.compile(r"\d{4,}\.png")
@@ -133,7 +132,7 @@ def _table(audit: Mapping[str, Any]) -> str:
         *([f"tracks {words}", str(len(audit[finding]))] for finding, words in _SINGLE.items()),
         ["tracks in all", str(audit["tracks"])],
     ]
-    return aligned(rows)
+    return align_columns(rows)
 
 
 def _shown(what: str, items: Sequence[str]) -> list[str]:

@@ -22,9 +22,8 @@ from beam_preprocess.job import claim_output, lock_output
 from beam_preprocess.plan import ShardPlan, make_plan
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import lock_directory
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from tfrecords.records import iterate
-from tfrecords.verify import problems
 
 ROOT = Path(__file__).parents[2]
 ONE_WORKER = ("--direct_num_workers=1",)
@@ -75,7 +74,7 @@ def test_what_is_written(unbroken):
         *(f"music-fold_{fold}.tfrecord-0000{index}-of-00002" for fold in range(2) for index in range(2)),
         "rejects.jsonl",
     ]
-    assert list(problems(Manifest.load(unbroken), unbroken)) == []
+    assert list(Dataset(unbroken).verify()) == []
     assert (unbroken / "rejects.jsonl").read_text() == ""
 
 
@@ -87,7 +86,7 @@ def test_tensorflow_datasets_opens_what_is_written(unbroken):
     in_order = tensorflow_datasets.ReadConfig(interleave_cycle_length=1)
     for part in manifest.parts:
         found = list(builder.as_dataset(split=part, read_config=in_order).as_numpy_iterator())
-        for one, record in zip(found, iterate(manifest, unbroken, part), strict=True):
+        for one, record in zip(found, Dataset(unbroken, manifest).records(part), strict=True):
             assert (one["track_id"].decode(), one["group"].decode()) == (record.track_id, record.group)
             assert (one["label"], one["segment"], one["frames"]) == (record.label, record.segment, len(record.log_mel))
             np.testing.assert_array_equal(one["log_mel"], record.log_mel)
@@ -191,7 +190,7 @@ def test_too_many_rejects(damaged, job_config, tmp_path, beam_args, read_rejects
     assert shards(tmp_path / "out") == kept
     assert manifest.rejects == {"empty": 1, "truncated": 1, "undecodable": 1}
     assert sum(manifest.tracks(["all"]).values()) == 9
-    assert list(problems(manifest, tmp_path / "out")) == []
+    assert list(Dataset(tmp_path / "out", manifest).verify()) == []
 
 
 def test_nothing_is_left(tmp_path, make_clips, job_config):
@@ -208,14 +207,14 @@ def test_a_shard_without_one_usable_track(tmp_path, make_clips, job_config):
     paths[3].write_bytes(b"")
     manifest = job.run(config)
     assert sorted(shard.records for part in manifest.parts.values() for shard in part.shards) == [0, *[1] * 11]
-    assert list(problems(manifest, tmp_path / "out")) == []
+    assert list(Dataset(tmp_path / "out", manifest).verify()) == []
 
 
 def test_statistics_are_those_of_the_audio_not_of_the_rounded_records(unbroken, clips):
     front_end = FrontEnd(FrontEndConfig())
     manifest = Manifest.load(unbroken)
     for part in manifest.parts:
-        track_ids = [record.track_id for record in iterate(manifest, unbroken, part)]
+        track_ids = [record.track_id for record in Dataset(unbroken, manifest).records(part)]
         waveforms = [soundfile.read(clips / track_id, dtype="float32")[0] for track_id in track_ids]
         values = np.concatenate([front_end(waveform) for waveform in waveforms]).astype(np.float64)
         found = manifest.statistics([part])
@@ -294,7 +293,7 @@ def test_groups_of_a_csv_stay_whole_and_lists_that_tear_them_are_told_of(clips, 
     (tmp_path / "tracks.csv").write_text("\n".join(["path,genre,artist", *rows]))
     manifest = job.run(job_config(tmp_path / "tracks.csv", tmp_path / "out"))
     assert (manifest.split["groups"], manifest.split["grouped"], manifest.split["group_safe"]) == (4, True, True)
-    assert list(problems(manifest, tmp_path / "out")) == []
+    assert list(Dataset(tmp_path / "out", manifest).verify()) == []
     for part, first, second in (("train", 0, 1), ("test", 2, 3)):
         names = [row.split(",")[0] for row in (rows[first], rows[second], rows[first + 4], rows[second + 4])]
         (tmp_path / f"{part}.txt").write_text("\n".join(names))

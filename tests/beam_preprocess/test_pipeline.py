@@ -6,6 +6,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+import tfrecords
 from beam_preprocess import job
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import SplitConfig
@@ -14,7 +15,6 @@ from beam_preprocess.job import claim_output
 from beam_preprocess.pipeline import _plan_lines, build
 from beam_preprocess.plan import plan_job
 from tfrecords.manifest import Manifest
-from tfrecords.verify import problems
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_the_number_and_kind_of_workers_change_no_byte(one_worker, clips, job_co
 
 def test_the_dataset_is_sound(one_worker):
     manifest = Manifest.load(one_worker)
-    assert list(problems(manifest, one_worker)) == []
+    assert list(tfrecords.Dataset(one_worker, manifest).verify()) == []
     assert manifest.tracks(["all"]) == {"blues": 4, "jazz": 4, "rock": 4}
     assert manifest.tracks(["fold_0"]) == {"blues": 2, "jazz": 2, "rock": 2}
 

@@ -1,261 +1,338 @@
 import dataclasses
-from collections import Counter
+import errno
+import hashlib
+import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import tfrecords
-from tfrecords import sources
+from tfrecords import dataset as dataset_module
 from tfrecords.common.command_line import UserError
-from tfrecords.reader import load
+from tfrecords.dataset import Dataset
+from tfrecords.manifest import FILE_NAME, BandStatistics
+from tfrecords.schema import encode
+from tfrecords.shard import RecordWriter, ShardError
+
+ROOT = Path(__file__).parents[2]
 
 
-def collect(dataset):
-    """The elements of all batches, one array each."""
-    return [np.concatenate(arrays) for arrays in zip(*dataset.as_numpy_iterator(), strict=True)]
+def same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert dataclasses.replace(one, log_mel=None) == dataclasses.replace(other, log_mel=None)
+        assert one.log_mel.dtype == other.log_mel.dtype
+        np.testing.assert_array_equal(one.log_mel, other.log_mel)
 
 
-def cut(data, parts, patch_frames=80, patch_hop=80):
-    """What `load` should give, by NumPy: patches, labels, track ids."""
-    patches, labels, track_ids = [], [], []
-    for part in parts:
-        for record in data.records[part]:
-            for start in range(0, len(record.log_mel) - patch_frames + 1, patch_hop):
-                patches.append(record.log_mel[start : start + patch_frames, :, np.newaxis])
-                labels.append(record.label)
-                track_ids.append(record.track_id.encode())
-    return np.array(patches, np.float32), np.array(labels), track_ids
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_records_come_in_the_order_written(tmp_path, write_dataset, dtype):
+    data = write_dataset(tmp_path / dtype, dtype=dtype, segments=3, frames=(2, 9), mel_bands=4)
+    for part in data.manifest.parts:
+        same(Dataset(data.path).records(part), data.records[part])
+        shards = data.manifest.parts[part].shards
+        same(
+            [record for shard in shards for record in Dataset(str(data.path)).shard_records(shard)],
+            data.records[part],
+        )
 
 
-def fingerprints(patches, labels):
-    return [(patch.tobytes(), int(label)) for patch, label in zip(patches, labels, strict=True)]
+def test_an_empty_shard_has_no_records(tmp_path, write_dataset):
+    data = write_dataset(tmp_path / "sparse", tracks_per_label=1, shards_per_part=7, frames=(2, 9), mel_bands=4)
+    assert [shard.records for shard in data.manifest.parts["test"].shards].count(0) == 4
+    same(Dataset(data.path).records("test"), data.records["test"])
 
 
-@pytest.fixture(scope="module")
-def long(tmp_path_factory, write_dataset):
-    """Some hundred patches of 4 x 3 in many shards and several segments per track."""
-    path = tmp_path_factory.mktemp("long") / "dataset"
-    sizes = {"frames": (1, 30), "mel_bands": 3, "segments": 3, "tracks_per_label": 8, "shards_per_part": 5}
-    return write_dataset(path, parts=("fold_0", "fold_1", "fold_2"), dtype="float32", **sizes)
+def test_a_missing_shard_is_named(own):
+    path = own.shards("fold_1")[1]
+    path.unlink()
+    with pytest.raises(ShardError, match=f"^{path} cannot be read: No such file"):
+        list(Dataset(own.path).records("fold_1"))
 
 
-SMALL = {"patch_frames": 4, "batch_size": 10}
+def test_a_torn_shard_is_named_with_its_offset(own):
+    path = own.shards("fold_1")[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ShardError, match=rf"^{path}: torn at byte [1-9]\d*: "):
+        list(Dataset(own.path).records("fold_1"))
 
 
-def test_patches_come_in_order_with_their_tracks(tiny):
-    patches, labels, track_ids = collect(load(tiny.path, parts=["test", "train"]))
-    expected = cut(tiny, ["train", "test"])
-    assert (patches.dtype, labels.dtype) == (np.float32, np.int32)
-    assert patches.shape[1:] == (80, 40, 1)
-    np.testing.assert_array_equal(patches, expected[0])
-    np.testing.assert_array_equal(labels, expected[1])
-    assert track_ids.tolist() == expected[2]
+def test_a_record_that_does_not_parse_is_named_with_its_number(own):
+    path = own.shards("fold_1")[0]
+    with path.open("ab") as file:
+        RecordWriter(file).write(b"\xff garbage")
+    with pytest.raises(ShardError, match=rf"^{path}: record 3: not a tf\.train\.Example"):
+        list(Dataset(own.path).records("fold_1"))
 
 
-@pytest.mark.parametrize(("patch_frames", "patch_hop"), [(4, 4), (4, 1), (4, 3), (2, 7), (30, 1)])
-@pytest.mark.parametrize("shuffle_bytes", [1000, 64 << 20])
-def test_any_hop_and_segments_and_records_that_are_too_short(long, patch_frames, patch_hop, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
-    sizes = {"patch_frames": patch_frames, "patch_hop": patch_hop}
-    patches, labels, track_ids = collect(load(long.path, parts=("fold_1", "fold_2"), **sizes))
-    expected = cut(long, ["fold_1", "fold_2"], **sizes)
-    np.testing.assert_array_equal(patches, expected[0])
-    np.testing.assert_array_equal(labels, expected[1])
-    assert track_ids.tolist() == expected[2]
+def with_labels(manifest, labels):
+    """A manifest that names other labels, and no track of the new ones."""
+    parts = {
+        name: dataclasses.replace(part, tracks={label: part.tracks.get(label, 0) for label in labels})
+        for name, part in manifest.parts.items()
+    }
+    return dataclasses.replace(manifest, labels=labels, parts=parts)
 
 
-def test_the_hop_is_a_patch_unless_told(long):
-    found = collect(load(long.path, parts=["fold_0"], patch_frames=5))
-    np.testing.assert_array_equal(found[0], cut(long, ["fold_0"], 5, 5)[0])
+def test_a_label_that_is_none_is_named_with_its_record(own):
+    manifest = with_labels(own.manifest, own.manifest.labels[:2])
+    path = own.shards("fold_1")[0]
+    dataset = Dataset(own.path, manifest)
+    with pytest.raises(ShardError, match=f"^{path}: record 2: label 2 is none of the 2 labels$"):
+        list(dataset.records("fold_1"))
+    same(dataset.shard_records(manifest.parts["fold_1"].shards[0], any_label=True), own.records["fold_1"][:3])
 
 
-@pytest.mark.parametrize("shuffle_bytes", [1, 5000])
-def test_an_epoch_of_training_holds_every_patch_once(long, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
-    patches, labels = collect(load(long.path, training=True, epochs=2, **SMALL))
-    expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
-    found = fingerprints(patches, labels)
-    assert len(set(expected)) == len(expected) > 100
-    for epoch in (found[: len(expected)], found[len(expected) :]):
-        assert Counter(epoch) == Counter(expected)
-        assert epoch != expected
+def problems(data, **changes):
+    return list(Dataset(data.path, dataclasses.replace(data.manifest, **changes)).verify())
 
 
-def test_training_is_shuffled_across_tracks_and_labels(long):
-    _, labels = collect(load(long.path, training=True, **SMALL))
-    _, in_order, _ = collect(load(long.path, **SMALL))
-    changes = np.count_nonzero(np.diff(labels))
-    assert changes > 3 * np.count_nonzero(np.diff(in_order))
-    assert changes > 0.5 * len(labels)
+def with_part(data, part, **changes):
+    return dict(data.manifest.parts) | {part: dataclasses.replace(data.manifest.parts[part], **changes)}
 
 
-def test_the_order_is_a_function_of_seed_and_epoch(long):
-    def order(**arguments):
-        return fingerprints(*collect(load(long.path, training=True, **SMALL, **arguments)))
-
-    two = order(seed=7, epochs=2)
-    first, second = two[: len(two) // 2], two[len(two) // 2 :]
-    assert order(seed=7) == first
-    assert order(seed=7, epoch=1) == second
-    assert order(seed=7, epoch=1, epochs=2)[: len(second)] == second
-    orders = [first, second, order(seed=8), order(seed=0), order(seed=-1), order(seed=1 << 40)]
-    assert len({tuple(one) for one in orders}) == len(orders)
-    tf.random.set_seed(3)
-    assert order(seed=7) == first
+def with_shard(data, part, index, **changes):
+    shards = list(data.manifest.parts[part].shards)
+    shards[index] = dataclasses.replace(shards[index], **changes)
+    return with_part(data, part, shards=tuple(shards))
 
 
-def test_training_without_end_goes_on_into_the_next_epoch(long):
-    endless = load(long.path, training=True, epochs=None, **SMALL)
-    epoch = load(long.path, training=True, **SMALL)
-    batches = int(epoch.cardinality())
-    second = [batch for batch, _ in endless.skip(batches).take(batches).as_numpy_iterator()]
-    expected = [batch for batch, _ in load(long.path, training=True, epoch=1, **SMALL).as_numpy_iterator()]
-    assert [batch.shape for batch in second] == [batch.shape for batch in expected]
-    np.testing.assert_array_equal(np.concatenate(second), np.concatenate(expected))
+def rewritten(data, part, change):
+    """Parts of the manifest after the first shard of one was written again, checksum and size right, records not."""
+    path = data.shards(part)[0]
+    count = data.manifest.parts[part].shards[0].records
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in change(data.records[part][:count]):
+            writer.write(encode(record))
+    return with_shard(data, part, 0, bytes=writer.size, sha256=writer.sha256)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("epochs", "batch_size"), [(1, 1), (3, 7), (2, 10_000)])
-def test_the_number_of_batches_is_known(long, training, epochs, batch_size):
-    dataset = load(long.path, parts=["fold_0"], training=training, epochs=epochs, batch_size=batch_size, patch_frames=4)
-    sizes = [len(batch[0]) for batch in dataset.as_numpy_iterator()]
-    patches = len(cut(long, ["fold_0"], 4, 4)[0])
-    full, rest = divmod(patches, batch_size)
-    assert sizes == ([batch_size] * full + [rest] * (rest > 0)) * epochs
-    assert int(dataset.cardinality()) == len(sizes)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("segments", [1, 3])
+def test_a_sound_dataset_has_no_problems(tmp_path, write_dataset, dtype, segments):
+    data = write_dataset(tmp_path / "sound", dtype=dtype, segments=segments)
+    assert list(Dataset(str(data.path)).verify()) == []
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_the_element_spec_says_what_comes(long, training):
-    spec = load(long.path, training=training, patch_frames=4).element_spec
-    assert len(spec) == (2 if training else 3)
-    assert (spec[0].dtype, spec[1].dtype) == (tf.float32, tf.int32)
-    assert spec[0].shape.as_list() == [None, 4, 3, 1]
+def test_empty_shards_and_parts_are_no_problem(tmp_path, write_dataset):
+    assert problems(write_dataset(tmp_path / "sparse", tracks_per_label=1, shards_per_part=7)) == []
+    assert problems(write_dataset(tmp_path / "empty", tracks_per_label=0)) == []
 
 
-def test_training_statistics_normalise_the_training_parts(tmp_path, write_dataset):
-    # Patches of one frame see every frame, so the mean must be 0 and the deviation 1, but for rounding to float16.
-    data = write_dataset(tmp_path / "dataset", mel_bands=5, frames=(30, 60))
-    statistics = data.manifest.statistics(["train", "valid"])
-    patches = collect(load(data.path, parts=["train", "valid"], statistics=statistics, patch_frames=1))[0]
-    np.testing.assert_allclose(patches.mean(axis=(0, 1, 3)), 0, atol=1e-3)
-    np.testing.assert_allclose(patches.std(axis=(0, 1, 3)), 1, atol=1e-3)
-    other = collect(load(data.path, parts=["test"], statistics=statistics, patch_frames=4))[0]
-    expected = cut(data, ["test"], 4, 4)[0]
-    scaled = (expected - statistics.mean[:, np.newaxis]) / statistics.scale[:, np.newaxis]
-    np.testing.assert_allclose(other, scaled, atol=1e-5)
+def test_a_missing_shard(own):
+    path = own.shards("fold_1")[0]
+    path.unlink()
+    assert problems(own) == [f"{path}: missing"]
 
 
-def test_a_band_that_never_changes_stays_finite(tmp_path, write_dataset):
-    data = write_dataset(tmp_path / "dataset", mel_bands=2)
-    silent = dataclasses.replace(data.manifest.statistics(["train"]), m2=np.zeros(2))
-    assert np.isfinite(collect(load(data.path, statistics=silent))[0]).all()
+def test_a_shard_that_cannot_be_read(own, monkeypatch):
+    path, digest = own.shards("fold_1")[1], hashlib.file_digest
+
+    def fail(file, name):
+        if file.name == str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    assert problems(own) == [f"{path}: cannot be read: Input/output error"]
 
 
-def test_load_is_found_in_the_package(tiny):
-    assert tfrecords.load is load
-    with pytest.raises(AttributeError, match="no attribute 'lood'"):
-        tfrecords.lood  # noqa: B018
+def test_a_shard_that_cannot_be_read_to_its_end(own, monkeypatch):
+    path = own.shards("fold_1")[1]
+
+    class Broken(io.BytesIO):
+        def read(self, size):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(dataset_module, "open_shard", lambda opened: Broken() if opened == path else opened.open("rb"))
+    assert problems(own) == [f"{path} cannot be read: Input/output error"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"parts": ["train", "fold_0"]}, "no part 'fold_0'; it has train, valid, test"),
-        ({"parts": []}, "no part was named"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"patch_frames": 0}, "patch_frames must be at least 1, got 0"),
-        ({"patch_hop": 0}, "patch_hop must be at least 1, got 0"),
-        ({"patch_hop": -1}, "patch_hop must be at least 1, got -1"),
-        ({"patch_frames": 251, "parts": ["train", "test"]}, "no record of train, test is as long as a patch of 251"),
-    ],
-)
-def test_arguments_that_cannot_be(tiny, arguments, message):
-    with pytest.raises(UserError, match=message):
-        load(tiny.path, **arguments)
+def test_a_truncated_shard(own):
+    path = own.shards("fold_1")[1]
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-5])
+    (line,) = problems(own)
+    assert line.startswith(f"{path}: {size - 5} bytes, the manifest says {size}; {path.name}: torn at byte ")
 
 
-def test_no_dataset(tmp_path):
-    with pytest.raises(UserError, match=f"{tmp_path}: no manifest.json"):
-        load(tmp_path)
+def test_a_shard_cut_between_records(own):
+    path = own.shards("fold_1")[1]
+    path.write_bytes(b"")
+    (line,) = problems(own)
+    assert line.startswith(f"{path}: 0 bytes, the manifest says ") and "its 0 records have good checksums" in line
 
 
-def test_missing_and_torn_shards_are_found_before_anything_is_read(own):
-    torn, missing = own.shards("fold_1")
-    torn.write_bytes(torn.read_bytes()[:-1])
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.99])
+def test_a_flipped_bit(own, where):
+    path = own.shards("fold_2")[0]
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] ^= 4
+    path.write_bytes(data)
+    (line,) = problems(own)
+    assert line.startswith(f"{path}: its SHA-256 is not the manifest's; {path.name}: corrupt at byte ")
+
+
+def test_two_shards_that_changed_places(own):
+    one, other = own.shards("fold_0")
+    contents = one.read_bytes(), other.read_bytes()
+    one.write_bytes(contents[1])
+    other.write_bytes(contents[0])
+    lines = problems(own)
+    assert [line.split(": ")[0] for line in lines] == [str(one), str(other)]
+    assert all("so it is another file" in line for line in lines)
+
+
+def test_every_damaged_part_is_reported(own):
+    own.shards("fold_0")[0].unlink()
+    own.shards("fold_2")[1].unlink()
+    assert len(problems(own)) == 2
+
+
+def test_counts_of_two_shards_that_make_up_for_each_other(own):
+    first, second = own.manifest.parts["fold_1"].shards
+    moved = dataclasses.replace(first, records=2), dataclasses.replace(second, records=4)
+    lines = problems(own, parts=with_part(own, "fold_1", shards=moved))
+    assert [line.partition(" frames")[0] for line in lines] == [
+        f"{path}: found 3 records of {shard.frames}"
+        for path, shard in zip(own.shards("fold_1"), (first, second), strict=True)
+    ]
+
+
+def test_tracks_per_label_and_record_lengths(own):
+    (line,) = problems(own, parts=with_part(own, "fold_1", tracks={"blues": 2, "jazz": 3, "rock": 1}))
+    assert line.startswith("fold_1: tracks per label: found {'blues': 2, 'jazz': 2, 'rock': 2}, the manifest says")
+    (line,) = problems(own, parts=with_part(own, "fold_1", record_frames={7: 6}))
+    assert line.startswith("fold_1: record lengths: found ")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_statistics_of_other_data(tmp_path, write_dataset, dtype):
+    data = write_dataset(tmp_path / dtype, dtype=dtype, frames=(40, 60), mel_bands=4)
+    right = data.manifest.parts["valid"].statistics
+    off = {"float16": 4e-3, "float32": 1e-6}[dtype] * right.mean[2]
+    moved = right.mean + off * (np.arange(4) == 2)
+    wider = right.m2 * (1 + 1e-2 * (np.arange(4) == 1))
+    for wrong in (
+        dataclasses.replace(right, mean=moved),
+        dataclasses.replace(right, m2=wider),
+        dataclasses.replace(right, mean=right.mean * np.nan),
+        dataclasses.replace(data.manifest.parts["test"].statistics, count=right.count),
+        dataclasses.replace(BandStatistics.empty(4), count=right.count),
+    ):
+        (line,) = problems(data, parts=with_part(data, "valid", statistics=wrong))
+        assert line == "valid: its records do not have the mean and variance that the manifest says"
+
+
+def test_a_group_in_two_parts(own):
+    (artist,) = {own.records["fold_0"][0].group}
+    parts = rewritten(own, "fold_2", lambda records: [dataclasses.replace(records[0], group=artist), *records[1:]])
+    (line,) = problems(own, parts=parts)
+    track = own.records["fold_2"][0].track_id
+    assert line == f"{own.shards('fold_2')[0]}: {track}: its group {artist!r} is in fold_0 too"
+    assert problems(own, parts=parts, split={"method": "lists", "group_safe": False}) == []
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_none(own, label):
+    parts = rewritten(own, "fold_2", lambda records: [dataclasses.replace(records[0], label=label), *records[1:]])
+    lines = problems(own, parts=parts)
+    assert lines[0].endswith(f"{own.records['fold_2'][0].track_id}: label {label} is none of the 3 labels")
+    assert lines[0].startswith(f"{own.shards('fold_2')[0]}: ")
+    assert "tracks per label" in lines[1] and len(lines) == 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite(own, value):
+    def spoil(records):
+        log_mel = records[1].log_mel.copy()
+        log_mel[2, 1] = value
+        return [records[0], dataclasses.replace(records[1], log_mel=log_mel), *records[2:]]
+
+    lines = problems(own, parts=rewritten(own, "fold_2", spoil))
+    track = own.records["fold_2"][1].track_id
+    assert lines[0] == f"{own.shards('fold_2')[0]}: {track}: holds values that are not finite"
+
+
+def test_a_record_of_another_shape(own):
+    (line,) = problems(own, parts=rewritten(own, "fold_2", lambda records: [wide(record) for record in records]))
+    assert line.startswith(f"{own.shards('fold_2')[0]}: record 0: log_mel of ")
+
+
+def wide(record):
+    return dataclasses.replace(record, log_mel=np.repeat(record.log_mel, 2, axis=1))
+
+
+def test_the_checksum_is_that_of_the_whole_file(own):
+    for part in own.manifest.parts.values():
+        for shard in part.shards:
+            assert hashlib.sha256((own.path / shard.file).read_bytes()).hexdigest() == shard.sha256
+
+
+def test_the_table_of_parts_and_labels(own):
+    parts = dict(own.manifest.parts)
+    parts["fold_1"] = dataclasses.replace(parts["fold_1"], tracks={"blues": 0, "jazz": 5, "rock": 1})
+    info = Dataset(own.path, dataclasses.replace(own.manifest, parts=parts)).info()
+    assert info.splitlines()[-5:] == [
+        "part    blues  jazz  rock  all",
+        "fold_0      2     2     2    6",
+        "fold_1      0     5     1    6",
+        "fold_2      2     2     2    6",
+        "all         4     9     5   18",
+    ]
+
+
+def test_the_description_holds_what_one_asks_for(own):
+    lines = Dataset(own.path).info().splitlines()
+    size = sum(path.stat().st_size for path in own.shards("fold_0", "fold_1", "fold_2"))
+    frames = sum(len(record.log_mel) for records in own.records.values() for record in records)
+    assert lines[0] == f"tiny: 18 records in 6 shards, {size / 1e6:.1f} MB, {frames * 512 / 22050 / 3600:.2f} hours"
+    for line in (
+        "front end: sample_rate 22050, frame_length 1024, hop_length 512, compression log10, n_mels 4",
+        "records: [frames, 4] float16",
+        "split: method given, grouped True, group_safe True",
+        "rejects: 2 too_short",
+        f"fingerprint: {'f' * 64}",
+    ):
+        assert line in lines
+    assert "rejects: none" in Dataset(own.path, dataclasses.replace(own.manifest, rejects={})).info()
+
+
+def test_files_are_checked_by_size(own):
+    dataset = Dataset(own.path)
+    paths = dataset.check_files(["fold_2", "fold_0"])
+    assert paths == [str(path) for path in own.shards("fold_0", "fold_2")]
+    damaged, missing = own.shards("fold_1")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
     missing.unlink()
-    load(own.path, parts=["fold_0", "fold_2"], patch_frames=2)
-    with pytest.raises(UserError, match=f"^{torn} should hold"):
-        load(own.path, patch_frames=2)
+    dataset.check_files(["fold_0", "fold_2"])
+    with pytest.raises(UserError, match=rf"^{damaged} should hold (\d+) bytes but is \d+ bytes"):
+        dataset.check_files(["all"])
+    damaged.unlink()
+    damaged.mkdir()
+    with pytest.raises(UserError, match=f"^{damaged} should hold .* but is missing"):
+        dataset.check_files(["fold_1"])
 
 
-def test_random_patches_are_as_many_as_windows_and_drawn_anew_each_epoch(long):
-    arguments = {"patch_frames": 4, "patch_hop": 3, "batch_size": 50, "training": True, "patch_mode": "random"}
-    epochs = [fingerprints(*collect(load(long.path, epoch=epoch, **arguments))) for epoch in (0, 0, 1)]
-    windows = cut(long, ["fold_0", "fold_1", "fold_2"], 4, 3)
-    every = Counter(fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 1)[:2]))
-    assert epochs[0] == epochs[1]
-    assert len(set(epochs[0]) & set(epochs[2])) < 0.7 * len(epochs[0])
-    for epoch in epochs:
-        assert Counter(label for _, label in epoch) == Counter(windows[1].tolist())
-        assert set(epoch) <= set(every)
-        # Any frame may be the first, not only those where windows begin.
-        assert len(set(epoch) - set(fingerprints(*windows[:2]))) > 0.3 * len(epoch)
+def test_a_dataset_is_opened_once(own):
+    dataset = Dataset(own.path)
+    assert Dataset.of(dataset) is dataset
+    opened = Dataset.of(str(own.path))
+    assert (opened.location, opened.manifest.to_json()) == (own.path, own.manifest.to_json())
+    (own.path / FILE_NAME).unlink()
+    labels = [labels for _, labels, _ in dataset.batches(parts=["fold_1"], patch_frames=5).as_numpy_iterator()]
+    assert np.concatenate(labels).tolist() == [record.label for record in own.records["fold_1"]]
+    with pytest.raises(UserError, match=r"no manifest\.json"):
+        Dataset(own.path)
 
 
-@pytest.mark.parametrize("patch_frames", [1, 7, 15, 80])
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_whole_clips_are_resized_as_tf_image_does(long, tiny, patch_frames, in_memory):
-    for data in (long, tiny):
-        dataset = load(data.path, patch_frames=patch_frames, patch_mode="resize", in_memory=in_memory)
-        patches, labels, track_ids = collect(dataset)
-        records = [record for part in data.manifest.parts for record in data.records[part]]
-        assert track_ids.tolist() == [record.track_id.encode() for record in records]
-        assert labels.tolist() == [record.label for record in records]
-        size = (patch_frames, data.manifest.mel_bands)
-        expected = [tf.image.resize(record.log_mel[..., np.newaxis], size) for record in records]
-        np.testing.assert_allclose(patches, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_hosts_share_every_epoch(long, training):
-    for num_hosts in (2, 5):
-        parts = [
-            load(long.path, training=training, host_index=host, num_hosts=num_hosts, epoch=1, **SMALL)
-            for host in range(num_hosts)
-        ]
-        found = [fingerprints(*collect(part)[:2]) for part in parts]
-        assert [int(part.cardinality()) for part in parts] == [-(-len(one) // 10) for one in found]
-        expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
-        assert Counter(patch for one in found for patch in one) == Counter(expected)
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_memory_gives_what_the_shards_give(tmp_path, write_dataset, training):
-    data = write_dataset(tmp_path / "dataset", mel_bands=3)
-    statistics = data.manifest.statistics(["train"])
-    arguments = {"training": training, "statistics": statistics, "epochs": 2, "batch_size": 7}
-    kept = load(data.path, in_memory=True, **arguments)
-    plain = fingerprints(*collect(load(data.path, **arguments))[:2])
-    for path in data.shards("train", "valid", "test"):
-        path.unlink()
-    found = fingerprints(*collect(kept)[:2])
-    # In memory, all is shuffled as one.
-    assert Counter(found) == Counter(plain) if training else found == plain
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_hosts": 7}, "train, valid, test have 6 shards, too few for 7 hosts"),
-        ({"num_hosts": 2, "host_index": 2}, "host_index must be from 0 to 1, got 2"),
-        ({"num_hosts": 0}, "num_hosts must be at least 1, got 0"),
-        ({"step": -1}, "step must be at least 0, got -1"),
-        ({"patch_mode": "random"}, "patch_mode 'random' is for training"),
-        ({"patch_mode": "warp"}, "patch_mode must be one of windows, random, resize, got 'warp'"),
-    ],
-)
-def test_choices_that_cannot_be(tiny, arguments, message):
-    with pytest.raises(UserError, match=message):
-        load(tiny.path, **arguments)
+def test_writing_verifying_and_describing_do_not_import_tensorflow(own):
+    code = (
+        "import sys, tfrecords; from tfrecords import augmentation, dataset, manifest, schema, shard, tfds; "
+        "data = tfrecords.Dataset(sys.argv[1]); data.info(); assert not list(data.verify()); "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, own.path], cwd=ROOT, check=True)

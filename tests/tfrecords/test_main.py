@@ -26,9 +26,9 @@ def run_program(*arguments):
 
 def test_info(own, capsys):
     assert run("info", own.path) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("tiny: 18 records in 6 shards")
-    assert said.splitlines()[-1].split() == ["all", "6", "6", "6", "18"]
+    output = capsys.readouterr().out
+    assert output.startswith("tiny: 18 records in 6 shards")
+    assert output.splitlines()[-1].split() == ["all", "6", "6", "6", "18"]
 
 
 def test_verify_a_sound_dataset(own, capsys):
@@ -57,8 +57,8 @@ def test_show_draws_what_an_augmentation_makes_of_patches(tiny, tmp_path, capsys
     picture, plain = tmp_path / "augmented.png", tmp_path / "plain.png"
     assert run("show", tiny.path, f"--png={picture}", "--tracks=2", "--augment=time_masks=1,mixup_alpha=0.4") == 0
     assert run("show", tiny.path, f"--png={plain}", "--tracks=5") == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said == [f"wrote 10 patches and versions of them to {picture}", f"wrote 5 spectrograms to {plain}"]
+    output = capsys.readouterr().out.splitlines()
+    assert output == [f"wrote 10 patches to {picture}", f"wrote 5 spectrograms to {plain}"]
     assert Image.open(picture).size[1] > 1.5 * Image.open(plain).size[1]
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_dataset_ends_in_status_1(own):
 def test_a_picture_for_which_there_is_no_room_leaves_the_one_before(tiny, tmp_path):
     (tmp_path / "grid.png").write_bytes(b"one before")
     code = (
-        "import resource, sys; from tfrecords import __main__ as program, command_line; "
+        "import resource, sys; from tfrecords import __main__ as program; from tfrecords.common import command_line; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)); "
         "command_line.run(program.main, program.FLAGS, usage='')"
     )

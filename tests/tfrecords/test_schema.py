@@ -154,7 +154,7 @@ def test_any_bytes_are_a_record_or_a_value_error(data):
 
 
 @pytest.mark.parametrize(
-    "module", ["tfrecords, tfrecords.records, tfrecords.verify, tfrecords.show", "beam_preprocess.pipeline"]
+    "module", ["tfrecords, tfrecords.dataset, tfrecords.tfds, tfrecords.show", "beam_preprocess.pipeline"]
 )
 def test_writing_does_not_import_tensorflow(module):
     code = f"import sys, {module}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"

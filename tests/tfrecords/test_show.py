@@ -5,11 +5,12 @@ import pytest
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.show import VERSIONS, augmented_samples, samples, spectrograms_of
 
 
 def titles(data, **arguments):
-    return [item.title for item in samples(data.manifest, data.path, **arguments)]
+    return [item.title for item in samples(Dataset(data.path, data.manifest), **arguments)]
 
 
 def test_labels_come_in_turn_from_the_first_tracks(own):
@@ -29,7 +30,7 @@ def test_a_label_without_tracks_leaves_no_gap(own):
     for part in own.manifest.parts.values():
         part.tracks["silence"] = 0
     manifest = dataclasses.replace(own.manifest, labels=("blues", "jazz", "rock", "silence"))
-    items = samples(manifest, own.path, parts=["fold_0"], count=8)
+    items = samples(Dataset(own.path, manifest), parts=["fold_0"], count=8)
     assert [item.title.split(":")[0] for item in items] == ["blues", "jazz", "rock"] * 2
 
 
@@ -37,7 +38,7 @@ def test_tracks_by_name_in_the_order_asked(tmp_path, write_dataset):
     data = write_dataset(tmp_path / "data", frames=(600, 600), segments=2, mel_bands=4)
     wanted = [data.records["test"][3], data.records["train"][0]]
     assert [record.segment for record in (data.records["test"][2], *wanted)] == [0, 1, 0]
-    items = spectrograms_of(data.manifest, data.path, [wanted[0].track_id, "not there", wanted[1].track_id])
+    items = spectrograms_of(Dataset(data.path), [wanted[0].track_id, "not there", wanted[1].track_id])
     for item, record in zip(items, [data.records["test"][2], wanted[1]], strict=True):
         assert item.title.endswith(record.track_id.partition("/")[2])
         np.testing.assert_array_equal(item.log_mel, record.log_mel[:430])
@@ -45,7 +46,7 @@ def test_tracks_by_name_in_the_order_asked(tmp_path, write_dataset):
 
 def test_only_the_start_of_a_track_is_shown(tmp_path, write_dataset):
     data = write_dataset(tmp_path / "long", frames=(600, 600), segments=2, mel_bands=4)
-    items = samples(data.manifest, data.path, parts=["train"], count=6)
+    items = samples(Dataset(data.path, data.manifest), parts=["train"], count=6)
     starts = [record for record in data.records["train"] if record.segment == 0]
     assert len(items) == 6
     for item, record in zip(items, sorted(starts, key=lambda record: record.track_id[-7:]), strict=True):
@@ -56,10 +57,10 @@ def test_only_the_start_of_a_track_is_shown(tmp_path, write_dataset):
 
 def test_mistakes(own):
     with pytest.raises(UserError, match="no part 'fold_9'"):
-        samples(own.manifest, own.path, parts=["fold_9"], count=1)
+        samples(Dataset(own.path), parts=["fold_9"], count=1)
     own.shards("fold_0")[0].unlink()
     with pytest.raises(UserError, match="cannot be read: No such file"):
-        samples(own.manifest, own.path, parts=["fold_0"], count=1)
+        samples(Dataset(own.path), parts=["fold_0"], count=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,7 @@ def mixed(tmp_path_factory, write_dataset):
 
 def augmented(data, *, count=6, **settings):
     """Rows of panels: a patch, then its versions."""
-    items = augmented_samples(
-        data.manifest, data.path, parts=["train"], count=count, augmentation=Augmentation(**settings)
-    )
+    items = augmented_samples(Dataset(data.path), parts=["train"], count=count, augmentation=Augmentation(**settings))
     return [items[start : start + 1 + VERSIONS] for start in range(0, len(items), 1 + VERSIONS)]
 
 
@@ -108,7 +107,7 @@ def test_mixed_patches_tell_their_labels(mixed):
 
 
 def test_tracks_shorter_than_a_patch_are_left_out(own, mixed):
-    assert augmented_samples(own.manifest, own.path, parts=["all"], count=3, augmentation=Augmentation()) == []
+    assert augmented_samples(Dataset(own.path), parts=["all"], count=3, augmentation=Augmentation()) == []
     assert len(augmented(mixed, count=1)) == 1
 
 

@@ -9,8 +9,8 @@ import pytest
 import tensorflow_datasets
 
 from tfrecords import tfds
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics
-from tfrecords.records import iterate
 from tfrecords.schema import FEATURES
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def opened(data):
 
 def assert_same_records(builder, manifest, path, part):
     found = list(builder.as_dataset(split=part, read_config=IN_ORDER).as_numpy_iterator())
-    expected = list(iterate(manifest, path, part))
+    expected = list(Dataset(path, manifest).records(part))
     assert len(found) == len(expected) == builder.info.splits[part].num_examples > 0
     for one, record in zip(found, expected, strict=True):
         assert set(one) == set(FEATURES)

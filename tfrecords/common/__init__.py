@@ -1,1 +1,1 @@
-"""What every command shares: the command line, signals, files written whole, JSON, progress."""
+"""What all commands share: the command line and its errors, signals, atomic files, checked JSON, terminal output."""

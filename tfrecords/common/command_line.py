@@ -1,4 +1,4 @@
-"""What every command line of the project shares: its own absl flags, one clear line per mistake, exit status 2."""
+"""Run a command: its own absl flags, one clear line per error, exit status 2."""
 
 import contextlib
 import importlib
@@ -14,11 +14,12 @@ from absl import flags
 
 from tfrecords.common import shutdown, startup_lines
 
+# Held while TensorFlow is imported.
 _importing = threading.Lock()
 
 
 class UserError(ValueError):
-    """A mistake that a person can make and mend: the message says what is wrong, where, and what to do."""
+    """An error that the user can fix: the message says what is wrong, where, and what to do."""
 
 
 def run(
@@ -29,21 +30,22 @@ def run(
     pass_through: bool = False,
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Parses the command line, calls `main(flag_values, positional)` and exits with its status.
+    """Parse the command line, call `main(flag_values, positional)` and exit with its status.
 
-    Signals end the process as `tfrecords.common.shutdown` has it.
+    SIGINT and SIGTERM end the process as `tfrecords.common.shutdown` describes.
 
     Args:
-      main: returns the exit status (None: 0). A `UserError` or an OSError it raises is printed as one line, status 2.
-      flag_values: this command's flags, apart from absl's global ones so that commands can import each other.
-      usage: printed above the flags for --help.
-      pass_through: leave flags that are not ours among the positional arguments instead of refusing them.
+      main: returns the exit status (None: 0). A `UserError` or an OSError that it raises is printed as one line, and
+        the status is 2.
+      flag_values: this command's flags; not absl's global ones, so that commands can import each other.
+      usage: text printed above the flags for --help.
+      pass_through: leave unknown flags among the positional arguments instead of refusing them.
       argv: the command line with the program's name first; `sys.argv` by default.
     """
     shutdown.install()
-    # TensorFlow's C++ start-up chatter would bury what the command says; a value set by the user wins.
+    # TensorFlow's C++ log would bury the command's output; a value set by the user wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # File names are foreign text: what the terminal cannot show is escaped, and no reason to fail.
+    # File names may hold anything: what the terminal cannot show is escaped instead of raising an error.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -59,22 +61,22 @@ def run(
         sys.stdout.flush()
     except (UserError, flags.Error) as error:
         message = str(error)
-        _last_of_stdout()
+        _flush_stdout()
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing more to say.
-        _last_of_stdout()
+        # The reader (head, less) has exited.
+        _flush_stdout()
         sys.exit(0)
     except OSError as error:
-        unwritable = _last_of_stdout()
-        message = f"standard output: {_describe(unwritable)}" if unwritable else _describe(error)
+        flush_error = _flush_stdout()
+        message = f"standard output: {_describe(flush_error)}" if flush_error else _describe(error)
     else:
         sys.exit(status or 0)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
-def _last_of_stdout() -> OSError | None:
-    """Flushes standard output; where it cannot be written, the interpreter will not try again at exit, and complain."""
+def _flush_stdout() -> OSError | None:
+    """Flush standard output; if that fails, discard the rest, so that the interpreter does not fail on it at exit."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -84,16 +86,16 @@ def _last_of_stdout() -> OSError | None:
 
 
 def _describe(error: OSError) -> str:
-    """What the system has refused, and of which file."""
+    """Return the file's name and the system's reason."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     reason = error.strerror or str(error) or type(error).__name__
     return f"{' -> '.join(names)}: {reason}" if names else reason
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its C++ side logs before it can be configured."""
-    # By itself it leaves oneDNN's convolutions to processors with instructions for neural networks (AVX512_VNNI, AMX);
-    # where there is AVX2 alone they take half the time as well.
+    """Import TensorFlow without the lines that its C++ side logs before its logging can be configured."""
+    # By default TensorFlow uses oneDNN's convolutions only on CPUs with AVX512_VNNI or AMX; with AVX2 alone they halve
+    # the time as well.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else startup_lines.hidden():
@@ -110,6 +112,6 @@ def _flags_help(flag_values: flags.FlagValues) -> str:
 
 
 def no_arguments(positional: Sequence[str]) -> None:
-    """Raises UserError when words are left on the command line of a command that takes flags only."""
+    """Raise UserError for a positional argument, in a command that takes flags only."""
     if positional:
         raise UserError(f"unexpected argument {positional[0]!r}; flags are written --name=value (see --help)")

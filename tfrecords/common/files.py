@@ -1,4 +1,4 @@
-"""Files of this machine: opened only if they are files, written whole or not at all, by one process at a time."""
+"""Local files: opened only if they are regular, written atomically, in directories locked by one process."""
 
 import contextlib
 import errno
@@ -14,7 +14,7 @@ from pathlib import Path
 from tfrecords.common import shutdown
 from tfrecords.common.command_line import UserError
 
-# Of a file's name, on the file systems in use.
+# The longest file name that common file systems allow.
 MAX_NAME_BYTES = 255
 _TOKEN_BYTES = 4
 _TEMPORARY = re.compile(rf"\.tmp-[0-9a-f]{{{2 * _TOKEN_BYTES}}}-.+")
@@ -24,9 +24,9 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a file for reading.
 
     Raises:
-      OSError: it cannot be opened, or is a pipe, a socket or a device, which could keep its reader waiting for ever.
+      OSError: it cannot be opened, or is a pipe, a socket or a device, from which a read might never return.
     """
-    # Without O_NONBLOCK, a pipe that nobody writes to would not even open.
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -45,7 +45,7 @@ def read_text(path: str | Path) -> str:
 
     Raises:
       OSError: as `open_regular`.
-      UnicodeDecodeError: it is no UTF-8 text.
+      UnicodeDecodeError: it is not UTF-8 text.
     """
     with open_regular(path) as file:
         return file.read().decode("utf-8")
@@ -53,18 +53,20 @@ def read_text(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary name of its own to write to; afterwards the file is on the disk and has its final name.
+    """Yield a temporary path to write to; after the block, flush the file to disk and rename it to `path`.
 
-    With sync=False the file appears whole as well, but is not forced to the disk: after a power failure it may be
-    empty.
-
-    What is under the temporary name is gone in any case, also where a signal ends the process; but for a kill, after
-    which `remove_temporary` finds it.
+    With sync=False it is not flushed: it appears whole as well, but may be empty after a power failure. The temporary
+    file is removed on errors and on SIGINT and SIGTERM; after SIGKILL, by `remove_temporary`.
 
     Raises:
-      UserError: it cannot be written; what the name held before is still there.
+      UserError: it cannot be written; an earlier file at `path` is unchanged.
+
+    Example::
+
+      with files.atomic_write(Path("grid.png")) as temporary:
+          temporary.write_bytes(png)
     """
-    # The ending stays: it tells Keras the format. The beginning of a long name does not, to leave room for the mark.
+    # The suffix is kept, as Keras takes the format from it; a long name is cut at its start, to make room for the mark.
     mark = f".tmp-{secrets.token_hex(_TOKEN_BYTES)}-"
     temporary = path.with_name(mark + shorten_name(path.name[::-1], MAX_NAME_BYTES - len(mark))[::-1])
     try:
@@ -78,13 +80,13 @@ def atomic_write(path: Path, *, sync: bool = True) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        # Why it could not be written is what is to be told.
+        # The write's own error is the one to raise.
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, whole or not at all.
+    """Write a UTF-8 file atomically.
 
     Raises:
       UserError: it cannot be written.
@@ -94,10 +96,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_temporary(directory: Path) -> None:
-    """Remove what killed processes have left of `atomic_write` in a directory that nobody else writes to.
+    """Remove temporary files that killed processes left in a directory, which no other process may be writing to.
 
     Raises:
-      OSError: it cannot be listed, or a file cannot be removed.
+      OSError: the directory cannot be listed, or a file cannot be removed.
     """
     for path in directory.iterdir():
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
@@ -105,7 +107,12 @@ def remove_temporary(directory: Path) -> None:
 
 
 def shorten_name(name: str, max_bytes: int) -> str:
-    """Return the beginning of a file's name that takes at most so many bytes on the disk, cut between characters."""
+    """Return the longest beginning of a file name that takes at most max_bytes on disk, cut between characters.
+
+    Example:
+      >>> shorten_name("Björk.wav", 3)
+      'Bj'
+    """
     size = 0
     for count, character in enumerate(name):
         size += len(os.fsencode(character))
@@ -124,21 +131,21 @@ def _flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def lock_directory(directory: Path, doing: str) -> Iterator[None]:
-    """Keep other processes from writing to a directory. The lock ends with the process, however that ends.
+    """Hold an exclusive lock on a directory within the block; the system releases it if the process dies.
 
     Args:
-      directory: is there.
-      doing: what whoever holds the lock does, as in "another process is ... there".
+      directory: an existing directory.
+      doing: what the holder of the lock does, as in "another process is ... there".
 
     Raises:
-      UserError: another one is doing it, or the directory cannot be opened.
+      UserError: another process holds the lock, or the directory cannot be opened.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{directory} cannot be used: {error.strerror}") from None
     try:
-        # Some network file systems cannot lock a directory; there nobody is kept away.
+        # Some network file systems cannot lock a directory; there, nothing is locked.
         with contextlib.suppress(OSError):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

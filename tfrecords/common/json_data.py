@@ -1,8 +1,7 @@
-"""JSON -> frozen dataclasses, with every value checked against the type of its field.
+"""Read JSON into dataclasses, with every value checked against the type of its field.
 
-What a program wrote, a person or a disk may have changed since. So nothing that is read is taken on trust: `parse`
-refuses what JSON itself does not have, `build` what a field does not, and ranges are the dataclasses' own to check, in
-their `__post_init__`.
+A person or a disk may have changed a file since a program wrote it, so nothing is trusted: `parse` checks the JSON,
+`build` the types, and the dataclasses check ranges in `__post_init__`.
 """
 
 import collections
@@ -19,7 +18,7 @@ import numpy as np
 
 T = TypeVar("T")
 
-# Beyond these a number is no count, size or seed, and NumPy and TensorFlow cannot hold it.
+# The largest integer that NumPy and TensorFlow hold.
 _MAX_INT = 2**63 - 1
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -28,7 +27,7 @@ def parse(text: str) -> Any:
     """Parse JSON.
 
     Raises:
-      ValueError: it is not JSON; or holds NaN or infinity, a name twice in one object, or is nested too deeply.
+      ValueError: it is not JSON, holds NaN or infinity, a name twice in one object, or is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
@@ -52,14 +51,21 @@ def build(kind: type[T], value: Any, *, more: bool = False) -> T:
     """Make a dataclass of parsed JSON.
 
     Args:
-      kind: a dataclass of these types: bool, int, float, str, Any, tuples, mappings and counters of them (or of
-        dataclasses), a union with None, and np.ndarray for [n] float64.
-      value: from `parse`; an object with a value for each field that has no default.
-      more: let objects hold names that are no fields.
+      kind: a dataclass with fields of these types: bool, int, float, str, Any, np.ndarray for [n] float64, dataclasses;
+        tuples, mappings and counters of these; unions with None.
+      value: an object from `parse`, with a value for each field that has no default.
+      more: ignore names that are not fields.
 
     Raises:
-      ValueError: a value is missing, of another type, not finite or beyond 64 bits, or what `__post_init__` raises. The
-        message begins with where it stands, such as parts.fold_0.shards[1].bytes.
+      ValueError: a value is missing, of another type, not finite or beyond 64 bits, or `__post_init__` raised it. The
+        message begins with the value's place, such as parts.fold_0.shards[1].bytes.
+
+    Example:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Point:
+      ...     x: int
+      >>> build(Point, parse('{"x": 3}'))
+      Point(x=3)
     """
     return _build(kind, value, "", more)
 
@@ -115,7 +121,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
-    # To Python, true is a whole number as well.
+    # In Python, a bool is an int as well.
     fits = isinstance(value, int | float if kind is float else kind) and (kind is bool or not isinstance(value, bool))
     if not fits:
         raise ValueError(f"{where or 'it'} must be {_KINDS[kind]}, got {_brief(value)}")
@@ -131,7 +137,7 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
 def _key(kind: Any, name: str, where: str) -> Any:
     if kind is str:
         return name
-    # As Python writes a number, and so the only way to write it.
+    # Only the form in which Python writes the number, so that no two names mean the same one.
     if not name.isascii() or not name.isdigit() or len(name) > len(str(_MAX_INT)) or str(int(name)) != name:
         raise ValueError(f"{where} must have whole numbers as names, got {_brief(name)}")
     return _scalar(int, int(name), _below(where, name))
@@ -155,7 +161,7 @@ def _below(where: str, name: str) -> str:
 
 
 def _brief(value: Any) -> str:
-    """A value on one short line."""
+    """Return a value as a short text."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = repr(value)

@@ -1,7 +1,7 @@
-"""Keeps the lines that TensorFlow's C++ side prints while it is imported, before it can be configured, out of sight.
+"""Hide the lines that TensorFlow's C++ side logs while it is imported.
 
-`TF_CPP_MIN_LOG_LEVEL` does not reach them: they are logged by static initialisers. Dropped are lines of severity INFO
-and the notice that goes with them; everything else that the process writes comes through, in order, as it is written.
+`TF_CPP_MIN_LOG_LEVEL` has no effect on them, as static initialisers log them before logging is configured. Lines of
+severity INFO and the notice that comes with them are dropped; everything else passes, in order, as it is written.
 """
 
 import contextlib
@@ -10,9 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-# A process of its own: what was written is shown even if this one aborts. It reads to the end of the pipe, so that
-# whoever else has got hold of the pipe, a process begun in the meantime say, is heard too. The level in a line is
-# followed by the date, which is 0000 until logging is configured.
+# Runs as a process, so that output is shown even if this one aborts. It reads to the end of the pipe, so it also shows
+# what other processes write that inherited the pipe. In a line, the date follows the level; it is 0000 until logging is
+# configured.
 _FILTER = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -22,15 +22,15 @@ for line in sys.stdin.buffer:
         sys.stderr.buffer.write(line)
         sys.stderr.flush()
 """
-# For the filter to write what it has got; longer only if something else holds the pipe.
+# For the filter to write the rest; it takes longer only if another process holds the pipe.
 _FLUSH_LIMIT_S = 1.0
 
 
 @contextlib.contextmanager
 def hidden() -> Iterator[None]:
-    """Drops the lines within the block; to be entered by one thread at a time.
+    """Drop the lines within the block, which only one thread at a time may enter.
 
-    A person who has set TF_CPP_MIN_LOG_LEVEL to 0 sees them. So does everybody where no filter can be started.
+    They are shown if TF_CPP_MIN_LOG_LEVEL is 0 or not set, and where the filter cannot be started.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("", "0"):
         yield
@@ -50,7 +50,7 @@ def _filter_stderr(stack: contextlib.ExitStack) -> None:
             [sys.executable, "-I", "-S", "-c", _FILTER],
             stdin=reader,
             stdout=subprocess.DEVNULL,
-            # Ctrl-C is for the command, whose last words are still to be shown.
+            # Ctrl-C must not end the filter: the command's last lines have to be shown.
             start_new_session=True,
         )
     except BaseException:
@@ -60,14 +60,14 @@ def _filter_stderr(stack: contextlib.ExitStack) -> None:
         os.close(reader)
     stack.callback(_wait, process)
     stack.callback(os.close, writer)
-    stack.callback(_put_back, terminal, writer)
+    stack.callback(_restore_stderr, terminal, writer)
     _flush()
     os.dup2(writer, 2)
 
 
-def _put_back(terminal: int, writer: int) -> None:
+def _restore_stderr(terminal: int, writer: int) -> None:
     _flush()
-    # What another thread has redirected to elsewhere in the meantime stays there.
+    # Unless another thread has redirected it in the meantime.
     with contextlib.suppress(OSError):
         if os.path.sameopenfile(2, writer):
             os.dup2(terminal, 2)

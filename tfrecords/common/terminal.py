@@ -1,7 +1,4 @@
-"""The line at the bottom of a terminal that says how far something is; drawn over until it is cleared.
-
-What a command tells a person while it works, and what it does not let others say.
-"""
+"""What a command prints while it works: a line that is drawn over, lines of a log, tables, short lists."""
 
 import contextlib
 import logging
@@ -11,18 +8,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+# Items of a list that may be long, as many as a person reads.
+SHOWN = 3
 _CLEAR = "\r\x1b[K"
 
 
 class TerminalLine:
-    """Draws one line over itself. In a log, which is no terminal, nothing is drawn.
+    """A progress line at the bottom of a terminal, drawn over itself; nothing is drawn where the stream is a log.
 
     Args:
-      stream: by default standard error.
+      stream: where to draw it; standard error by default.
 
     Attributes:
       stream: where it is drawn.
-      drawn: whether that is a terminal.
+      drawn: whether the stream is a terminal.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -30,20 +29,20 @@ class TerminalLine:
         self.drawn = self.stream.isatty()
 
     def show(self, text: str) -> None:
-        """Puts a text in the place of the one before, cut where the terminal ends: a wrapped line stays for ever."""
+        """Replace the line by a text, cut to the terminal's width: a line that wraps could not be drawn over."""
         self._write(text[: self.columns() - 1])
 
     def clear(self) -> None:
-        """Makes room for a line that is to stay."""
+        """Remove the line, so that a lasting one can be printed."""
         self._write("")
 
     def columns(self) -> int:
-        """How wide the terminal is at the moment."""
+        """Return the terminal's width in characters, as it is now."""
         try:
             columns = os.get_terminal_size(self.stream.fileno()).columns
         except OSError:
             columns = 0
-        # Not known: as the environment has it, or as the standard output does.
+        # Where it is not known: COLUMNS in the environment, or the width of standard output.
         return columns or shutil.get_terminal_size().columns
 
     def _write(self, text: str) -> None:
@@ -52,18 +51,14 @@ class TerminalLine:
             self.stream.flush()
 
 
-# Of a list that may be long, as many as a person reads.
-SHOWN = 3
-
-
 def log(text: str) -> None:
-    """Prints a line to standard error, at once."""
+    """Print a line to standard error, unbuffered."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def no_warnings() -> Iterator[None]:
-    """Has no logger say anything below an error, in any thread."""
+    """Silence all loggers below ERROR within the block, in every thread."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
@@ -73,6 +68,27 @@ def no_warnings() -> Iterator[None]:
 
 
 def first_few(items: Sequence[str], separator: str = ", ", *, shown: int = SHOWN) -> str:
-    """The first few items, and how many more there are."""
+    """Join the first few items and say how many more there are.
+
+    Example:
+      >>> first_few(["blues", "jazz", "pop", "rock", "soul"])
+      'blues, jazz, pop, and 2 more'
+    """
     more = len(items) - shown
     return separator.join(items[:shown]) + (f"{separator}and {more} more" if more > 0 else "")
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of equally many cells as lines of text: the first column flush left, the others flush right.
+
+    Example:
+      >>> print(align_columns([["part", "tracks"], ["fold_0", "12"]]))
+      part    tracks
+      fold_0      12
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        for row in rows
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest, count_patches
-from tfrecords.records import iterate
 from trainer import npz
 from trainer.evaluation.cross_validation import Run
 from trainer.evaluation.intervals import number_groups
@@ -147,7 +147,7 @@ def read_tracks(manifest: Manifest, data_dir: str | Path, *, patch_frames: int) 
     """
     tracks: dict[str, Track] = {}
     for fold, part in enumerate(manifest.parts):
-        for record in iterate(manifest, data_dir, part):
+        for record in Dataset(data_dir, manifest).records(part):
             if not count_patches(len(record.log_mel), patch_frames=patch_frames, patch_hop=patch_frames):
                 continue
             track = Track(record.label, record.group, fold)

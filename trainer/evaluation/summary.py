@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from tfrecords.records import iterate
 from trainer.evaluation.metrics import Predictions, Scores, summarize
 from trainer.training_job import PartChoice, TrainingJob
 
@@ -201,7 +201,7 @@ def read_groups(manifest: Manifest, data_dir: str | Path, parts: Sequence[str]) 
     Raises:
       ShardError: a shard is missing, torn or corrupt.
     """
-    return {record.track_id: record.group for part in parts for record in iterate(manifest, data_dir, part)}
+    return {record.track_id: record.group for part in parts for record in Dataset(data_dir, manifest).records(part)}
 
 
 def groups_of(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from tfrecords.plots import Spectrogram
 from tfrecords.show import spectrograms_of
@@ -47,7 +48,8 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
     """
     results = load_results(cv_dir)
     data_dir = results["data"]["data_dir"]
-    manifest = Manifest.load(data_dir)
+    dataset = Dataset(data_dir)
+    manifest = dataset.manifest
     if manifest.fingerprint != results["data"]["fingerprint"]:
         raise UserError(f"{data_dir} is not the dataset of {cv_dir}, or was written again since; cross-validate again")
     audio_link = AudioLinks(data_dir, audio_dir)
@@ -56,7 +58,7 @@ def write_report(cv_dir: Path, *, audio_dir: str | None = None) -> Path:
         results,
         facts=_facts(results, manifest),
         filters=_filters(cv_dir, results),
-        spectrograms=spectrograms_of(manifest, data_dir, worst),
+        spectrograms=spectrograms_of(dataset, worst),
         audio_link=audio_link,
     )
     files.write_text(cv_dir / REPORT_FILE, text)

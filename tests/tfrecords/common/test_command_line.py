@@ -104,7 +104,7 @@ def test_left_over_words_are_refused():
 PROGRAM = """
 import sys
 from absl import flags
-from tfrecords import command_line
+from tfrecords.common import command_line
 command_line.run(lambda *call: {body}, flags.FlagValues(), usage="", argv=["program"])
 """
 
@@ -177,7 +177,7 @@ def test_tensorflow_is_imported_without_its_chatter():
 IMPORT = """
 import os, signal, subprocess, sys, threading
 sys.path.insert(0, {path!r})
-from tfrecords import command_line, shutdown
+from tfrecords.common import command_line, shutdown
 shutdown.install()
 terminal = os.fstat(2)
 {body}
@@ -256,7 +256,7 @@ def quiet():
 @pytest.mark.parametrize(("asked", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
 def test_tensorflow_finds_that_onednn_is_asked_for_unless_a_person_says_otherwise(tmp_path, asked, expected):
     (tmp_path / "tensorflow.py").write_text("import os; print(os.environ['TF_ENABLE_ONEDNN_OPTS']); os._exit(0)")
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfrecords import command_line as c; "
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from tfrecords.common import command_line as c; "
     clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     done = run_program(code + "c.import_tensorflow()", env=clean | {"PYTHONUNBUFFERED": "1"} | asked)
     assert done.stdout == f"{expected}\n"

@@ -28,7 +28,7 @@ def run(*command, **options):
 
 
 def run_program(body):
-    return run("-c", f"import os, signal, sys, threading\nfrom tfrecords import shutdown\n{body}")
+    return run("-c", f"import os, signal, sys, threading\nfrom tfrecords.common import shutdown\n{body}")
 
 
 SWALLOWED = """
@@ -53,11 +53,11 @@ def test_nothing_keeps_a_signal_from_ending_the_process(number, status, words):
 
 CLEANED_UP = """
 shutdown.install()
-with shutdown.if_ended(lambda: os.write(1, b"outer ")):
-    with shutdown.if_ended(lambda: os.write(1, b"left")):
+with shutdown.cleanup_on_signal(lambda: os.write(1, b"outer ")):
+    with shutdown.cleanup_on_signal(lambda: os.write(1, b"left")):
         pass
-    with shutdown.if_ended(lambda: os.write(1, b"middle ")), shutdown.if_ended(lambda: 1 / 0):
-        with shutdown.if_ended(lambda: os.write(1, b"inner ")):
+    with shutdown.cleanup_on_signal(lambda: os.write(1, b"middle ")), shutdown.cleanup_on_signal(lambda: 1 / 0):
+        with shutdown.cleanup_on_signal(lambda: os.write(1, b"inner ")):
             signal.raise_signal(signal.SIGTERM)
 """
 
@@ -67,13 +67,13 @@ def test_what_is_under_way_is_cleaned_up_from_the_inside_out():
 
 
 def test_a_second_signal_does_not_wait_for_the_first():
-    body = "shutdown.install()\nwith shutdown.if_ended(lambda: signal.raise_signal(signal.SIGTERM)):\n"
+    body = "shutdown.install()\nwith shutdown.cleanup_on_signal(lambda: signal.raise_signal(signal.SIGTERM)):\n"
     assert run_program(body + "    signal.raise_signal(signal.SIGINT)") == (-signal.SIGTERM, "", "")
 
 
 FORKED = """
 shutdown.install()
-with shutdown.if_ended(lambda: os.write(1, b"cleaned up ")):
+with shutdown.cleanup_on_signal(lambda: os.write(1, b"cleaned up ")):
     child = os.fork()
     if not child:
         signal.raise_signal(signal.SIGTERM)
@@ -101,7 +101,7 @@ signal.raise_signal(signal.SIGTERM)
 def test_a_reader_that_has_stopped_reading_holds_nothing_up():
     reader, writer = os.pipe()
     try:
-        program = f"import os, signal\nfrom tfrecords import shutdown\n{FULL}"
+        program = f"import os, signal\nfrom tfrecords.common import shutdown\n{FULL}"
         # So that something is left to be written at the end.
         env = os.environ | {"PYTHONUNBUFFERED": ""}
         command = [sys.executable, "-c", program]
@@ -117,7 +117,7 @@ TAKEN = """
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, lambda *_: print("somebody's own"))
 shutdown.install()
-with shutdown.until_told("ended"):
+with shutdown.wait_for_signal("ended"):
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGTERM)
 """
@@ -133,10 +133,10 @@ def test_in_another_thread_nothing_is_changed():
     assert status == (-signal.SIGTERM, "", "")
 
 
-def test_until_told_a_signal_is_the_way_to_end_well():
-    body = "shutdown.install()\nwith shutdown.until_told('ended'):\n    signal.raise_signal(signal.SIGINT)"
+def test_while_waiting_a_signal_is_the_way_to_end_well():
+    body = "shutdown.install()\nwith shutdown.wait_for_signal('ended'):\n    signal.raise_signal(signal.SIGINT)"
     assert run_program(body) == (0, "ended\n", "")
-    body = "shutdown.install()\nwith shutdown.until_told('ended'):\n    pass\nsignal.raise_signal(signal.SIGINT)"
+    body = "shutdown.install()\nwith shutdown.wait_for_signal('ended'):\n    pass\nsignal.raise_signal(signal.SIGINT)"
     assert run_program(body) == (130, "", "interrupted\n")
 
 

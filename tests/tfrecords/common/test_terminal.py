@@ -3,7 +3,7 @@ import os
 import pty
 import termios
 
-from tfrecords.common.terminal import TerminalLine
+from tfrecords.common.terminal import TerminalLine, align_columns, first_few
 
 
 class Terminal(io.StringIO):
@@ -40,3 +40,13 @@ def test_the_width_is_that_of_the_stream(monkeypatch):
         TerminalLine(stream).show("x" * 50)
         assert os.read(ours, 100).decode() == "\r\x1b[K" + "x" * 29
     os.close(ours)
+
+
+def test_columns_are_aligned():
+    assert align_columns([["a", "bb"], ["ccc", "d"]]) == "a    bb\nccc   d"
+    assert align_columns([["left", ""], ["x", ""]]) == "left\nx"
+
+
+def test_the_first_few_of_many():
+    assert first_few(["a", "b", "c"]) == "a, b, c"
+    assert first_few(["a", "b", "c", "d"], "; ", shown=2) == "a; b; and 2 more"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecords.order import _GROUP, EpochOrder, seek
 from tfrecords.shard import RecordWriter
-from tfrecords.sources import _GROUP, EpochOrder, seek
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,234 @@
+"""A dataset: a directory of shards and its manifest. Read it as NumPy records, verify it, describe it.
+
+Nothing here imports TensorFlow, except `Dataset.batches`.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import align_columns
+from tfrecords.manifest import BandStatistics, Manifest, Part, Shard
+from tfrecords.schema import DTYPES, Record
+from tfrecords.shard import ShardError, open_shard, read_records
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Dataset:
+    """A dataset's directory and its manifest, which is read once.
+
+    Args:
+      location: the dataset's directory.
+      manifest: the manifest, if it has been read already.
+
+    Attributes:
+      location: the directory.
+      manifest: the manifest.
+
+    Raises:
+      UserError: there is no manifest, it cannot be read, or it is damaged.
+
+    Example::
+
+      dataset = tfrecords.Dataset("DATA")
+      print(dataset.info())
+      for record in dataset.records("fold_0"):
+          print(record.track_id, dataset.manifest.labels[record.label], record.log_mel.shape)
+      batches = dataset.batches(parts=["fold_0"], training=True)
+    """
+
+    def __init__(self, location: str | Path, manifest: Manifest | None = None) -> None:
+        self.location = Path(location)
+        self.manifest = Manifest.load(location) if manifest is None else manifest
+
+    @classmethod
+    def of(cls, data: "str | Path | Dataset") -> "Dataset":
+        """Return a dataset as it is, or open the one in a directory."""
+        return data if isinstance(data, Dataset) else cls(data)
+
+    def records(self, part: str) -> Iterator[Record]:
+        """Yield the records of a part, in order.
+
+        Raises:
+          ShardError: as `shard_records`.
+        """
+        for shard in self.manifest.parts[part].shards:
+            yield from self.shard_records(shard)
+
+    def shard_records(self, shard: Shard, *, any_label: bool = False) -> Iterator[Record]:
+        """Yield the records of one shard, in order.
+
+        Args:
+          shard: one of the manifest's.
+          any_label: whether to yield records with a label that is not in the manifest, too.
+
+        Raises:
+          ShardError: the shard cannot be read, is torn or corrupt, or a record does not parse or has no known label;
+            the message names the file, and the offset in bytes or the record's number.
+        """
+        path = self.location / shard.file
+        with open_shard(path) as file:
+            for index, serialized in enumerate(read_records(file, str(path))):
+                try:
+                    record = self.manifest.decode(serialized, any_label=any_label)
+                except ValueError as error:
+                    raise ShardError(f"{path}: record {index}: {error}") from None
+                yield record
+
+    def batches(self, **options: Any) -> "tf.data.Dataset":
+        """Return batches of patches as a tf.data.Dataset; options and errors are those of `tfrecords.load`."""
+        from tfrecords.reader import load
+
+        return load(self, **options)
+
+    def check_files(self, parts: Iterable[str]) -> list[str]:
+        """Return the paths of the parts' shards, after comparing the files' sizes with the manifest.
+
+        Raises:
+          UserError: a shard is missing or has another size, or there is no such part.
+        """
+        paths = []
+        for part in self.manifest.select(parts):
+            for shard in self.manifest.parts[part].shards:
+                path = self.location / shard.file
+                size = path.stat().st_size if path.is_file() else None
+                if size != shard.bytes:
+                    state = "missing" if size is None else f"{size} bytes"
+                    raise UserError(f"{path} should hold {shard.bytes} bytes but is {state}; write the dataset again")
+                paths.append(str(path))
+        return paths
+
+    def verify(self) -> Iterator[str]:
+        """Read the whole dataset and yield one line for each difference from the manifest; none for a sound dataset.
+
+        Compared are sizes, checksums, counts and statistics. Every record must parse, hold finite values and a known
+        label, and its group must be in no other part, unless the split was given so.
+        """
+        part_of_group: dict[str, str] = {}
+        for name, part in self.manifest.parts.items():
+            damaged = list(_damaged_files(part, self.location))
+            yield from damaged
+            if not damaged:
+                try:
+                    yield from self._content_problems(name, part, part_of_group)
+                except ShardError as error:
+                    yield str(error)
+
+    def info(self) -> str:
+        """Return several lines: sizes, front end, split, rejects, fingerprint, and tracks per part and label."""
+        manifest = self.manifest
+        parts = manifest.parts.values()
+        shards = [shard for part in parts for shard in part.shards]
+        hours = sum(shard.frames for shard in shards) / manifest.frames_per_s / 3600
+        rejects = ", ".join(f"{count} {reason}" for reason, count in manifest.rejects.items()) or "none"
+        return "\n".join(
+            [
+                f"{manifest.name}: {sum(part.records for part in parts)} records in {len(shards)} shards, "
+                f"{sum(shard.bytes for shard in shards) / 1e6:.1f} MB, {hours:.2f} hours",
+                "front end: " + ", ".join(f"{name} {value}" for name, value in manifest.front_end.items()),
+                f"records: [frames, {manifest.mel_bands}] {manifest.dtype}",
+                "split: " + ", ".join(f"{name} {value}" for name, value in manifest.split.items()),
+                f"rejects: {rejects}",
+                f"fingerprint: {manifest.fingerprint}",
+                "",
+                _part_label_table(manifest),
+            ]
+        )
+
+    def _content_problems(self, name: str, part: Part, part_of_group: dict[str, str]) -> Iterator[str]:
+        labels = self.manifest.labels
+        tracks: Counter[str] = Counter(dict.fromkeys(labels, 0))
+        record_frames: Counter[int] = Counter()
+        statistics = BandStatistics.empty(self.manifest.mel_bands)
+        for shard in part.shards:
+            path, records, frames = self.location / shard.file, 0, 0
+            for record in self.shard_records(shard, any_label=True):
+                records += 1
+                frames += len(record.log_mel)
+                record_frames[len(record.log_mel)] += 1
+                with np.errstate(invalid="ignore"):  # Values that are not finite are reported by record.
+                    statistics = statistics.merge(BandStatistics.of(record.log_mel))
+                if record.segment == 0 and 0 <= record.label < len(labels):
+                    tracks[labels[record.label]] += 1
+                for problem in self._record_problems(record, name, part_of_group.setdefault(record.group, name)):
+                    yield f"{path}: {record.track_id}: {problem}"
+            if (records, frames) != (shard.records, shard.frames):
+                stated = f"{shard.records} records of {shard.frames} frames"
+                yield f"{path}: found {records} records of {frames} frames, the manifest says {stated}"
+        for what, found, listed in (
+            ("tracks per label", dict(tracks), dict(part.tracks)),
+            ("record lengths", dict(record_frames), dict(part.record_frames)),
+        ):
+            if found != listed:
+                yield f"{name}: {what}: found {found}, the manifest says {listed}"
+        if not _statistics_agree(statistics, part.statistics, self.manifest.dtype):
+            yield f"{name}: its records do not have the mean and variance that the manifest says"
+
+    def _record_problems(self, record: Record, part: str, part_of_group: str) -> Iterator[str]:
+        try:
+            self.manifest.check_label(record)
+        except ValueError as error:
+            yield str(error)
+        if not np.isfinite(record.log_mel).all():
+            yield "holds values that are not finite"
+        if part != part_of_group and self.manifest.split.get("group_safe", True):
+            yield f"its group {record.group!r} is in {part_of_group} too"
+
+
+def _part_label_table(manifest: Manifest) -> str:
+    """Return tracks per part and label, aligned, with totals."""
+    total = manifest.tracks(["all"])
+    counts = {name: [part.tracks[label] for label in manifest.labels] for name, part in manifest.parts.items()}
+    counts["all"] = list(total.values())
+    rows = [[name, *map(str, row), str(sum(row))] for name, row in counts.items()]
+    return align_columns([["part", *manifest.labels, "all"], *rows])
+
+
+def _damaged_files(part: Part, directory: Path) -> Iterator[str]:
+    for shard in part.shards:
+        path = directory / shard.file
+        try:
+            if not path.is_file():
+                yield f"{path}: missing"
+            elif path.stat().st_size != shard.bytes:
+                yield f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}; {_first_error(path)}"
+            elif _sha256(path) != shard.sha256:
+                yield f"{path}: its SHA-256 is not the manifest's; {_first_error(path)}"
+        except OSError as error:
+            yield f"{path}: cannot be read: {error.strerror}"
+
+
+def _first_error(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            count = sum(1 for _ in read_records(file, path.name))
+    except ShardError as error:
+        return str(error)
+    return f"its {count} records have good checksums, so it is another file, not a damaged one"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _statistics_agree(found: BandStatistics, stated: BandStatistics, dtype: str) -> bool:
+    """Return whether statistics of rounded records can be those of the values before rounding.
+
+    Rounding moves a value x by at most eps / 2 |x|, so mean and standard deviation by eps / 2 times the root mean
+    square of x at most; twice that leaves room for sums in another order.
+    """
+    limits = np.finfo(DTYPES[dtype])
+    root_mean_square = np.sqrt(stated.mean**2 + stated.variance)
+    tolerance = float(limits.eps) * root_mean_square + float(limits.smallest_subnormal)
+    return found.count == stated.count and all(
+        bool(np.all(np.abs(one - other) <= tolerance))
+        for one, other in ((found.mean, stated.mean), (found.std, stated.std))
+    )

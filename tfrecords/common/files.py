@@ -52,8 +52,11 @@ def read_text(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Give a temporary name of its own to write to; afterwards the file is on the disk and has its final name.
+
+    With sync=False the file appears whole as well, but is not forced to the disk: after a power failure it may be
+    empty.
 
     What is under the temporary name is gone in any case, also where a signal ends the process; but for a kill, after
     which `remove_temporary` finds it.
@@ -67,9 +70,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         with shutdown.cleanup_on_signal(temporary.unlink):
             yield temporary
-            _flush(temporary)
+            if sync:
+                _flush(temporary)
             temporary.replace(path)
-        _flush(path.parent)
+        if sync:
+            _flush(path.parent)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:

@@ -15,7 +15,7 @@ from tfrecords.common.files import lock_directory
 
 
 @pytest.fixture
-def run(server, archive_bytes, tmp_path, patience):
+def run(server, archive_bytes, tmp_path, retry):
     """Fetches from the server (or a source) into tmp_path/out; gives that."""
     server.files["/genres.tar.gz"] = archive_bytes
     output = tmp_path / "out"
@@ -28,7 +28,7 @@ def run(server, archive_bytes, tmp_path, patience):
             archive="genres.tar.gz",
             md5=md5 or hashlib.md5(archive_bytes).hexdigest(),
             max_archive_bytes=limit,
-            patience=patience,
+            retry=retry,
         )
         return output
 

@@ -2,14 +2,17 @@
 
 python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT [flags] [any flag of Beam]
 
-A file's label is the name of the folder it lies in; a CSV has the columns path (relative to it), genre and, if wanted,
-artist or group; an archive is read like the folder that it unpacks to. Files that are no audio are counted by kind.
-GTZAN is known by its file names: no artist of it is split, and neither are pieces of one recording. Input and output
-may lie on any file system of Beam. The output is a dataset once it holds manifest.json; inputs that cannot be used are
-named in rejects.jsonl. An interrupted job goes on when the same command is run again.
+A file's label is the name of its folder. A CSV has the columns path (relative to the CSV), genre and optionally artist
+or group. An archive is read like the folder that it unpacks to. Files that are not audio are counted by kind. GTZAN is
+recognized by its file names: tracks of one artist stay in one part, and so do the pieces of one recording. Input and
+output may be on any file system that Beam supports.
+
+The output is a dataset once it holds manifest.json. Inputs that cannot be used are listed in rejects.jsonl. To resume
+an interrupted job, run the same command again.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from absl import flags
@@ -23,84 +26,89 @@ from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
 FLAGS = flags.FlagValues()
+# Fields of JobConfig with a flag of the same name, which the audit has too.
+_SHARED_FIELDS = (
+    "label_folder",
+    "merge_labels",
+    "label_column",
+    "group_column",
+    "groups",
+    "min_frames",
+    "max_duration_s",
+    "max_archive_bytes",
+)
 
 
 def _define_flags() -> None:
-    values = {"flag_values": FLAGS}
-    flags.DEFINE_string("input", "", f"folder, glob, .csv, .tar or .tar.gz of {COMMON_FORMATS}", **values)
-    flags.DEFINE_string("output", "", "directory of the dataset", **values)
-    flags.DEFINE_string("name", None, "name of the dataset; by default that of the input's folder", **values)
-    flags.DEFINE_string("preset", "cbmi2016", f"front end: {', '.join(PRESETS)}", **values)
-    flags.DEFINE_integer("sample_rate", None, "Hz; overrides the preset's, as the next seven do", **values)
-    flags.DEFINE_integer("frame_length", None, "samples in a frame", **values)
-    flags.DEFINE_integer("hop_length", None, "samples from one frame to the next", **values)
-    flags.DEFINE_string("window", None, f"one of {', '.join(front_end.WINDOWS)}", **values)
-    flags.DEFINE_integer("n_mels", None, "mel bands", **values)
-    flags.DEFINE_float("fmin_hz", None, "lower edge of the lowest band", **values)
-    flags.DEFINE_float("fmax_hz", None, "upper edge of the highest band", **values)
-    flags.DEFINE_string("compression", None, "log10: log10(1 + 10000 x), or db: 10 log10(max(x, 1e-10))", **values)
-    flags.DEFINE_string("record_dtype", "float16", "of the records: float16 or float32", **values)
-    flags.DEFINE_integer("folds", None, "deal the tracks into so many parts, fold_0 ...; 10, or 5 of GTZAN", **values)
-    flags.DEFINE_float("train_size", None, "instead of folds: share of train; the rest is valid and test", **values)
-    flags.DEFINE_float("valid_size", None, "with --train_size: share of valid; by default half of the rest", **values)
-    flags.DEFINE_string(
+    boolean, integer, number, string = (
+        functools.partial(define, flag_values=FLAGS)
+        for define in (flags.DEFINE_bool, flags.DEFINE_integer, flags.DEFINE_float, flags.DEFINE_string)
+    )
+    string("input", "", f"folder, glob, .csv, .tar or .tar.gz of {COMMON_FORMATS}")
+    string("output", "", "directory of the dataset")
+    string("name", None, "name of the dataset; by default the name of the input's folder")
+    string("preset", "cbmi2016", f"settings of the spectrogram: {', '.join(PRESETS)}")
+    integer("sample_rate", None, "Hz; this and the next seven flags override the preset")
+    integer("frame_length", None, "length of a frame, in samples")
+    integer("hop_length", None, "samples from one frame to the next")
+    string("window", None, f"one of {', '.join(front_end.WINDOWS)}")
+    integer("n_mels", None, "number of mel bands")
+    number("fmin_hz", None, "lower edge of the lowest band, in Hz")
+    number("fmax_hz", None, "upper edge of the highest band, in Hz")
+    string("compression", None, "log10: log10(1 + 10000 x); db: 10 log10(max(x, 1e-10))")
+    string("record_dtype", "float16", "type of the records' values: float16 or float32")
+    integer("folds", None, "number of equal parts, fold_0 ..., to split the tracks into; by default 10, or 5 for GTZAN")
+    number("train_size", None, "instead of folds: share of train, between 0 and 1; the rest is valid and test")
+    number("valid_size", None, "with --train_size: share of valid; by default half of what train leaves")
+    string(
         "split_lists",
         None,
-        "instead of folds: folder or glob of train, valid, test .txt; or the published lists "
-        f"{', '.join(facts.SPLITS)}, which come with this package (a folder of such a name is ./NAME)",
-        **values,
+        "instead of folds: folder or glob of lists of paths, train.txt, valid.txt and test.txt; or one of the "
+        f"published lists {', '.join(facts.SPLITS)}, which come with this package (./NAME is a folder of that name)",
     )
-    flags.DEFINE_bool(
+    boolean(
         "split_folders",
         False,
         "instead of folds: the first folder below the input is the part: train, valid, test, or fold_0, fold_1 ...; "
-        "labels are folders below it",
-        **values,
+        "the folders below it are the labels",
     )
-    flags.DEFINE_integer("seed", 0, "deals equal groups into other parts", **values)
-    flags.DEFINE_string(
-        "label_folder",
-        "parent",
-        "the label is the name of: parent (of the file) or top (first below the input)",
-        **values,
+    integer("seed", 0, "another seed assigns groups of equal size to other parts")
+    string("label_folder", "parent", "folder that names the label: parent (of the file) or top (first below the input)")
+    boolean(
+        "merge_labels", False, "treat labels that differ only in case, spaces or Unicode's compatibility forms as one"
     )
-    flags.DEFINE_bool(
-        "merge_labels",
-        False,
-        "make labels one that differ only by case, spaces or Unicode's compatibility forms",
-        **values,
+    string("label_column", None, "column of a .csv with the labels; by default genre")
+    string(
+        "group_column", None, "column of a .csv with the groups, which are never split; by default group, else artist"
     )
-    flags.DEFINE_string("label_column", None, "of the CSV; by default genre", **values)
-    flags.DEFINE_string("group_column", None, "of the CSV: never split; by default group, or else artist", **values)
-    flags.DEFINE_string(
+    string(
         "groups",
         "auto",
-        "what is never split: auto (the CSV's groups; those of GTZAN by its file names; pieces of one recording, such "
-        "as song_part1.mp3, by theirs), gtzan, or none",
-        **values,
+        "which tracks stay in one part: auto (groups of the .csv; or GTZAN's artists, recognized by its file names; or "
+        "the pieces of a recording, such as song_part1.mp3), gtzan, or none",
     )
-    flags.DEFINE_integer("num_shards", None, "over all parts; by default by the number of tracks", **values)
-    flags.DEFINE_integer("min_frames", 80, "reject shorter clips (80: one patch of the paper)", **values)
-    flags.DEFINE_float("max_duration_s", 6 * 3600.0, "reject longer audio (6 hours)", **values)
-    flags.DEFINE_float("max_reject_fraction", 0.1, "fail when more of the tracks cannot be used", **values)
-    flags.DEFINE_integer("max_archive_bytes", 50 * 10**9, "refuse an archive that unpacks to more", **values)
-    flags.DEFINE_bool("overwrite", False, "start over where the output holds a dataset", **values)
+    integer("num_shards", None, "number of files over all parts; by default it depends on the number of tracks")
+    integer("min_frames", 80, "reject clips with fewer frames (80: one patch of the paper)")
+    number("max_duration_s", 6 * 3600.0, "reject audio of more seconds (21600: 6 hours)")
+    number("max_reject_fraction", 0.1, "fail if a larger share of the tracks cannot be used, 0 to 1")
+    integer("max_archive_bytes", 50 * 10**9, "refuse an archive that unpacks to more bytes (50 GB)")
+    boolean("overwrite", False, "start over if the output holds a dataset")
 
 
 _define_flags()
 
 
 def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
-    """Runs the job that the flags describe."""
+    """Run the job that the flags describe."""
     config = make_config(flag_values)
-    # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
+    # Imported here so that --help and errors in flags do not wait for Beam, which also warns of unused parts.
     with no_warnings():
         from beam_preprocess import job
     job.run(config, beam_args=beam_args, own_flags=list(flag_values), overwrite=flag_values.overwrite)
 
 
 def make_config(flag_values: flags.FlagValues) -> JobConfig:
-    """The flags as a configuration.
+    """Return the configuration that the flags describe.
 
     Raises:
       UserError: a value is out of range.
@@ -125,42 +133,33 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
     )
 
 
-def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **own: Any) -> JobConfig:
-    """A configuration from the flags that an audit has too: of the input and how it is split.
+def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **fields: Any) -> JobConfig:
+    """Return a configuration from the flags that the audit has too: those of the input and of the split.
 
     Args:
-      flag_values: with these flags.
-      name: of the dataset; by default that of the input's folder.
-      own: the other fields of JobConfig that are not at their defaults.
+      flag_values: the flags.
+      name: of the dataset; by default the name of the input's folder.
+      fields: other fields of JobConfig.
 
     Raises:
-      UserError: a value is out of range.
+      UserError: --input or --output is missing, or a value is out of range.
     """
+    if not flag_values.input or not flag_values.output:
+        raise command_line.UserError(
+            "--input=DIR|GLOB|tracks.csv|music.tar.gz and --output=DIR are needed (see --help)"
+        )
     if flag_values.folds is not None and (
         flag_values.train_size is not None or flag_values.split_lists or flag_values.split_folders
     ):
         raise command_line.UserError("--folds excludes --train_size, --split_lists and --split_folders")
+    split = SplitConfig(**{field.name: getattr(flag_values, field.name) for field in dataclasses.fields(SplitConfig)})
     return JobConfig(
         source=flag_values.input,
         output=flag_values.output.rstrip("/") or flag_values.output,
         name=default_name(flag_values.input) if name is None else name,
-        split=SplitConfig(
-            folds=flag_values.folds,
-            train_size=flag_values.train_size,
-            valid_size=flag_values.valid_size,
-            split_lists=flag_values.split_lists,
-            split_folders=flag_values.split_folders,
-            seed=flag_values.seed,
-        ),
-        label_folder=flag_values.label_folder,
-        merge_labels=flag_values.merge_labels,
-        label_column=flag_values.label_column,
-        group_column=flag_values.group_column,
-        groups=flag_values.groups,
-        min_frames=flag_values.min_frames,
-        max_duration_s=flag_values.max_duration_s,
-        max_archive_bytes=flag_values.max_archive_bytes,
-        **own,
+        split=split,
+        **{field: getattr(flag_values, field) for field in _SHARED_FIELDS},
+        **fields,
     )
 
 

@@ -1,4 +1,4 @@
-"""What runs the pipeline: Beam's options, the runner, and what a person is told when it fails."""
+"""Running a pipeline: Beam's options, the runner, and a clear line when it fails."""
 
 import contextlib
 import dataclasses
@@ -7,9 +7,11 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -31,38 +33,37 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_preprocess import finish, output_error, pipeline, storage, summary
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
-from beam_preprocess.finish import Dataset
+from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.inputs.tracks import Track, absolute
 from beam_preprocess.plan import Plan
 from beam_preprocess.progress import Progress
-from beam_preprocess.write_shard import end_children
 from tfrecords.common import shutdown
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import no_warnings
 
-# Ours by Beam's own names: its DirectRunner tries to download an engine first, then silently falls back to this one.
+# Beam's own DirectRunner tries to download another engine first, then silently falls back to the FnApiRunner.
 _LOCAL_RUNNERS = ("", "direct", "fnapi")
-# How long to look for a job server; Beam's own five minutes are for services that are yet to start.
+# How long to wait for a job server. Beam's own five minutes are for services that are still starting.
 _JOB_SERVER_TIMEOUT_S = 60
 
 
 def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) -> PipelineOptions:
-    """Beam's options, with every core in use where the user does not say otherwise.
+    """Parse Beam's options; by default, the local runner uses every core.
 
     Args:
-      beam_args: what is left of the command line without our flags.
-      own_flags: names of our flags.
+      beam_args: the command line without our own flags.
+      own_flags: names of our own flags, to suggest one for a misspelt flag.
 
     Raises:
-      UserError: a word is no flag, a value is not what Beam takes, or a flag is neither ours nor Beam's (other engines
-        have flags of their own, so there it may pass unless it looks like one of ours).
+      UserError: a word is not a flag, Beam refuses a value, or a flag is unknown. Other engines have more flags than
+        Beam knows, so for them an unknown flag passes unless it looks like one of ours.
     """
     for before, word in zip(("", *beam_args), beam_args, strict=False):
-        # Beam takes "--flag value" for "--flag=value", and drops other words without a sound.
+        # Beam takes "--flag value" for "--flag=value", and silently drops other words.
         if not word.startswith("-") and (not before.startswith("--") or "=" in before):
             raise UserError(f"unexpected argument {word!r}; flags are written --name=value (see --help)")
     options, unknown = _parse(beam_args)
-    # Lists of inputs are read, and outputs claimed, before there is a pipeline to set this.
+    # Needed to list inputs and to claim the output, before there is a pipeline that would set it.
     FileSystems.set_options(options)
     for name in unknown:
         if similar := difflib.get_close_matches(name, own_flags, n=1):
@@ -74,8 +75,8 @@ def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) ->
         if not any(argument.startswith("--direct_num_workers") for argument in beam_args):
             direct.direct_num_workers = os.cpu_count() or 1
         if not any(argument.startswith("--direct_running_mode") for argument in beam_args):
-            # Threads, not processes: libsndfile, soxr and scipy.fft release the interpreter, and a process more costs
-            # seconds of imports. Two threads take half the time of two processes on a thousand clips.
+            # Threads, not processes: libsndfile, soxr and scipy.fft release the GIL, and each process costs seconds
+            # of imports. Two threads take half the time of two processes on a thousand clips.
             direct.direct_running_mode = "multi_threading"
     elif not any(argument.replace("-", "_").startswith("__job_server_timeout") for argument in beam_args):
         options.view_as(PortableOptions).job_server_timeout = _JOB_SERVER_TIMEOUT_S
@@ -83,86 +84,83 @@ def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) ->
 
 
 def _parse(beam_args: Sequence[str]) -> tuple[PipelineOptions, list[str]]:
-    """Beam's options, and the names of those that Beam does not know."""
-    said = io.StringIO()
+    """Return Beam's options and the names of the flags that Beam does not know."""
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), no_warnings():
+        with contextlib.redirect_stderr(stderr), no_warnings():
             options = PipelineOptions(list(beam_args))
-            every, known = options.get_all_options(retain_unknown_options=True), options.get_all_options()
+            everything, known = options.get_all_options(retain_unknown_options=True), options.get_all_options()
     except SystemExit:
-        # argparse prints all it knows, then what is wrong, then leaves.
-        raise UserError(said.getvalue().strip().rpartition("error: ")[2]) from None
-    return options, sorted(set(every) - set(known))
+        # argparse prints its usage, then the error, then exits.
+        raise UserError(stderr.getvalue().strip().rpartition("error: ")[2]) from None
+    return options, sorted(set(everything) - set(known))
 
 
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the job runs on this machine, in Beam's local runner."""
-    return _plain(_runner(options)) in _LOCAL_RUNNERS
+    """Return whether the job runs on this machine, in Beam's local runner."""
+    return _short_name(_runner(options)) in _LOCAL_RUNNERS
 
 
 def is_template(options: PipelineOptions) -> bool:
-    """Whether the job is only described here, for Dataflow to run it later (a Flex Template's launcher does this)."""
+    """Return whether the job is only described here, for Dataflow to run later (as a Flex Template's launcher does)."""
     return bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def _runner(options: PipelineOptions) -> str:
-    """The runner's name as it was given; empty where none was."""
+    """Return the runner's name as it was given, or an empty string."""
     return options.view_as(StandardOptions).runner or ""
 
 
-def _plain(runner: str) -> str:
-    """The runner's name without what Beam does not mind: case, and "Runner" at its end."""
+def _short_name(runner: str) -> str:
+    """Return the runner's name without what Beam ignores: case, and a final "Runner"."""
     return runner.lower().removesuffix("runner")
 
 
 def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track]) -> None:
-    """Checks that the workers can read and write what the job names, as far as that is known beforehand.
+    """Check that the workers can reach the job's files, as far as that is known beforehand.
 
     Raises:
       UserError: Dataflow is to read or write files of this machine.
     """
-    if _plain(_runner(options)) != "dataflow":
+    if _short_name(_runner(options)) != "dataflow":
         return
-    here = next((uri for uri in (output, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
-    if here is not None:
+    local = next((uri for uri in (output, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
+    if local is not None:
         raise UserError(
-            f"--runner=DataflowRunner: {here} is on this machine, out of the workers' reach; use gs:// paths"
+            f"--runner=DataflowRunner: {local} is on this machine, out of the workers' reach; use gs:// paths"
         )
 
 
 def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:
-    """Runs the pipeline to its end, with its progress on standard error; a template is only handed over.
+    """Run the job's pipeline to its end, with progress on standard error; a template is only submitted.
 
     Raises:
       UserError: too many rejects, no such runner, a worker cannot write, or the engine failed.
     """
-    here = storage.local_path(config.output)
     # Workers may run in another directory than the launcher.
-    reachable = dataclasses.replace(config, output=absolute(config.output))
-    with contextlib.ExitStack() as stack:
-        if here and not is_template(options):
-            stack.enter_context(Progress(here, plan, sys.stderr))
+    worker_config = dataclasses.replace(config, output=absolute(config.output))
+    spec = DatasetSpec.from_plan(worker_config, plan)
+    with contextlib.nullcontext() if is_template(options) else Progress.of(config.output, plan, sys.stderr):
         try:
             run_pipeline(
                 options,
-                lambda job: pipeline.build(job, reachable, Dataset.of(reachable, plan), front_end),
+                lambda job: pipeline.build(job, worker_config, spec, front_end),
                 explain=lambda error: _explain(config, plan, error),
             )
         except finish.TooManyRejectsError:
-            # They are seen best by label.
-            summary.tell_rejects(config, plan)
+            summary.log_rejects(config, plan)
             raise
 
 
 def run_pipeline(
     options: PipelineOptions, build: Callable[[beam.Pipeline], object], *, explain: Callable[[str], None]
 ) -> None:
-    """Runs a pipeline to its end; a template is only handed over.
+    """Run a pipeline to its end; a template is only submitted.
 
     Args:
-      options: Beam's.
+      options: Beam's options.
       build: adds the stages to an empty pipeline.
-      explain: raises UserError if a failure, given as the engine's text, is one that a person can mend.
+      explain: gets a failure as the engine's text; raises UserError if it is one that the user can correct.
 
     Raises:
       UserError: no such runner, or the engine failed.
@@ -170,17 +168,17 @@ def run_pipeline(
     local = is_local(options)
     with contextlib.ExitStack() as stack:
         if local:
-            # Workers of this process print each traceback besides raising it; and they limit its BLAS for good.
+            # Workers in this process print each traceback as well as raising it, and limit its BLAS for good.
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())
-            stack.enter_context(shutdown.cleanup_on_signal(end_children))
+            stack.enter_context(shutdown.cleanup_on_signal(_kill_children))
             stack.enter_context(_logging_at(logging.CRITICAL, "apache_beam"))
         else:
-            # The page on which the job can be watched, and what its service says of it.
+            # Dataflow logs the page on which the job can be watched.
             stack.enter_context(_logging_at(logging.INFO, "apache_beam.runners.dataflow"))
-            words = "the engine may still run the job: end it there before this command is run again"
-            stack.enter_context(shutdown.cleanup_on_signal(lambda: shutdown.print_line(words)))
+            note = "the engine may still run the job: end it there before this command is run again"
+            stack.enter_context(shutdown.cleanup_on_signal(lambda: shutdown.print_line(note)))
         job = make_pipeline(options)
         build(job)
         try:
@@ -196,7 +194,7 @@ def run_pipeline(
 
 @contextlib.contextmanager
 def _logging_at(level: int, name: str) -> Iterator[None]:
-    """Has a logger, and those below it, log from a level on."""
+    """Set the level of a logger within the block."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(level)
@@ -208,12 +206,12 @@ def _logging_at(level: int, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_timed_flush() -> Iterator[None]:
-    """Keeps Beam's local workers from sending an element that is only half written.
+    """Keep Beam's local workers from sending half-written elements.
 
-    Each second a thread of its own sends what is in a worker's output buffer (apache-beam 2.77.0,
+    Each second, a thread sends what is in a worker's output buffer (apache-beam 2.77.0,
     runners/worker/data_plane.py, TimeBasedBufferingClosableOutputStream), while another may be in the middle of an
-    element whose encoding runs Python, such as a pickled one: the element is torn, and what is written meanwhile is
-    lost. Without a time limit, buffers are sent between elements, by their size and at their end.
+    element whose encoding runs Python, such as a pickled one: that element is cut in two, and what is written
+    meanwhile is lost. Without a time limit, buffers are sent between elements, by their size and at their end.
     """
     before = worker_handlers.DATA_BUFFER_TIME_LIMIT_MS
     worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
@@ -223,11 +221,30 @@ def _without_timed_flush() -> Iterator[None]:
         worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = before
 
 
+def _kill_children() -> None:
+    """Kill the processes that this one started, and theirs (on systems with /proc).
+
+    Beam's worker processes would otherwise end only when they miss their launcher, and print errors.
+    """
+    for process in list(_descendants(os.getpid())):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        # A thread or a process may have ended meanwhile.
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text("ascii").split()):
+                yield from _descendants(child)
+                yield child
+
+
 def _wait(result: PipelineResult) -> None:
-    """Until the job has ended.
+    """Wait for a job to end.
 
     Raises:
-      UserError: not by its own success.
+      UserError: it did not succeed.
     """
     result.wait_until_finish()
     if result.state != PipelineState.DONE:
@@ -235,7 +252,7 @@ def _wait(result: PipelineResult) -> None:
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
-    """A pipeline on the runner asked for; by default on this machine, without looking for another engine first.
+    """Return an empty pipeline on the runner that the options name; by default on Beam's local runner.
 
     Raises:
       UserError: Beam has no such runner, or lacks what it needs.
@@ -248,30 +265,29 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
 
 
 class _LocalRunner(FnApiRunner):
-    """Beam's local runner, whose workers leave Ctrl-C to their launcher also where they are processes."""
+    """Beam's local runner; worker processes ignore Ctrl-C, which is the launcher's to handle."""
 
     def run_via_runner_api(self, pipeline_proto: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> Any:
-        """Runs a pipeline whose workers' environments are known by now."""
+        """Run a pipeline whose environments are resolved."""
         for environment in pipeline_proto.components.environments.values():
             if environment.urn == python_urns.SUBPROCESS_SDK:
-                # A command of the shell.
+                # The payload is a shell command.
                 environment.payload = b"trap '' INT; exec " + environment.payload
         return super().run_via_runner_api(pipeline_proto, options)
 
 
 def _explain(config: JobConfig, plan: Plan, error: str) -> None:
-    """Raises UserError if a failure is one that a person can mend; an engine reports it as text."""
-    text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE))
-    reasons = Counter(json.loads(line)["reason"] for line in (text or "").splitlines())
-    finish.check_rejects(config, reasons, plan.num_tracks)
-    if told := output_error.told_in(error):
-        raise UserError(f"{told}; mend it and run the command again, it keeps what is done")
+    """Raise UserError for a failure, given as an engine's text, that the user can correct."""
+    rejects = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
+    finish.check_rejects(config, Counter(json.loads(line)["reason"] for line in rejects.splitlines()), plan.num_tracks)
+    if message := output_error.told_in(error):
+        raise UserError(f"{message}; correct this and run the command again, it keeps what is done")
 
 
 def _cause(error: Exception) -> str:
-    """What an engine says of a failure, without the workers' tracebacks, which it has logged."""
+    """Return one line on an engine's failure, without the workers' tracebacks, which are in the engine's log."""
     if isinstance(error, grpc.FutureTimeoutError):
-        return "no job server answers at --job_endpoint (--job_server_timeout is how long to wait)"
+        return "no job server answers at --job_endpoint (--job_server_timeout is how many seconds to wait)"
     if isinstance(error, grpc.RpcError):
         return f"{error.details()} ({error.code().name})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

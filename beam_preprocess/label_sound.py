@@ -1,6 +1,6 @@
-"""What the tracks of each label have in common that is not music, and the warnings that follow from it.
+"""Properties of each label's audio that are not musical, and warnings where a model could learn these instead.
 
-A model takes the shortest way: if one genre comes from 8 kHz files, it learns to hear 8 kHz.
+If all tracks of one genre are 8 kHz files, a model learns to recognize 8 kHz.
 """
 
 import dataclasses
@@ -14,19 +14,19 @@ from tfrecords.common.terminal import first_few
 
 # Bandwidths are counted in steps of this many Hz.
 _STEP_HZ = 250
-# A label's bandwidth sets it apart when it is so many times that of the others, or the reverse.
-_APART = 0.8
-# Share of the tracks that has to be alike before it says something of a label.
-_MOST = 0.9
+# Bandwidths with a ratio below this set labels apart.
+_MAX_RATIO = 0.8
+# Share of a label's tracks that must have one sample rate for it to count as the label's.
+_MIN_SHARE = 0.9
 
 
 @dataclasses.dataclass
 class LabelSound:
-    """Counts over the tracks of one label, which add up over shards.
+    """Counts over the tracks of one label; those of several shards can be added.
 
     Attributes:
-      sample_rates: Hz, as in the files -> tracks.
-      bandwidths_hz: up to which a track has sound, to 250 Hz -> tracks; silent ones are left out.
+      sample_rates: sample rate of the file, in Hz -> tracks.
+      bandwidths_hz: highest frequency with sound, in steps of 250 Hz -> tracks; silent tracks are left out.
       cancelled: tracks whose channels cancel.
       far_beyond_full_scale: tracks with samples many times as large as full scale.
     """
@@ -37,7 +37,7 @@ class LabelSound:
     far_beyond_full_scale: int = 0
 
     def add(self, sound: TrackSound) -> None:
-        """Counts a track."""
+        """Count a track."""
         self.sample_rates[sound.sample_rate] += 1
         if sound.bandwidth_hz:
             self.bandwidths_hz[round(sound.bandwidth_hz / _STEP_HZ) * _STEP_HZ] += 1
@@ -45,14 +45,14 @@ class LabelSound:
         self.far_beyond_full_scale += sound.far_beyond_full_scale
 
     def update(self, other: "LabelSound") -> None:
-        """Adds the counts of other tracks of the label."""
+        """Add the counts of other tracks of the label."""
         self.sample_rates.update(other.sample_rates)
         self.bandwidths_hz.update(other.bandwidths_hz)
         self.cancelled += other.cancelled
         self.far_beyond_full_scale += other.far_beyond_full_scale
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, in a fixed order."""
+        """Return the counts as plain values, in a fixed order."""
         return {
             "sample_rates": dict(sorted(self.sample_rates.items())),
             "bandwidths_hz": dict(sorted(self.bandwidths_hz.items())),
@@ -62,25 +62,25 @@ class LabelSound:
 
 
 def merged(sounds: Iterable[Mapping[str, LabelSound]]) -> dict[str, LabelSound]:
-    """The counts of all shards, by label."""
-    found: dict[str, LabelSound] = {}
-    for own in sounds:
-        for label, sound in own.items():
-            found.setdefault(label, LabelSound()).update(sound)
-    return dict(sorted(found.items()))
+    """Return label -> counts over all shards, sorted by label."""
+    totals: dict[str, LabelSound] = {}
+    for shard_sounds in sounds:
+        for label, sound in shard_sounds.items():
+            totals.setdefault(label, LabelSound()).update(sound)
+    return dict(sorted(totals.items()))
 
 
 def warnings(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[str]:
-    """One line for each thing that silences tracks or sets labels apart.
+    """Return a line for each problem that silences tracks or sets labels apart.
 
     Args:
-      sounds: by label.
-      sample_rate: Hz, of the front end, which hears nothing above half of it.
+      sounds: label -> counts.
+      sample_rate: of the front end, in Hz; frequencies above half of it are lost.
     """
     return [
         *_counted(
             {label: sound.cancelled for label, sound in sounds.items()},
-            "have channels that cancel, so that their mean, which is what is heard, is silent",
+            "have channels that cancel, so that their mean, which the model is given, is silent",
             "invert the polarity of one channel, or keep one",
         ),
         *_counted(
@@ -98,23 +98,23 @@ def _counted(tracks: Mapping[str, int], what: str, advice: str) -> list[str]:
 
 
 def _labels_apart(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[str]:
-    heard = {
+    bandwidths = {
         label: min(statistics.median(sound.bandwidths_hz.elements()), sample_rate / 2)
         for label, sound in sounds.items()
         if sound.bandwidths_hz
     }
     lines = []
-    for label, hz in heard.items():
-        others = [other for name, other in heard.items() if name != label]
-        apart = [other for other in others if hz < _APART * other or other < _APART * hz]
+    for label, hz in bandwidths.items():
+        others = [other for name, other in bandwidths.items() if name != label]
+        apart = [other for other in others if hz < _MAX_RATIO * other or other < _MAX_RATIO * hz]
         # Of two labels that differ, the narrower one is named.
         if 2 * len(apart) > len(others) and (len(others) > 1 or hz < others[0]):
             usual = statistics.median(apart)
             lines.append(
                 f"{label} has sound up to {hz / 1000:.1f} kHz, other labels up to {usual / 1000:.1f} kHz: a model may "
-                "tell it by that alone; take files of one quality, or a --sample_rate that all fill"
+                "tell it by that alone; use files of one quality, or a --sample_rate that all of them fill"
             )
-    # Of files that are all heard in full, the rate leaves traces only.
+    # Where bandwidths are equal, the sample rate leaves traces only.
     return lines or _rates_apart(sounds)
 
 
@@ -126,14 +126,14 @@ def _rates_apart(sounds: Mapping[str, LabelSound]) -> list[str]:
         if rate and len(usual) > 2 and len(others) == 1 and others != {rate} and None not in others:
             lines.append(
                 f"{label} is at {rate} Hz, other labels are at {others.pop()} Hz: a model may tell it by traces of "
-                "that; bring all files to one rate"
+                "that; convert all files to one rate"
             )
     return lines
 
 
 def _usual_rate(rates: Counter[int]) -> int | None:
-    """The rate of most tracks; None if there is no such rate."""
+    """Return the sample rate of nearly all tracks, or None if there is none."""
     if not rates:
         return None
     rate, count = rates.most_common(1)[0]
-    return rate if count >= _MOST * rates.total() else None
+    return rate if count >= _MIN_SHARE * rates.total() else None

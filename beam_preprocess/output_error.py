@@ -1,6 +1,6 @@
-"""What keeps a worker from writing, such as a full disk, told so that the launcher finds it in any engine's text.
+"""An error that tells why a worker cannot write, in a form that the launcher recognizes in any engine's text.
 
-Engines hand a worker's exception on as text, with its traceback, and the local runner does too.
+Engines, the local runner included, pass a worker's exception on as text, with its traceback.
 """
 
 import contextlib
@@ -20,22 +20,22 @@ _MARKED = re.compile(f"{_MARK}(?={{)")
 class OutputError(Exception):
     """A worker cannot write.
 
-    Its only argument is a text: Beam makes the exception anew, with the name of the stage behind the text.
+    Its only argument is a text: Beam creates the exception anew, with the stage's name appended to the text.
     """
 
     @classmethod
-    def of(cls, where: str, error: Exception) -> Self:
-        """The error that tells why a directory cannot be written to."""
-        # JSON has no line breaks, and says itself where it ends.
-        return cls(_MARK + json.dumps({"where": where, "reason": storage.cause(error)}))
+    def of(cls, directory: str, error: Exception) -> Self:
+        """Return the error for a directory that cannot be written to."""
+        # JSON has no line breaks, and a parser finds its end.
+        return cls(_MARK + json.dumps({"where": directory, "reason": storage.cause(error)}))
 
 
 @contextlib.contextmanager
 def writing_to(directory: str) -> Iterator[None]:
-    """Around what a worker writes.
+    """Turn the errors of a file system within the block into OutputError.
 
     Raises:
-      OutputError: the block raised an error of a file system.
+      OutputError: the block raised an OSError or a BeamIOError.
     """
     try:
         yield
@@ -44,11 +44,11 @@ def writing_to(directory: str) -> Iterator[None]:
 
 
 def told_in(text: str) -> str | None:
-    """What the last OutputError in an engine's text says, as "directory: reason"; None where there is none."""
-    told = None
+    """Return "directory: reason" of the last OutputError in an engine's text, or None if there is none."""
+    message = None
     for mark in _MARKED.finditer(text):
-        # What merely looks like one is none of ours.
+        # Text that only looks like an OutputError is skipped.
         with contextlib.suppress(ValueError, KeyError):
-            found, _ = json.JSONDecoder().raw_decode(text, mark.end())
-            told = f"{found['where']}: {found['reason']}"
-    return told
+            fields, _ = json.JSONDecoder().raw_decode(text, mark.end())
+            message = f"{fields['where']}: {fields['reason']}"
+    return message

@@ -1,4 +1,4 @@
-"""The Beam job. Importing it imports neither TensorFlow nor librosa."""
+"""The stages of the Beam job. Importing this module imports neither TensorFlow nor librosa."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -9,62 +9,62 @@ from apache_beam.io.filesystems import FileSystems
 from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
-from beam_preprocess.finish import Dataset, WriteManifest
+from beam_preprocess.finish import DatasetSpec, WriteManifest
 from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"
 
 
-def build(pipeline: beam.Pipeline, config: JobConfig, dataset: Dataset, front_end: FrontEnd) -> beam.PCollection:
-    """Adds the job's stages to a pipeline; only plans and results pass between them, never audio or spectrograms.
+def build(pipeline: beam.Pipeline, config: JobConfig, spec: DatasetSpec, front_end: FrontEnd) -> beam.PCollection:
+    """Add the job's stages to a pipeline. Only plans and results pass between them, never audio or spectrograms.
 
     Args:
-      pipeline: to add to.
+      pipeline: the pipeline to add to.
       config: the job.
-      dataset: what the launcher planned.
-      front_end: built once, here; workers get its arrays.
+      spec: the planned dataset.
+      front_end: built once by the launcher; workers receive its arrays.
 
     Returns:
-      A collection of one: the manifest's path, as bytes.
+      A collection of one element: the manifest's path, as bytes.
     """
     plan_uri = FileSystems.join(storage.partial_dir(config.output), PLAN_FILE)
-    write_shard = beam.ParDo(WriteShard(config, front_end, dataset.labels))
+    write_shard = beam.ParDo(WriteShard(config, front_end, spec.labels))
     written = (
         pipeline
-        | "ReadPlan" >> read_plan(plan_uri)  # str, one shard's plan as JSON
+        | "ReadPlan" >> read_plan(plan_uri)  # str: one shard's plan as JSON
         | "Spread" >> beam.Reshuffle()  # str, on any worker
         | "WriteShard" >> write_shard.with_outputs(CONTENTS, REJECTS, main=RESULTS)
     )
     duplicates = (
         written[CONTENTS]  # (hash of a track's records, track_id)
         | "GroupByContent" >> beam.GroupByKey()  # (hash, track_ids)
-        | "Duplicates" >> beam.FlatMap(duplicate_ids)  # tuple of track_ids, of the same audio
+        | "Duplicates" >> beam.FlatMap(duplicate_ids)  # tuple of the track_ids of one recording
     )
     rejects = beam.pvalue.AsIter(written[REJECTS])  # Rejected
     return (
         written[RESULTS]  # ShardResult
         | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
-        | "WriteManifest" >> beam.ParDo(WriteManifest(dataset), rejects, beam.pvalue.AsIter(duplicates))  # bytes
+        | "WriteManifest" >> beam.ParDo(WriteManifest(spec), rejects, beam.pvalue.AsIter(duplicates))  # bytes
     )
 
 
 def read_plan(uri: str) -> beam.PTransform:
-    """A pipeline's begin -> the lines of a plan, read one after another by one worker.
-
-    Beam's own ReadFromText would take a directory's name for a pattern.
-    """
-    return beam.Impulse() | beam.FlatMap(_lines, uri)
+    """Read the lines of a plan, on one worker. (ReadFromText would take special characters in `uri` for a glob.)"""
+    return beam.Impulse() | beam.FlatMap(_plan_lines, uri)
 
 
-def _lines(_: bytes, uri: str) -> Iterator[str]:
-    # A worker that cannot reach the directory, or does all again after it was done, finds no plan: the last stage gets
-    # no results then, and knows which it is.
+def _plan_lines(_: bytes, uri: str) -> Iterator[str]:
+    # There is no plan for a worker that cannot reach the directory, or that repeats a finished job. The last stage,
+    # which then gets no results, tells the two apart.
     with contextlib.suppress(FileNotFoundError):
         yield from storage.read_lines(uri)
 
 
 def duplicate_ids(group: tuple[str, Iterable[bytes]]) -> Iterator[tuple[bytes, ...]]:
-    """The track_ids of a recording, sorted, if there are several; as bytes, for Beam's coder of text is strict."""
+    """Yield the sorted track_ids with the same content, if there are several.
+
+    They are bytes because Beam's coder for text refuses file names that are not UTF-8.
+    """
     track_ids = sorted(group[1])
     if len(track_ids) > 1:
         yield tuple(track_ids)

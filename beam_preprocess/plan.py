@@ -1,10 +1,7 @@
-"""Versions of what decides the bytes of a record.
+"""The plan of a job: which track goes into which part and shard.
 
-The plan of a job: which tracks make which shard. Made by the launcher, read back line by line by the workers.
-
-Only paths are planned and passed around; no spectrogram ever leaves the worker that made it.
-
-What the launcher decides before the pipeline starts: which track goes into which part and shard.
+The launcher makes the plan and writes it to a file, which the workers read line by line. Only paths are planned and
+passed around; a spectrogram never leaves the worker that computed it.
 """
 
 import dataclasses
@@ -12,7 +9,7 @@ import hashlib
 import json
 import math
 import operator
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -31,16 +28,9 @@ from tfrecords.info import aligned
 from tfrecords.manifest import FORMAT_VERSION
 from tfrecords.shard import shard_file
 
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that decide the bytes of a record."""
-    found = {name: metadata.version(name) for name in ("av", "librosa", "numpy", "scipy", "soundfile", "soxr")}
-    return found | {"libsndfile": soundfile.__libsndfile_version__}
-
-
-# Enough shards for a few dozen workers to share even a small set evenly; big sets get files of about 100 MB.
+# Enough shards for a few dozen workers to share even a small set evenly; large sets get files of about 100 MB.
 _MIN_SHARD_TRACKS, _MAX_SHARD_TRACKS, _SHARDS = 32, 1000, 64
-# Not dataclasses.astuple: it copies every value deeply, which takes longer than all else that planning does.
+# Not dataclasses.astuple: its deep copies take longer than all the rest of planning.
 _as_tuple = operator.attrgetter(*(field.name for field in dataclasses.fields(Track)))
 
 
@@ -49,7 +39,7 @@ class ShardPlan:
     """One shard to write.
 
     Attributes:
-      part: the part it belongs to.
+      part: the part that it belongs to.
       file: its name in the dataset's directory.
       tracks: in the order of their records.
       fingerprint: of all that decides its bytes: configuration, tracks, and the sizes of their files.
@@ -61,12 +51,12 @@ class ShardPlan:
     fingerprint: str
 
     def to_json(self) -> str:
-        """One line of ASCII."""
+        """Return one line of ASCII."""
         return json.dumps([self.part, self.file, self.fingerprint, [_as_tuple(track) for track in self.tracks]])
 
     @classmethod
     def from_json(cls, line: str) -> "ShardPlan":
-        """Inverse of `to_json`."""
+        """Return the plan that `to_json` wrote."""
         part, file, fingerprint, tracks = json.loads(line)
         return cls(part, file, tuple(Track(*track) for track in tracks), fingerprint)
 
@@ -78,10 +68,10 @@ class Plan:
     Attributes:
       labels: label names, sorted; a record's label is an index into them.
       parts: part names, in order.
-      shards: in the order of parts.
-      split: how the parts came about, for the manifest.
+      shards: in the order of the parts.
+      split: how the tracks were split into parts, for the manifest.
       configuration: fingerprint of what all shards have in common.
-      fingerprint: of the whole.
+      fingerprint: of the whole plan.
     """
 
     labels: tuple[str, ...]
@@ -93,56 +83,149 @@ class Plan:
 
     @property
     def num_tracks(self) -> int:
-        """Tracks over all shards."""
+        """Number of tracks over all shards."""
         return sum(len(shard.tracks) for shard in self.shards)
 
     def label_counts(self) -> dict[str, Counter[str]]:
-        """part -> tracks per label."""
+        """Return part -> label -> number of tracks."""
         counts: dict[str, Counter[str]] = {part: Counter() for part in self.parts}
         for shard in self.shards:
             counts[shard.part].update(track.label for track in shard.tracks)
         return counts
 
 
-def make_plan(
-    config: JobConfig, tracks: Sequence[Track], parts: Sequence[str | None], split: Mapping[str, Any]
-) -> Plan:
-    """Deals the tracks of each part into shards, in the order of a stable hash, so that labels mix in every shard.
+def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
+    """Label and group the tracks of a job, split them into parts and shards, and log the outcome.
 
     Args:
       config: the job.
-      tracks: all tracks listed.
-      parts: each track's part; None leaves the track out.
-      split: how the parts came about, for the manifest.
+      tracks: all tracks of its input.
+
+    Raises:
+      UserError: there is only one label, there are fewer groups than parts, or lists do not match the tracks.
     """
-    members: dict[str, list[Track]] = defaultdict(list)
-    for part in sorted({part for part in parts if part is not None}, key=_part_order):
-        members[part] = []
-    for track, assigned in zip(tracks, parts, strict=True):
-        if assigned is not None:
-            members[assigned].append(track)
-    total = sum(map(len, members.values()))
-    labels = tuple(sorted({track.label for chosen in members.values() for track in chosen}))
-    base = _digest(
-        [FORMAT_VERSION, versions(), config.name, dataclasses.astuple(config.front_end), config.dtype, labels]
+    tracks, merged_labels = _label(config, tracks)
+    grouping = group_tracks(config, tracks)
+    tracks = grouping.tracks
+    parts, split = _split(config.split, grouping)
+    chosen_labels = {track.label for track, part in zip(tracks, parts, strict=True) if part is not None}
+    if len(chosen_labels) < 2:
+        raise UserError(
+            f"{config.source}: only one label, {min(chosen_labels)!r}: nothing to tell apart; "
+            "put each genre's files in a folder of its own"
+        )
+    if left_out := parts.count(None):
+        log(f"{left_out} tracks are in none of the lists and are left out")
+    split |= _describe_groups(grouping, parts)
+    if merged_labels:
+        split["merged_labels"] = merged_labels
+    plan = make_plan(config, tracks, parts, split)
+    log(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
+    _log_parts(plan)
+    return plan
+
+
+def _label(config: JobConfig, tracks: Sequence[Track]) -> tuple[Sequence[Track], dict[str, list[str]]]:
+    """Return the tracks with their final labels, and label -> spellings of the labels that were merged."""
+    if config.split.split_folders:
+        tracks = labels.label_below_parts(tracks, config.label_folder)
+    tracks, merged = labels.merge_labels(tracks) if config.merge_labels else (tracks, {})
+    if merged:
+        log(f"labels merged: {first_few([' and '.join(map(repr, same)) for same in merged.values()], '; ')}")
+    labels.warn_of_labels(config, tracks)
+    return tracks, merged
+
+
+def _split(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], dict[str, Any]]:
+    """Return each track's part (None: left out), and the method for the manifest."""
+    tracks = grouping.tracks
+    if split.split_folders:
+        return list(labels.assign_by_folders(tracks)), {"method": "folders"}
+    if split.split_lists:
+        return splits.assign_by_lists(tracks, splits.read_lists(split.split_lists)), {"method": "lists"}
+    method: dict[str, Any]
+    if split.train_size is not None:
+        weights = splits.size_weights(split.train_size, split.valid_size)
+        method = {"method": "sizes", "weights": weights, "seed": split.seed}
+    else:
+        folds = grouping.folds if split.folds is None else split.folds
+        weights = splits.fold_weights(folds)
+        method = {"method": "folds", "folds": folds, "seed": split.seed}
+    advice = "or treat the pieces of a recording as tracks of their own: --groups=none"
+    options = {"advice": advice} if grouping.cut_recordings else {}
+    return list(splits.assign(tracks, weights, seed=split.seed, **options)), method
+
+
+def _describe_groups(grouping: Grouping, parts: Sequence[str | None]) -> dict[str, Any]:
+    """Return what the manifest says of the groups; warn of groups in more than one part."""
+    tracks = grouping.tracks
+    leaking = splits.torn_groups(tracks, parts)
+    if leaking:
+        log(
+            f"warning: {len(leaking)} groups are in more than one part ({first_few(leaking)}): "
+            "scores will look too good"
+        )
+    facts: dict[str, Any] = {
+        "groups": len({track.group for track, part in zip(tracks, parts, strict=True) if part is not None}),
+        "grouped": any(track.group != track.track_id for track in tracks),
+        "group_safe": not leaking,
+    }
+    if grouping.table:
+        facts["group_table"] = grouping.table
+    if grouping.cut_recordings:
+        facts["cut_recordings"] = grouping.cut_recordings
+    return facts
+
+
+def _log_parts(plan: Plan) -> None:
+    counts = plan.label_counts()
+    rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
+    log(aligned([["part", *plan.labels], *rows]))
+    missing = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
+    if lacking := [f"{part} lacks {', '.join(names)}" for part, names in missing.items() if names]:
+        log(f"warning: too few groups to have each label in each part: {first_few(lacking, '; ')}")
+
+
+def make_plan(
+    config: JobConfig, tracks: Sequence[Track], parts: Sequence[str | None], split: Mapping[str, Any]
+) -> Plan:
+    """Divide the tracks of each part into shards, in the order of a stable hash, so that every shard mixes labels.
+
+    Args:
+      config: the job.
+      tracks: all tracks of its input.
+      parts: each track's part; None leaves the track out.
+      split: how the tracks were split into parts, for the manifest.
+    """
+    part_tracks: dict[str, list[Track]] = {
+        part: [] for part in sorted({part for part in parts if part is not None}, key=_part_order)
+    }
+    for track, part in zip(tracks, parts, strict=True):
+        if part is not None:
+            part_tracks[part].append(track)
+    total = sum(map(len, part_tracks.values()))
+    label_names = tuple(sorted({track.label for chosen in part_tracks.values() for track in chosen}))
+    configuration = _digest(
+        [FORMAT_VERSION, versions(), config.name, dataclasses.astuple(config.front_end), config.dtype, label_names]
     )
     limits = [config.min_frames, config.max_duration_s]
     shards = []
-    for part, chosen in members.items():
+    for part, chosen in part_tracks.items():
         chosen.sort(key=lambda track: stable_hash(0, track.track_id))
         count = _num_shards(len(chosen), total, config.num_shards)
         for index in range(count):
-            own = tuple(chosen[len(chosen) * index // count : len(chosen) * (index + 1) // count])
-            identity = [(track.track_id, track.label, track.group, track.size) for track in own]
+            shard_tracks = tuple(chosen[len(chosen) * index // count : len(chosen) * (index + 1) // count])
+            identity = [(track.track_id, track.label, track.group, track.size) for track in shard_tracks]
             file = shard_file(config.name, part, index, count)
-            shards.append(ShardPlan(part, file, own, _digest([base, limits, part, file, identity])))
-    fingerprint = _digest([base, dict(split), [shard.fingerprint for shard in shards]])
-    return Plan(labels, tuple(members), tuple(shards), split, base, fingerprint)
+            fingerprint = _digest([configuration, limits, part, file, identity])
+            shards.append(ShardPlan(part, file, shard_tracks, fingerprint))
+    fingerprint = _digest([configuration, dict(split), [shard.fingerprint for shard in shards]])
+    return Plan(label_names, tuple(part_tracks), tuple(shards), split, configuration, fingerprint)
 
 
-def _num_shards(tracks: int, total: int, wanted: int | None) -> int:
-    if wanted is not None:
-        return min(tracks, max(1, round(wanted * tracks / total)))
+def _num_shards(tracks: int, total: int, requested: int | None) -> int:
+    if requested is not None:
+        return min(tracks, max(1, round(requested * tracks / total)))
     shard_tracks = min(_MAX_SHARD_TRACKS, max(_MIN_SHARD_TRACKS, total // _SHARDS))
     return math.ceil(tracks / shard_tracks)
 
@@ -158,77 +241,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def plan_job(config: JobConfig, tracks: Sequence[Track]) -> Plan:
-    """Deals tracks into parts and shards, and tells what a person should know of the outcome.
-
-    Raises:
-      UserError: one label only, fewer groups than parts, lists that do not fit the tracks.
-    """
-    tracks, merged = _label(config, tracks)
-    grouping = group_tracks(config, tracks)
-    tracks = grouping.tracks
-    parts, split = _deal(config.split, grouping)
-    trained = {track.label for track, part in zip(tracks, parts, strict=True) if part is not None}
-    if len(trained) < 2:
-        raise UserError(
-            f"{config.source}: only one label, {min(trained)!r}: nothing to tell apart; "
-            "put each genre's files in a folder of its own"
-        )
-    if left_out := parts.count(None):
-        log(f"{left_out} tracks are in none of the lists and are left out")
-    groups = {track.group for track, part in zip(tracks, parts, strict=True) if part is not None}
-    torn = splits.torn_groups(tracks, parts)
-    if torn:
-        log(f"warning: {len(torn)} groups are in more than one part ({first_few(torn)}): scores will look too good")
-    grouped = any(track.group != track.track_id for track in tracks)
-    split |= {"groups": len(groups), "grouped": grouped, "group_safe": not torn}
-    if grouping.table:
-        split["group_table"] = grouping.table
-    if grouping.cut_recordings:
-        split["cut_recordings"] = grouping.cut_recordings
-    if merged:
-        split["merged_labels"] = merged
-    plan = make_plan(config, tracks, parts, split)
-    log(f"{config.source}: {plan.num_tracks} tracks, {len(plan.labels)} labels, {len(plan.shards)} shards")
-    _tell_parts(plan)
-    return plan
-
-
-def _label(config: JobConfig, tracks: Sequence[Track]) -> tuple[Sequence[Track], dict[str, list[str]]]:
-    """The tracks with the labels that the job trains, and the spellings of those that were made one."""
-    if config.split.split_folders:
-        tracks = labels.label_below_parts(tracks, config.label_folder)
-    tracks, merged = labels.merge_labels(tracks) if config.merge_labels else (tracks, {})
-    if merged:
-        log(f"labels made one: {first_few([' and '.join(map(repr, same)) for same in merged.values()], '; ')}")
-    labels.warn_of_labels(config, tracks)
-    return tracks, merged
-
-
-def _deal(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], dict[str, Any]]:
-    """A part for each track (None: left out), and how it came about."""
-    tracks = grouping.tracks
-    if split.split_folders:
-        return list(labels.assign_by_folders(tracks)), {"method": "folders"}
-    if split.split_lists:
-        return splits.assign_by_lists(tracks, splits.read_lists(split.split_lists)), {"method": "lists"}
-    if split.train_size is not None:
-        weights = splits.size_weights(split.train_size, split.valid_size)
-        how: dict[str, Any] = {"method": "sizes", "weights": weights, "seed": split.seed}
-    else:
-        folds = grouping.folds if split.folds is None else split.folds
-        weights = splits.fold_weights(folds)
-        how = {"method": "folds", "folds": folds, "seed": split.seed}
-    advice = {"advice": "or take the pieces of one recording for tracks of their own: --groups=none"}
-    chosen = advice if grouping.cut_recordings else {}
-    return list(splits.assign(tracks, weights, seed=split.seed, **chosen)), how
-
-
-def _tell_parts(plan: Plan) -> None:
-    counts = plan.label_counts()
-    rows = [[part, *(str(counts[part][label]) for label in plan.labels)] for part in plan.parts]
-    log(aligned([["part", *plan.labels], *rows]))
-    lacking = {part: [label for label in plan.labels if not counts[part][label]] for part in plan.parts}
-    missing = [f"{part} lacks {', '.join(labels)}" for part, labels in lacking.items() if labels]
-    if missing:
-        log(f"warning: too few groups to have each label in each part: {first_few(missing, '; ')}")
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide the bytes of a record."""
+    names = ("av", "librosa", "numpy", "scipy", "soundfile", "soxr")
+    return {name: metadata.version(name) for name in names} | {"libsndfile": soundfile.__libsndfile_version__}

@@ -1,69 +1,96 @@
-"""Progress of a job on this machine: tracks done of total, rejects, speed; one line on a terminal, a few in a log."""
+"""Progress of a job whose output is on this machine: a bar on a terminal, a line now and then in a log."""
 
+import contextlib
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Self, TextIO
 
+from tqdm import tqdm
+
+from beam_preprocess import storage
 from beam_preprocess.plan import Plan
 from beam_preprocess.write_shard import ShardResult, sidecar
-from tfrecords.common.terminal import TerminalLine
 
 _POLL_S = 0.5
 _LOG_EVERY_S = 10.0
 
 
 class Progress:
-    """Watches the results of finished shards appear, in a thread, while the block runs.
+    """Shows tracks done, rejects and speed while the block runs.
 
-    It looks at files, so it works for threads, processes and engines alike, as long as the output is on this machine.
+    A thread watches for the results of finished shards. As these are files, it works with threads, processes and other
+    engines alike.
+
+    Args:
+      output: the job's output.
+      plan: the job's plan.
+      stream: where to show it; by default standard error.
     """
 
     def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None) -> None:
         self._folder = (output / sidecar("")).parent
         self._waiting = self._names(plan)
         self._total = plan.num_tracks
-        self._terminal = TerminalLine(stream)
+        self._stream = stream or sys.stderr
         self._tracks = self._rejects = 0
         self._audio_s = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
+    @classmethod
+    def of(cls, output: str, plan: Plan, stream: TextIO) -> contextlib.AbstractContextManager[object]:
+        """Return the progress of a job; where its output is not on this machine, a context that shows nothing."""
+        path = storage.local_path(output)
+        return cls(path, plan, stream) if path else contextlib.nullcontext()
+
     def _names(self, plan: Plan) -> set[str]:
-        """The files whose appearance says that a shard is done."""
+        """Return the names of the files that show that a shard is done."""
         return {Path(sidecar(shard.file)).name for shard in plan.shards}
 
     def _counts(self, text: str) -> tuple[int, int, float]:
-        """Good tracks, rejects and seconds of audio of a shard, from the text of its file."""
+        """Return a shard's good tracks, rejects and seconds of audio, from the content of such a file."""
         result = ShardResult.from_json(text)
         return sum(result.tracks.values()), len(result.rejects), result.audio_s
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._look()
-        self._kept_audio_s = self._audio_s
+        # Shards that an earlier run finished count as done, but not as speed.
+        self._initial_audio_s = self._audio_s
+        self._bar = tqdm(
+            total=self._total,
+            initial=self._tracks + self._rejects,
+            unit=" tracks",
+            file=self._stream,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not self._stream.isatty(),
+        )
         self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._terminal.clear()
+        self._bar.close()
 
     def _watch(self) -> None:
-        written = time.monotonic()
+        logged = time.monotonic()
         while not self._stop.wait(_POLL_S):
             self._look()
-            if self._terminal.drawn:
-                self._terminal.show(self.line())
-            elif time.monotonic() - written > _LOG_EVERY_S:
-                written = time.monotonic()
-                print(self.line(), file=self._terminal.stream, flush=True)
+            if not self._bar.disable:
+                self._bar.n = self._tracks + self._rejects
+                self._bar.set_postfix_str(self._details())
+            elif time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+                print(self.line(), file=self._stream, flush=True)
 
     def _look(self) -> None:
-        # One listing: to ask for each of ten thousand files, twice a second, would keep a core busy.
-        there = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
-        for name in self._waiting & there:
+        # One listing: a stat of each of ten thousand files, twice a second, would keep a core busy.
+        names = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+        for name in self._waiting & names:
             try:
                 tracks, rejects, audio_s = self._counts((self._folder / name).read_text("utf-8"))
             except (OSError, KeyError, TypeError, ValueError):
@@ -73,8 +100,10 @@ class Progress:
             self._rejects += rejects
             self._audio_s += audio_s
 
+    def _details(self) -> str:
+        speed = (self._audio_s - self._initial_audio_s) / max(1e-3, time.monotonic() - self._began)
+        return f"{self._rejects} rejected, {speed:,.0f} times real time"
+
     def line(self) -> str:
-        """What is done so far."""
-        done = self._tracks + self._rejects
-        speed = (self._audio_s - self._kept_audio_s) / max(1e-3, time.monotonic() - self._began)
-        return f"{done} of {self._total} tracks, {self._rejects} rejected, {speed:,.0f} times real time"
+        """Return what is done so far, as the line of a log."""
+        return f"{self._tracks + self._rejects} of {self._total} tracks, {self._details()}"

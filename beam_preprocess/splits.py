@@ -1,4 +1,4 @@
-"""Deals tracks into parts: folds, fractions or published lists. A group is never torn, labels are balanced."""
+"""Splitting tracks into parts: folds, fractions or published lists. Groups stay together, labels are balanced."""
 
 import dataclasses
 import glob
@@ -21,28 +21,35 @@ from tfrecords.common.terminal import log
 
 
 def fold_weights(folds: int) -> dict[str, float]:
-    """Equal weights for fold_0, fold_1, ...
+    """Return equal weights for fold_0, fold_1, ...
+
+    >>> fold_weights(2)
+    {'fold_0': 0.5, 'fold_1': 0.5}
 
     Raises:
       UserError: fewer than 2 folds.
     """
     if folds < 2:
-        raise UserError(f"--folds must be at least 2, got {folds}")
+        raise UserError(f"folds must be at least 2, got {folds}")
     return {f"fold_{fold}": 1 / folds for fold in range(folds)}
 
 
 def size_weights(train_size: float, valid_size: float | None) -> dict[str, float]:
-    """Weights of train, valid and test; valid takes half of the rest unless told.
+    """Return the weights of train, valid and test.
+
+    Args:
+      train_size: share of train.
+      valid_size: share of valid; None: half of what train leaves.
 
     Raises:
       UserError: a share is not above 0, or they leave nothing for test.
     """
     if not 0 < train_size < 1:
-        raise UserError(f"--train_size must be between 0 and 1, got {train_size}")
+        raise UserError(f"train_size must be between 0 and 1, got {train_size}")
     rest = 1 - train_size
     valid = rest / 2 if valid_size is None else valid_size
     if not 0 < valid < rest - 1e-9:
-        raise UserError(f"--valid_size must be between 0 and {rest:g} (what --train_size leaves), got {valid}")
+        raise UserError(f"valid_size must be between 0 and {rest:g} (what train_size leaves), got {valid}")
     return {"train": train_size, "valid": valid, "test": rest - valid}
 
 
@@ -53,21 +60,22 @@ def assign(
     seed: int,
     advice: str = "or more tracks by other artists",
 ) -> list[str]:
-    """A part for each track, by weight: no group torn, each label spread as evenly as its groups allow.
+    """Assign each track to a part, by weight: groups stay together, labels are spread as evenly as their groups allow.
 
-    Groups go, largest first, to the part that is emptiest in their labels, relative to its weight, with half of the
-    group counted in: without that, a part with a small weight takes a group as soon as it has none (Webster's method of
-    apportionment). Ties are broken by total size, then by the parts' order; equal groups come in the order of a hash of
-    (seed, group), so the result depends on nothing but the tracks, the weights and the seed. No part stays empty.
+    Groups are assigned, largest first, to the part that is emptiest in their labels relative to its weight, with half
+    of the group counted in: without that, a part with a small weight takes a group as soon as it has none (Webster's
+    method of apportionment). Ties are broken by total size, then by the parts' order. Groups of equal size are taken in
+    the order of a hash of (seed, group), so the result depends only on the tracks, the weights and the seed. No part
+    stays empty.
 
     Args:
       tracks: at least one.
-      weights: part name -> share of the tracks; sums to 1.
-      seed: deals equal groups in another order.
-      advice: what else than fewer parts helps where there are too few groups.
+      weights: part name -> share of the tracks; they sum to 1.
+      seed: another seed takes groups of equal size in another order.
+      advice: what to suggest, besides fewer parts, if there are too few groups.
 
     Returns:
-      Part names, one per track.
+      A part name for each track.
 
     Raises:
       UserError: fewer groups than parts.
@@ -75,22 +83,22 @@ def assign(
     groups = _count_groups(tracks)
     if len(groups.names) < len(weights):
         raise UserError(
-            f"{len(groups.names)} groups cannot be dealt into {len(weights)} parts without tearing one; "
-            f"take at most {len(groups.names)} parts, {advice}"
+            f"{len(groups.names)} groups cannot be split into {len(weights)} parts; "
+            f"use at most {len(groups.names)} parts, {advice}"
         )
-    part_of = _deal(groups, list(weights.values()), seed)
+    part_of = _assign_groups(groups, list(weights.values()), seed)
     names = list(weights)
     return [names[part] for part in part_of[groups.of_track].tolist()]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Groups:
-    """The groups of some tracks, as numbers: of millions, an object each would be too much.
+    """The groups of some tracks, as arrays: millions of groups would take too much memory as objects.
 
     Attributes:
       names: of the groups, in the order in which they first appear.
       of_track: [tracks] int, each track's group.
-      sizes: [groups] int, tracks in each.
+      sizes: [groups] int, tracks in each group.
       first: [groups + 1] int, where a group's entries begin in the next two; they end where the next group's begin.
       labels: [entries] int, a group's labels, in the order in which they first appear in it.
       counts: [entries] int, the group's tracks with that label.
@@ -125,68 +133,69 @@ def _count_groups(tracks: Sequence[Track]) -> _Groups:
     )
 
 
-def _deal(groups: _Groups, share: Sequence[float], seed: int) -> np.ndarray:
-    """[groups] int, the number of each group's part, by the rule that `assign` describes."""
+def _assign_groups(groups: _Groups, weights: Sequence[float], seed: int) -> np.ndarray:
+    """Return [groups] int, the index of each group's part, by the rule that `assign` describes."""
     totals = groups.label_totals.tolist()
-    filled = [[0] * len(share) for _ in totals]
-    sizes, loads = [0] * len(share), [0.0] * len(share)
+    filled = [[0] * len(weights) for _ in totals]
+    sizes, loads = [0] * len(weights), [0.0] * len(weights)
     part_of = np.empty(len(groups.names), np.int64)
-    for dealt, group in enumerate(_largest_first(groups, seed)):
+    for assigned, group in enumerate(_largest_first(groups, seed)):
         entries = slice(groups.first[group], groups.first[group + 1])
-        own, counts = groups.labels[entries].tolist(), groups.counts[entries].tolist()
-        # The emptiest part in this group's labels, each label weighed by how much of it the group brings.
-        fill = _fill([filled[label] for label in own], counts, [totals[label] for label in own], share)
-        # The last groups are kept for the parts that have none.
-        scarce = len(groups.names) - dealt <= sizes.count(0)
+        labels, counts = groups.labels[entries].tolist(), groups.counts[entries].tolist()
+        fill = _fill([filled[label] for label in labels], counts, [totals[label] for label in labels], weights)
+        # The last groups are reserved for the parts that have none.
+        scarce = len(groups.names) - assigned <= sizes.count(0)
         barred = [scarce and size > 0 for size in sizes]
-        _, _, _, part = min(zip(barred, fill, loads, range(len(share)), strict=True))
-        for label, count in zip(own, counts, strict=True):
+        _, _, _, part = min(zip(barred, fill, loads, range(len(weights)), strict=True))
+        for label, count in zip(labels, counts, strict=True):
             filled[label][part] += count
         sizes[part] += sum(counts)
-        loads[part] = sizes[part] / share[part]
+        loads[part] = sizes[part] / weights[part]
         part_of[group] = part
     return part_of
 
 
 def _largest_first(groups: _Groups, seed: int) -> list[int]:
-    """The groups' numbers by falling size, equal groups in the order of their hashes."""
+    """Return the groups' indices by decreasing size, groups of equal size in the order of their hashes."""
     hashes = np.frombuffer(b"".join(stable_hash(seed, name) for name in groups.names), ">u8").reshape(-1, 2)
     return np.lexsort((hashes[:, 1], hashes[:, 0], -groups.sizes)).tolist()
 
 
 def _fill(
-    filled: Sequence[Sequence[int]], counts: Sequence[int], totals: Sequence[int], share: Sequence[float]
+    filled: Sequence[Sequence[int]], counts: Sequence[int], totals: Sequence[int], weights: Sequence[float]
 ) -> list[float]:
-    """How full each part is in the labels of a group, to 12 digits, with half of the group counted in.
+    """Return how full each part is in the labels of a group, to 12 digits, with half of the group counted in.
+
+    Each label counts by the share of its tracks that the group has.
 
     Args:
-      filled: [labels][parts] tracks there.
+      filled: [labels][parts] tracks assigned so far.
       counts: [labels] tracks in the group.
-      totals: [labels] tracks in all.
-      share: [parts] weights.
+      totals: [labels] tracks in total.
+      weights: [parts] shares of the tracks.
     """
     if len(counts) == 1:
-        # Most groups have one label, and for a few numbers NumPy takes three times as long.
+        # Most groups have one label, and NumPy takes three times as long for so few numbers.
         need, half, total = counts[0] / totals[0], counts[0] / 2, totals[0]
         return [
-            round(need * ((there + half) / total) / weight * 1e12) / 1e12
-            for there, weight in zip(filled[0], share, strict=True)
+            round(need * ((tracks + half) / total) / weight * 1e12) / 1e12
+            for tracks, weight in zip(filled[0], weights, strict=True)
         ]
-    own, all_tracks = np.array(counts)[:, np.newaxis], np.array(totals)[:, np.newaxis]
-    fill = (own / all_tracks)[:, 0] @ ((np.array(filled) + own / 2) / all_tracks) / np.array(share)
+    group, all_tracks = np.array(counts)[:, np.newaxis], np.array(totals)[:, np.newaxis]
+    fill = (group / all_tracks)[:, 0] @ ((np.array(filled) + group / 2) / all_tracks) / np.array(weights)
     return fill.round(12).tolist()
 
 
 def stable_hash(seed: int, text: str) -> bytes:
-    """16 bytes that depend on seed and text only, on every machine and in every run."""
+    """Return 16 bytes that depend only on seed and text, on every machine and in every run."""
     return hashlib.blake2b(f"{seed}:{text}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]]) -> list[str | None]:
-    """A part for each track, or None for a track in no list.
+    """Return a part for each track, or None for a track in no list.
 
-    A line names a track by its path; for a track that no line names so, without regard to the extension (GTZAN's lists
-    say .wav, its archive holds .au).
+    A line of a list is the path of a track. If no track has that path, it matches without its extension (GTZAN's lists
+    have .wav, its archive .au).
 
     Args:
       tracks: at least one.
@@ -195,70 +204,77 @@ def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]])
     Raises:
       UserError: a path is in two lists, or no listed path is among the tracks.
     """
-    there = {_key(track.track_id) for track in tracks}
+    keys = {_key(track.track_id) for track in tracks}
     part_of: dict[str, str] = {}
     parts_of_stem: dict[str, list[str]] = defaultdict(list)
     for part, paths in lists.items():
         for path in paths:
             other = part_of.setdefault(_key(path), part)
             if other != part:
-                raise UserError(f"--split_lists: {path} is in both {other} and {part}")
-            if _key(path) not in there:
+                raise UserError(f"split_lists: {path} is in both {other} and {part}")
+            if _key(path) not in keys:
                 parts_of_stem[_stem(path)].append(part)
     parts = [_only_part(track.track_id, part_of, parts_of_stem) for track in tracks]
     for part in lists:
         if part not in parts:
             raise UserError(
-                f"--split_lists: no track of the list {part} is in the input "
+                f"split_lists: no track of the list {part} is in the input "
                 f"(it names {lists[part][0]}, the input has {tracks[0].track_id})"
             )
     return parts
 
 
 def read_lists(location: str) -> dict[str, list[str]]:
-    """The lists of a folder or glob: train.txt, valid_filtered.txt, ... -> part ("train", "valid") -> paths.
+    """Read published lists of tracks: train.txt, valid_filtered.txt, ...
 
-    They may lie on any file system that Beam knows.
+    Args:
+      location: a folder or glob, on any file system that Beam supports; or one of facts.SPLITS, the lists that come
+        with this package, even if there is a folder of that name (which is ./gtzan_filtered, say).
 
-    The name of one of facts.SPLITS means the published lists that come with this package, whatever lies in the
-    directory that the program runs in; a folder of that name is ./gtzan_filtered.
+    Returns:
+      part ("train", "valid", ...) -> paths.
 
     Raises:
-      UserError: no list there, two for one part, or one that cannot be read or is empty.
+      UserError: there is no list, there are two for one part, or one is empty or cannot be read.
     """
     if location in facts.SPLITS:
         if Path(location).exists():
-            log(f"--split_lists={location}: the package's own lists; for the folder of that name, say ./{location}")
+            log(f"{location}: the lists that come with this package; for the folder of that name, give ./{location}")
         return facts.split_lists(location)
     lists: dict[str, list[str]] = {}
     for name in sorted(_list_files(location), key=_list_order):
         part = Path(name).stem.partition("_")[0]
         if not (part.isascii() and part.isalnum()):
-            raise UserError(f"--split_lists: {name} names no part; expected train.txt, valid.txt, test.txt")
+            raise UserError(f"split_lists: {name} does not name a part; expected train.txt, valid.txt, test.txt")
         if part in lists:
             raise UserError(
-                f"--split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
+                f"split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
             )
-        with storage.reporting(f"--split_lists: {name} cannot be read"), storage.open_file(name) as file:
-            data = file.read()
-        try:
-            lines = data.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise UserError(f"--split_lists: {name} cannot be read: not UTF-8 text; save it as UTF-8") from None
-        lists[part] = [line.strip() for line in lines if line.strip()]
-        if not lists[part]:
-            raise UserError(f"--split_lists: {name} is empty")
+        lists[part] = _read_list(name)
     if not lists:
         raise UserError(
-            f"--split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt (or, for GTZAN, "
+            f"split_lists={location}: no .txt file there; expected train.txt, valid.txt, test.txt (or, for GTZAN, "
             f"{' or '.join(facts.SPLITS)})"
         )
     return lists
 
 
+def _read_list(name: str) -> list[str]:
+    with storage.reporting(f"split_lists: {name} cannot be read"), storage.open_file(name) as file:
+        data = file.read()
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"split_lists: {name} cannot be read: not UTF-8 text; save it as UTF-8") from None
+    paths = [line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise UserError(f"split_lists: {name} is empty")
+    return paths
+
+
 def _list_files(location: str) -> list[str]:
     if storage.local_path(location):
-        # Whatever is there, a broken link too: a list that cannot be read is not to be left out.
+        # Broken links too: a list that cannot be read is an error, and must not be skipped.
         if Path(location).is_dir():
             return glob.glob(f"{glob.escape(location.rstrip('/'))}/*.txt")  # noqa: PTH207
         return [location] if os.path.lexists(location) else glob.glob(location)  # noqa: PTH207
@@ -273,18 +289,18 @@ def _list_order(name: str) -> tuple[int, str]:
 
 
 def _only_part(track_id: str, part_of: Mapping[str, str], parts_of_stem: Mapping[str, Sequence[str]]) -> str | None:
-    named = part_of.get(_key(track_id))
-    found = [*([named] if named else []), *parts_of_stem.get(_stem(track_id), ())]
-    for other in found:
-        if other != found[0]:
+    by_path = part_of.get(_key(track_id))
+    parts = [*([by_path] if by_path else []), *parts_of_stem.get(_stem(track_id), ())]
+    for other in parts:
+        if other != parts[0]:
             raise UserError(
-                f"--split_lists: {track_id}, or its name with another extension, is in {found[0]} and {other}"
+                f"split_lists: {track_id}, or its name with another extension, is in {parts[0]} and {other}"
             )
-    return found[0] if found else None
+    return parts[0] if parts else None
 
 
 def _key(path: str) -> str:
-    # Lists are typed by hand or copied between systems that spell accents differently.
+    # Lists are typed by hand, or copied between systems that encode accents differently.
     return unicodedata.normalize("NFC", posixpath.normpath(path))
 
 
@@ -293,7 +309,7 @@ def _stem(path: str) -> str:
 
 
 def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:
-    """Groups with tracks in more than one part, sorted."""
+    """Return the groups with tracks in more than one part, sorted."""
     part_of: dict[str, str] = {}
     torn = set()
     for track, part in zip(tracks, parts, strict=True):

@@ -1,7 +1,7 @@
-"""Files on any file system that Beam knows, written whole or not at all.
+"""Files on any file system that Beam supports, written whole or not at all.
 
-Beam takes a name that holds a glob's characters for a pattern, in FileSystems.match and FileSystems.delete; so files of
-this machine are listed and deleted without it.
+FileSystems.match and FileSystems.delete take a name with the characters of a glob for a pattern, so files on this
+machine are listed and deleted without them.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from tfrecords.manifest import PARTIAL_DIR
 
 _RAW = CompressionTypes.UNCOMPRESSED
 _TEMPORARY = ".tmp"
-# Beam lets some of their errors through.
+# Beam passes on some of their errors as they are.
 _STORE_LIBRARIES = (
     "apache_beam.io.aws.",
     "apache_beam.io.azure.",
@@ -38,7 +38,7 @@ _STORE_LIBRARIES = (
 
 
 def partial_dir(output: str) -> str:
-    """Where the files of an unfinished job are.
+    """Return the directory for the files of an unfinished job.
 
     Raises:
       OSError: as `filesystem_of`.
@@ -47,10 +47,10 @@ def partial_dir(output: str) -> str:
 
 
 def filesystem_of(uri: str) -> FileSystem:
-    """Beam's file system for a file.
+    """Return Beam's file system for a file.
 
     Raises:
-      OSError: Beam has none, or lacks what it needs for it.
+      OSError: Beam has none, or lacks a package for it.
     """
     try:
         return FileSystems.get_filesystem(uri)
@@ -59,12 +59,12 @@ def filesystem_of(uri: str) -> FileSystem:
 
 
 def open_file(uri: str) -> BinaryIO:
-    """Opens a file for reading, without regard to what its extension says of compression.
+    """Open a file for reading, as it is: an extension such as .gz does not matter.
 
     Raises:
       OSError: it is not there, cannot be opened, or is a pipe or a device.
     """
-    # Stores notice a missing file when it is read, and raise what only their own library knows.
+    # Stores only notice a missing file when it is read, and then raise errors of their own libraries.
     if FileSystems.get_scheme(uri) is None:
         return open_regular(uri)
     if not filesystem_of(uri).exists(uri):
@@ -73,7 +73,7 @@ def open_file(uri: str) -> BinaryIO:
 
 
 def read_lines(uri: str) -> Iterator[str]:
-    """Yields the lines of an ASCII file, one after another, without what ends them.
+    """Yield the lines of an ASCII file, without line ends.
 
     Raises:
       OSError: as `open_file`.
@@ -84,45 +84,48 @@ def read_lines(uri: str) -> Iterator[str]:
 
 
 def list_files(directory: str) -> dict[str, int]:
-    """The files that lie right in a directory, whatever its name: name -> bytes; none where there is no directory.
+    """Return name -> size in bytes of the files directly in a directory; none if there is no such directory.
 
     Raises:
-      OSError: it cannot be listed; stores in a cloud may raise errors of their own libraries.
+      OSError: it cannot be listed. Stores may raise errors of their own libraries.
     """
     if local_path(directory) is not None:
         return _list_local(directory)
     directory = directory.rstrip("/")
     (match,) = FileSystems.match([pattern_below(directory, "*")])
-    found = {metadata.path: metadata.size_in_bytes for metadata in match.metadata_list}
-    names = ((path[len(directory) + 1 :], size) for path, size in found.items() if path.startswith(f"{directory}/"))
-    return {name: size for name, size in names if name and "/" not in name}
+    names = {
+        metadata.path[len(directory) + 1 :]: metadata.size_in_bytes
+        for metadata in match.metadata_list
+        if metadata.path.startswith(f"{directory}/")
+    }
+    return {name: size for name, size in names.items() if name and "/" not in name}
 
 
 def pattern_below(directory: str, pattern: str = "**") -> str:
-    """A glob for what lies below a directory; where its name is like a glob, it matches all that begins like it too.
+    """Return a glob for what is below a directory.
 
-    Beam knows no way to quote what it takes for a pattern.
+    Beam has no way to escape a glob's characters: if the directory's name has some, more files match.
     """
     fixed = directory[: min((directory.index(sign) for sign in MAGIC if sign in directory), default=len(directory))]
     return f"{directory}/{pattern}" if fixed == directory else f"{fixed}**"
 
 
 def _list_local(directory: str) -> dict[str, int]:
-    found = {}
+    sizes = {}
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                # What disappears meanwhile, or leads nowhere, is no file.
+                # Files that disappear meanwhile and broken links are skipped.
                 with contextlib.suppress(OSError):
                     if entry.is_file():
-                        found[entry.name] = entry.stat().st_size
+                        sizes[entry.name] = entry.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return found
+    return sizes
 
 
 def size_of(uri: str) -> int | None:
-    """The bytes of a file; None where there is no such file."""
+    """Return the size of a file in bytes, or None if there is no such file."""
     path = local_path(uri)
     if path is not None:
         return path.stat().st_size if path.is_file() else None
@@ -133,14 +136,14 @@ def size_of(uri: str) -> int | None:
 
 @contextlib.contextmanager
 def replacing(output: str, name: str) -> Iterator[BinaryIO]:
-    """Opens output/name for writing: it appears, or is replaced, when the block ends without an error.
+    """Open output/name for writing; it appears, or is replaced, when the block ends without an error.
 
-    Where a signal ends this process, the temporary file is gone if it is on this machine.
+    If a signal ends this process, the temporary file is deleted, if it is on this machine.
     """
     directory = partial_dir(output)
     temporary = FileSystems.join(directory, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}{_TEMPORARY}")
-    here = local_path(temporary)
-    with shutdown.cleanup_on_signal(here.unlink) if here else contextlib.nullcontext():
+    path = local_path(temporary)
+    with shutdown.cleanup_on_signal(path.unlink) if path else contextlib.nullcontext():
         file = FileSystems.create(temporary, compression_type=_RAW)
         try:
             with file:
@@ -153,19 +156,19 @@ def replacing(output: str, name: str) -> Iterator[BinaryIO]:
 
 
 def delete_temporary(output: Path) -> None:
-    """Deletes what `replacing` has begun in an output of this machine that no process writes to any more."""
+    """Delete the temporary files of `replacing` in an output on this machine that no process writes to any more."""
     for path in Path(partial_dir(str(output))).glob(f"*{_TEMPORARY}"):
         path.unlink(missing_ok=True)
 
 
 def write_text(output: str, name: str, text: str) -> None:
-    """Writes output/name, UTF-8."""
+    """Write output/name, as UTF-8."""
     with replacing(output, name) as file:
         file.write(text.encode("utf-8"))
 
 
 def read_text(uri: str) -> str | None:
-    """The file's text, or None where there is no such file."""
+    """Return the text of a UTF-8 file, or None if there is no such file."""
     if not FileSystems.exists(uri):
         return None
     with open_file(uri) as file:
@@ -173,30 +176,30 @@ def read_text(uri: str) -> str | None:
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a file on this machine; None for one elsewhere."""
+    """Return the path of a file on this machine, or None for one elsewhere."""
     return Path(uri) if FileSystems.get_scheme(uri) is None else None
 
 
 def make_directories(uri: str) -> None:
-    """Makes a directory and its parents; one that is there already is fine."""
+    """Create a directory and its parents, unless it exists."""
     if not FileSystems.exists(uri):
         FileSystems.mkdirs(uri)
 
 
 def delete(uris: list[str]) -> None:
-    """Deletes files and directories, those that are there."""
-    there = []
+    """Delete files and directories; those that do not exist are skipped."""
+    existing = []
     for uri in uris:
         if FileSystems.exists(uri):
-            there.append(uri)
+            existing.append(uri)
         elif not FileSystems.get_filesystem(uri).has_dirs():
-            # In a flat store a directory is but the beginning of names; Beam deletes all that begin so.
-            there.append(f"{uri.rstrip('/')}/")
-    remove(there)
+            # In a flat store a directory is only a prefix of names; Beam deletes all names with that prefix.
+            existing.append(f"{uri.rstrip('/')}/")
+    remove(existing)
 
 
 def remove(uris: list[str]) -> None:
-    """Deletes files and directories that are known to be there, all on one file system.
+    """Delete existing files and directories, all on one file system.
 
     Raises:
       OSError: one cannot be deleted.
@@ -213,26 +216,21 @@ def remove(uris: list[str]) -> None:
 
 @contextlib.contextmanager
 def reporting(what: str) -> Iterator[None]:
-    """Turns an error of a file system into one line; another one is a fault of ours, and stays what it is.
+    """Turn errors of file systems within the block into UserError("<what>: <cause>"); others pass, as they are bugs.
 
     Raises:
-      UserError: the block raised what a file system raises.
+      UserError: the block raised an error of a file system.
     """
     try:
         yield
     except Exception as error:
-        if not _is_of_a_file_system(error):
+        if not isinstance(error, OSError | BeamIOError) and not type(error).__module__.startswith(_STORE_LIBRARIES):
             raise
         raise UserError(f"{what}: {cause(error)}") from error
 
 
-def _is_of_a_file_system(error: Exception) -> bool:
-    """Whether it is the system's, Beam's, or of a library by which Beam reaches a store."""
-    return isinstance(error, OSError | BeamIOError) or type(error).__module__.startswith(_STORE_LIBRARIES)
-
-
 def cause(error: object) -> str:
-    """What went wrong, in one line; Beam's errors tell it only among their details."""
+    """Return what went wrong in one line; Beam's errors say so only in their details."""
     if details := getattr(error, "exception_details", None):
         return "; ".join(dict.fromkeys(cause(detail) for detail in details.values()))
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

@@ -1,4 +1,4 @@
-"""What a finished job says of itself."""
+"""The log of a finished job: where the time went, rejects, warnings, duplicates, and what was written."""
 
 import json
 from collections import Counter, defaultdict
@@ -18,16 +18,16 @@ from tfrecords.common.terminal import SHOWN, first_few, log
 from tfrecords.info import aligned
 from tfrecords.manifest import Manifest
 
-# Labels of a line; sets of music seldom have more.
+# Labels on one line; few sets of music have more.
 _LABELS_SHOWN = 20
 
 
-def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: float) -> None:
-    """Prints where the time went, what was rejected and what is there twice, and what was written.
+def log_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: float) -> None:
+    """Log the outcome of a job.
 
     Args:
       config: the job.
-      plan: which track is in which part.
+      plan: its plan.
       manifest: of the finished dataset.
       elapsed_s: seconds since the command began.
 
@@ -36,14 +36,14 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     """
     with storage.open_file(FileSystems.join(config.output, finish.METRICS_FILE)) as file:
         metrics = json.load(file)
-    log(_table(metrics))
-    if lost := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
-        log(f"warning: not one track of {', '.join(lost)} can be used")
-    tell_rejects(config, plan)
+    log(_time_table(metrics))
+    if empty := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
+        log(f"warning: not one track of {', '.join(empty)} can be used")
+    log_rejects(config, plan)
     sounds = {label: json_data.build(LabelSound, sound) for label, sound in metrics["sound"].items()}
     for warning in warnings(sounds, config.front_end.sample_rate):
         log(f"warning: {warning}")
-    _tell_duplicates(plan, manifest)
+    _log_duplicates(plan, manifest)
     rejects = sum(manifest.rejects.values())
     audio_s = metrics["audio_s"]
     log(
@@ -53,8 +53,17 @@ def tell_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: f
     )
 
 
-def tell_rejects(config: JobConfig, plan: Plan) -> None:
-    """Prints how many tracks of each label were rejected, and what formats those have that cannot be read."""
+def _time_table(metrics: dict[str, Any]) -> str:
+    tracks = metrics["tracks"] + sum(metrics["rejects"].values())
+    rows = [["", "workers' time", "a track"]]
+    for activity, seconds in metrics["work_s"].items():
+        rows.append([activity, f"{seconds:.1f} s", f"{1000 * seconds / max(1, tracks):.1f} ms"])
+    rows.extend(["rejected", reason, str(count)] for reason, count in metrics["rejects"].items())
+    return aligned(rows)
+
+
+def log_rejects(config: JobConfig, plan: Plan) -> None:
+    """Log the rejected tracks by label, and the formats of those that cannot be read."""
     text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
     reason_of = {reject["track_id"]: reject["reason"] for reject in map(json.loads, text.splitlines())}
     rejected = [track for shard in plan.shards for track in shard.tracks if track.track_id in reason_of]
@@ -68,11 +77,14 @@ def tell_rejects(config: JobConfig, plan: Plan) -> None:
 
 
 def by_label(rejected: Iterable[str], totals: Mapping[str, int]) -> str:
-    """The rejected tracks of each label and all that it has, the label that loses most first: "rock 6 of 10".
+    """Return how many tracks of each label are rejected, the label that loses the largest share first.
 
     Args:
       rejected: the label of each rejected track.
-      totals: label -> its tracks, with the rejected.
+      totals: label -> number of its tracks, rejected ones included.
+
+    >>> by_label(["rock", "jazz", "rock"], {"jazz": 10, "rock": 10})
+    'rock 2 of 10, jazz 1 of 10'
     """
     counts = Counter(rejected)
     ranked = sorted(counts, key=lambda label: (-counts[label] / totals[label], label))
@@ -80,37 +92,30 @@ def by_label(rejected: Iterable[str], totals: Mapping[str, int]) -> str:
 
 
 def _formats(tracks: Iterable[Track]) -> str:
-    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    endings: dict[str, Counter[str]] = defaultdict(Counter)
     for track in tracks:
-        kinds[track.label][ending_of(track.track_id) or NO_ENDING] += 1
-    labels = sorted(kinds, key=lambda label: (-kinds[label].total(), label))
-    counted = {
-        label: ", ".join(f"{count} {kind}" for kind, count in sorted(kinds[label].items(), key=lambda item: -item[1]))
+        endings[track.label][ending_of(track.track_id) or NO_ENDING] += 1
+    labels = sorted(endings, key=lambda label: (-endings[label].total(), label))
+    lines = [
+        f"{label}: {', '.join(f'{count} {ending}' for ending, count in endings[label].most_common())}"
         for label in labels
-    }
-    return first_few([f"{label}: {kinds}" for label, kinds in counted.items()], "; ", shown=_LABELS_SHOWN)
+    ]
+    return first_few(lines, "; ", shown=_LABELS_SHOWN)
 
 
-def _table(metrics: dict[str, Any]) -> str:
-    tracks = metrics["tracks"] + sum(metrics["rejects"].values())
-    rows = [["", "workers' time", "a track"]]
-    for activity, seconds in metrics["work_s"].items():
-        rows.append([activity, f"{seconds:.1f} s", f"{1000 * seconds / max(1, tracks):.1f} ms"])
-    rows.extend(["rejected", reason, str(count)] for reason, count in metrics["rejects"].items())
-    return aligned(rows)
-
-
-def _tell_duplicates(plan: Plan, manifest: Manifest) -> None:
-    """Warns of recordings that are there more than once, most of all when a test could hear what was trained on."""
+def _log_duplicates(plan: Plan, manifest: Manifest) -> None:
+    """Warn of recordings that occur more than once, which matters most if they are in several parts."""
     if not manifest.duplicates:
         return
-    twice = {track_id for same in manifest.duplicates for track_id in same}
-    part_of = {track.track_id: shard.part for shard in plan.shards for track in shard.tracks if track.track_id in twice}
+    track_ids = {track_id for same in manifest.duplicates for track_id in same}
+    part_of = {
+        track.track_id: shard.part for shard in plan.shards for track in shard.tracks if track.track_id in track_ids
+    }
     across = sum(len({part_of[track_id] for track_id in same}) > 1 for same in manifest.duplicates)
     log(f"warning: {len(manifest.duplicates)} recordings are there more than once ({across} of them across parts):")
     for same in manifest.duplicates[:SHOWN]:
-        places: dict[str, list[str]] = defaultdict(list)
+        by_part: dict[str, list[str]] = defaultdict(list)
         for track_id in same:
-            places[part_of[track_id]].append(track_id)
-        log("  " + "; ".join(f"{first_few(track_ids)} in {part}" for part, track_ids in list(places.items())[:SHOWN]))
+            by_part[part_of[track_id]].append(track_id)
+        log("  " + "; ".join(f"{first_few(names)} in {part}" for part, names in list(by_part.items())[:SHOWN]))
     log("  manifest.json lists all, under duplicates")

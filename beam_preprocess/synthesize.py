@@ -1,9 +1,9 @@
-"""Makes a small set of synthetic music to try everything on: ten genres, a folder each.
+"""Makes a small set of synthetic music for trying things out: ten genres, one folder each.
 
     python -m beam_preprocess.synthesize --output=DIR [--tracks_per_genre=20] [--seconds=12] [--seed=0]
 
-Writes DIR/blues/quiet-harbour.wav and so on: 22050 Hz, mono, 16 bits. The same flags give the same audio. Tracks that
-are already there, with the same seed and length, are kept; other files in DIR are left alone.
+Writes DIR/blues/quiet-harbour.wav and so on: 22050 Hz, mono, 16 bits. The same flags give the same audio. Existing
+tracks of the same seed and length are kept; other files in DIR are left alone.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ import numpy as np
 import soundfile
 from absl import flags
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from tfrecords.common.terminal import TerminalLine
 
 SAMPLE_RATE_HZ = 22050
 MIN_SECONDS, MAX_SECONDS = 3, 300
-# Of the longest tone.
+# Times of the samples of the longest tone.
 _TIME_S = np.arange(1.2 * SAMPLE_RATE_HZ, dtype=np.float32) / np.float32(SAMPLE_RATE_HZ)
 _MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
-# A track's name has one word of each: a number would make it a clip of GTZAN, or a piece of a longer recording.
+# A track's name has one word of each list. With a number, it would look like a clip of GTZAN or a piece of a recording.
 _FIRST = """amber bitter bright broken calm cold crimson distant early empty fading first gentle golden hidden hollow
 idle last little lonely lost narrow open pale quiet restless silent silver slow tall velvet wild"""
 _SECOND = """anchor autumn avenue bridge canyon castle cedar cloud corner desert engine evening ferry garden harbour
@@ -42,12 +42,12 @@ _Range = tuple[float, float]
 
 
 class Genre(NamedTuple):
-    """What a track of a genre may sound like; it draws uniformly from each (low, high).
+    """The style of a genre; each track draws its values uniformly from each (low, high).
 
-    Four beats are a bar; every second step is late by up to `swing` of a step. `register` is the MIDI pitch of the
+    A bar has four beats, and every second step is late by up to `swing` of a step. `register` is the MIDI pitch of the
     lowest key; partial k of a tone has amplitude k ** -rolloff; `drive` is the gain before distortion, near 0 is clean.
-    Levels are relative to the chords. `bars` has one of kick, snare, hi-hat, bass, chords and lead, a character a step:
-    "9" always sounds, "1" to "8" with that many ninths of certainty, "." never.
+    Levels are relative to the chords. `bars` is one bar each of kick, snare, hi-hat, bass, chords and lead, with one
+    character a step: "9" always sounds, "1" to "8" with that many ninths of probability, "." never.
     """
 
     bpm: _Range
@@ -88,16 +88,18 @@ GENRES: Mapping[str, Genre] = {
 # fmt: on
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("output", None, "Directory to write to (required).", flag_values=FLAGS)
-flags.DEFINE_integer("tracks_per_genre", 20, f"Tracks of each genre, 1 to {MAX_TRACKS_PER_GENRE}.", flag_values=FLAGS)
-flags.DEFINE_float("seconds", 12, f"Length of a track, {MIN_SECONDS} to {MAX_SECONDS}.", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "Another seed gives other tracks.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "directory to write to (required)", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "tracks_per_genre", 20, f"number of tracks of each genre, 1 to {MAX_TRACKS_PER_GENRE}", flag_values=FLAGS
+)
+flags.DEFINE_float("seconds", 12, f"length of a track, {MIN_SECONDS} to {MAX_SECONDS} s", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "another seed gives other tracks", flag_values=FLAGS)
 
 
 def synthesize_track(genre: str, *, seed: int, seconds: float, index: int = 0) -> Samples:
-    """Returns track `index` of a genre of GENRES, [round(seconds * 22050)] float32 with its peak below 1.
+    """Return track `index` of a genre of GENRES: [round(seconds * 22050)] float32 with its peak below 1.
 
-    A pure function of its arguments.
+    The result depends only on the arguments.
     """
     rng = np.random.default_rng([seed, list(GENRES).index(genre), index])
     style, size = GENRES[genre], round(seconds * SAMPLE_RATE_HZ)
@@ -105,7 +107,7 @@ def synthesize_track(genre: str, *, seed: int, seconds: float, index: int = 0) -
     steps = len(patterns[0])
     step_s, swing = 240 / rng.uniform(*style.bpm) / steps, rng.uniform(0, style.swing)
     bars = int(seconds / (steps * step_s)) + 2
-    begin_s = step_s * rng.integers(steps)  # A track is an excerpt: it begins anywhere in a bar.
+    begin_s = step_s * rng.integers(steps)  # A track is an excerpt, which begins anywhere in a bar.
     key, scale = style.register + rng.uniform(0, 12), (_MAJOR, _MINOR)[rng.integers(2)]
     roots = rng.choice([0, 3, 4, 5], bars).tolist()
     # A random walk over an octave and a half, reflected at both ends.
@@ -143,7 +145,7 @@ def synthesize_track(genre: str, *, seed: int, seconds: float, index: int = 0) -
 
 
 def _tone(hz: float, rolloff: float, decay_s: float) -> Samples:
-    """A struck note until it has died away; the higher a partial, the sooner it does."""
+    """Return a struck note; the higher a partial, the sooner it decays."""
     time_s = _TIME_S[: int(4 * decay_s * SAMPLE_RATE_HZ)]
     amplitudes = np.arange(1, 1 + min(10, int(0.45 * SAMPLE_RATE_HZ / hz))) ** -rolloff
     phase = 2 * np.pi * hz * time_s
@@ -154,7 +156,7 @@ def _tone(hz: float, rolloff: float, decay_s: float) -> Samples:
 
 
 def _drum_kit(rng: np.random.Generator) -> tuple[Samples, Samples, Samples]:
-    """A kick, a snare and a hi-hat."""
+    """Return a kick, a snare and a hi-hat."""
     time_s = _TIME_S[: int(0.3 * SAMPLE_RATE_HZ)]
     noise = rng.uniform(-0.5, 0.5, time_s.size + 1).astype(np.float32)
     fall = rng.uniform(0.5, 2) * (1 - np.exp(-time_s / 0.03))
@@ -167,72 +169,76 @@ def _drum_kit(rng: np.random.Generator) -> tuple[Samples, Samples, Samples]:
 
 
 def _at_level(track: Samples, level_db: float) -> Samples:
-    """Scales to a root mean square in dB; silence stays silent."""
+    """Scale a track to a root mean square in dB; silence stays silent."""
     return track * np.float32(10 ** (level_db / 20) / max(np.sqrt(np.mean(track**2)), 1e-6))
 
 
 def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: float, seed: int = 0) -> list[Path]:
-    """Writes every track that is not there yet, on all cores, and returns the paths of all of them.
+    """Write the tracks that do not exist yet, on all cores; return the paths of all tracks.
 
     Raises:
-      UserError: a value is out of its range, or the output cannot be written to.
+      UserError: a value is out of range, or the output cannot be written.
     """
     for name, value, low, high in (
         ("tracks_per_genre", tracks_per_genre, 1, MAX_TRACKS_PER_GENRE),
         ("seconds", seconds, MIN_SECONDS, MAX_SECONDS),
         ("seed", seed, 0, 2**63 - 1),
     ):
-        if not low <= value <= high:  # Not a number fails too.
+        if not low <= value <= high:  # NaN fails too.
             raise UserError(f"{name} must be {low} to {high}, got {value}")
     if "://" in str(output):
         raise UserError(f"the output must be a local directory, got {str(output)!r}")
-
-    def write(path: Path, genre: str, index: int) -> None:
-        # Tells this track from that of another seed.
-        comment = f"synthetic {genre}, seed {seed}, track {index}"
-        with contextlib.suppress(OSError, soundfile.LibsndfileError), files.open_regular(path) as there:
-            header = soundfile.SoundFile(there)
-            if (header.comment, header.frames) == (comment, round(seconds * SAMPLE_RATE_HZ)):
-                return
-        track, wav = synthesize_track(genre, seed=seed, seconds=seconds, index=index), io.BytesIO()
-        with soundfile.SoundFile(wav, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="WAV") as file:
-            file.comment = comment
-            file.write(track)
-        with files.atomic_write(path) as temporary:
-            temporary.write_bytes(wav.getvalue())
-
     tracks = [(genre, index) for genre in GENRES for index in range(tracks_per_genre)]
     paths = [Path(output) / genre / _name(genre, index) for genre, index in tracks]
-    line = TerminalLine()
+
+    def write(path: Path, genre: str, index: int) -> None:
+        _write_track(path, genre, index, seconds=seconds, seed=seed)
+
     try:
         for genre in GENRES:
             (Path(output) / genre).mkdir(parents=True, exist_ok=True)
-        line.show(f"0 of {len(paths)} tracks")
-        # More than a few threads only wait for the interpreter.
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            for done, _ in enumerate(pool.map(write, paths, *zip(*tracks, strict=True)), start=1):
-                line.show(f"{done} of {len(paths)} tracks")
+        # More than a few threads only wait for the GIL. Without a terminal (disable=None) there is no bar.
+        with (
+            ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+            tqdm(total=len(paths), unit=" tracks", leave=False, dynamic_ncols=True, disable=None) as bar,
+        ):
+            for _ in pool.map(write, paths, *zip(*tracks, strict=True)):
+                bar.update()
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}; give another --output") from None
-    finally:
-        line.clear()
     return paths
 
 
+def _write_track(path: Path, genre: str, index: int, *, seconds: float, seed: int) -> None:
+    """Write a track unless the file exists, by its seed, index and length."""
+    comment = f"synthetic {genre}, seed {seed}, track {index}"
+    with contextlib.suppress(OSError, soundfile.LibsndfileError), files.open_regular(path) as existing:
+        header = soundfile.SoundFile(existing)
+        if (header.comment, header.frames) == (comment, round(seconds * SAMPLE_RATE_HZ)):
+            return
+    track, wav = synthesize_track(genre, seed=seed, seconds=seconds, index=index), io.BytesIO()
+    with soundfile.SoundFile(wav, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="WAV") as file:
+        file.comment = comment
+        file.write(track)
+    # The audio can be made again, so it need not survive a power failure: syncing each file would take seconds.
+    with files.atomic_write(path, sync=False) as temporary:
+        temporary.write_bytes(wav.getvalue())
+
+
 def _name(genre: str, index: int) -> str:
-    """A name that no other track of the genre has."""
+    """Return a name that no other track of the genre has."""
     row, first = divmod(index, 32)
     second = (row + 5 * first + 3 * list(GENRES).index(genre)) % 32
     return f"{_FIRST.split()[first]}-{_SECOND.split()[second]}.wav"
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Runs the command line."""
+    """Run the command."""
     command_line.no_arguments(positional)
     if not flag_values.output:
-        raise UserError("--output is missing; name the directory to write to: --output=DIR")
-    given = {name: flag_values[name].value for name in ("tracks_per_genre", "seconds", "seed")}
-    paths = synthesize_dataset(flag_values.output, **given)
+        raise UserError("--output=DIR, the directory to write to, is missing")
+    options = {name: flag_values[name].value for name in ("tracks_per_genre", "seconds", "seed")}
+    paths = synthesize_dataset(flag_values.output, **options)
     print(f"{len(paths)} tracks of {flag_values.seconds:g} s, {len(GENRES)} genres, are in {flag_values.output}")
 
 

@@ -1,24 +1,13 @@
-"""What a worker reports of one shard: all that the manifest needs, mergeable, and kept beside an unfinished job.
+"""One shard from its tracks: read, decode, transform and write, with one block of one clip in memory at a time."""
 
-Where a worker's time goes.
-
-What a worker asks of its process before it computes, and how the workers that are processes end.
-
-One shard from its tracks: read, decode, transform and write, one block of one clip in memory at a time.
-"""
-
-import contextlib
 import ctypes
 import dataclasses
 import hashlib
 import json
-import os
-import signal
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import apache_beam as beam
@@ -42,16 +31,31 @@ from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard
 from tfrecords.schema import DTYPES, Record, encode, to_bytes
 from tfrecords.shard import RecordWriter
 
+# Of Beam's metrics.
+NAMESPACE = "beam_preprocess"
+# Tags of the outputs of WriteShard.
+RESULTS = "results"
+CONTENTS = "contents"
+REJECTS = "rejects"
+# The spectrograms of clips and songs are held in memory; those of hours of audio, on the worker's disk.
+_SPOOL_BYTES = 8 << 20
+# From glibc's malloc.h: how much free memory a thread keeps, and the size from which memory is mapped on its own.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+# Blocks of audio and the arrays computed from them are up to 4.2 MB each, a few at a time.
+_KEPT_BYTES, _LARGE_BYTES = 16 << 20, 8 << 20
+
+_Item = TypeVar("_Item")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rejected:
     """One line of rejects.jsonl.
 
     Attributes:
-      track_id: of the input that could not be used.
-      uri: where it lies.
+      track_id: of the input that cannot be used.
+      uri: where the file is.
       reason: one of beam_preprocess.audio.REASONS.
-      detail: what was found.
+      detail: what is wrong with it.
     """
 
     track_id: str
@@ -60,26 +64,29 @@ class Rejected:
     detail: str
 
     def to_json(self) -> str:
-        """One line of ASCII."""
+        """Return one line of ASCII."""
         return json.dumps(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardResult:
-    """One shard that was written; its size depends on the number of tracks only by `contents` and `rejects`.
+    """What a worker reports of a written shard: all that the manifest needs, in a form that can be merged.
+
+    Only `contents` and `rejects` grow with the number of tracks. Until the dataset is finished, the result is kept in a
+    file beside the shard (see `sidecar`).
 
     Attributes:
-      part: the part it belongs to.
-      fingerprint: of the plan it was written by.
+      part: the part that the shard belongs to.
+      fingerprint: of the shard's plan.
       shard: the file.
-      tracks: tracks per label name.
+      tracks: label name -> tracks.
       record_frames: frames of a record -> records.
-      statistics: per band, before rounding.
-      contents: track_id -> hash of the track's records; equal hashes are the same audio.
-      rejects: inputs that could not be used.
-      sound: label name -> what its tracks have in common that is not music.
+      statistics: per band, before rounding to the records' dtype.
+      contents: track_id -> hash of the track's records; equal hashes mean the same audio.
+      rejects: inputs that cannot be used.
+      sound: label name -> properties of the sound of its tracks.
       audio_s: seconds of audio in the records.
-      work_s: seconds of the worker's time by activity.
+      work_s: activity -> seconds of the worker's time.
     """
 
     part: str
@@ -95,7 +102,7 @@ class ShardResult:
     work_s: Mapping[str, float]
 
     def to_json(self) -> str:
-        """One line of ASCII."""
+        """Return one line of ASCII."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data["shard"] = dataclasses.asdict(self.shard)
         data["statistics"] = self.statistics.to_json()
@@ -105,7 +112,7 @@ class ShardResult:
 
     @classmethod
     def from_json(cls, text: str) -> "ShardResult":
-        """Inverse of `to_json`.
+        """Return the result that `to_json` wrote.
 
         Raises:
           ValueError: the text is something else.
@@ -113,103 +120,13 @@ class ShardResult:
         return json_data.build(cls, json_data.parse(text))
 
 
-_Item = TypeVar("_Item")
-
-
-class Stopwatch:
-    """Adds up seconds by activity; an activity inside another is not counted twice.
-
-    Attributes:
-      seconds: activity -> seconds.
-    """
-
-    def __init__(self, activity: str) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._activity = activity
-        self._since = time.perf_counter()
-
-    def iterate(self, activity: str, items: Iterable[_Item]) -> Iterator[_Item]:
-        """Yields the items, and counts the time that making them takes as an activity."""
-        iterator = iter(items)
-        while True:
-            outer = self._switch(activity)
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self._switch(outer)
-            yield item
-
-    def stop(self) -> dict[str, float]:
-        """Seconds by activity, up to now."""
-        self._switch(self._activity)
-        return dict(self.seconds)
-
-    def _switch(self, activity: str) -> str:
-        before, now = self._activity, time.perf_counter()
-        self.seconds[before] += now - self._since
-        self._activity, self._since = activity, now
-        return before
-
-
-# Of glibc's malloc.h: how much free memory a thread keeps, and from what size memory is always asked of the system.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-# Blocks of audio and what is made of them are up to 4.2 MB, a few at a time.
-_KEPT_BYTES, _LARGE_BYTES = 16 << 20, 8 << 20
-
-
-def prepare_worker() -> threadpoolctl.threadpool_limits:
-    """Leaves the cores to the workers, and the memory of one block to the next, until the process ends.
-
-    BLAS threads of its own would only get in a worker's way. And memory that goes back to the system after each block
-    comes again page by page, which takes as long as half of all the computing (glibc; others are left as they are).
-
-    Returns:
-      The limit on BLAS threads, which holds while it is kept.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-    return threadpoolctl.threadpool_limits(1, user_api="blas")
-
-
-def end_children() -> None:
-    """Kills all processes that this one has started, and those that they have; where there is /proc.
-
-    Beam's workers that are processes would only end when they miss their launcher, and complain.
-    """
-    for process in [*_descendants(os.getpid())]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _descendants(process: int) -> Iterator[int]:
-    for listed in Path(f"/proc/{process}/task").glob("*/children"):
-        # A thread or a process may end before it is asked.
-        with contextlib.suppress(OSError):
-            for child in map(int, listed.read_text("ascii").split()):
-                yield from _descendants(child)
-                yield child
-
-
-NAMESPACE = "beam_preprocess"
-RESULTS = "results"
-# Tag of the output that pairs the hash of a track's records with its id.
-CONTENTS = "contents"
-REJECTS = "rejects"
-# Spectrograms of clips and songs wait in memory; those of hours, on the worker's disk.
-_SPOOL_BYTES = 8 << 20
-
-
 class WriteShard(beam.DoFn):
     """ShardPlan as JSON -> ShardResult, after the shard's file is complete under its final name.
 
-    All results meet on one worker, so what they tell of single tracks goes its own ways, and is not in them.
+    The shard is the unit of retry: a bundle that fails leaves nothing under a final name, and one that is repeated
+    writes the same bytes. A shard that an earlier, interrupted run finished is kept.
 
-    The shard is the unit of retry: a bundle that fails leaves nothing under a final name, and one that is done again
-    writes the same bytes. A shard that an earlier, killed run finished is kept.
+    All results meet on one worker, so rejects and content hashes, which grow with the tracks, have their own outputs.
     """
 
     def __init__(self, config: JobConfig, front_end: FrontEnd, labels: tuple[str, ...]) -> None:
@@ -218,27 +135,27 @@ class WriteShard(beam.DoFn):
         self._label_index = {label: index for index, label in enumerate(labels)}
 
     def setup(self) -> None:
-        """Has the process as it should be for what this computes."""
+        """Prepare the worker's process."""
         self._limits = prepare_worker()
 
     def process(self, line: str) -> Iterator[Any]:
-        """Writes one shard, or finds it written.
+        """Write one shard, unless it is there already.
 
         Yields:
-          (hash, track_id) of each track, tagged CONTENTS; each Rejected, tagged REJECTS; the ShardResult, without both.
+          (hash, track_id) of each track, tagged CONTENTS; each Rejected, tagged REJECTS; the ShardResult without them.
 
         Raises:
-          OutputError: the output, or what waits in the temporary directory, cannot be written.
+          OutputError: the output or the temporary directory cannot be written.
         """
         plan = ShardPlan.from_json(line)
         with writing_to(self._config.output):
-            result = kept_result(self._config.output, plan)
+            result = finished_result(self._config.output, plan)
             if result is None:
                 result = self._write(plan)
                 storage.write_text(self._config.output, sidecar(plan.file), result.to_json())
         _count(result)
         for track_id, content in result.contents.items():
-            # As bytes: Beam's coder of text takes no file name that is not UTF-8.
+            # As bytes: Beam's coder for text refuses file names that are not UTF-8.
             yield beam.pvalue.TaggedOutput(CONTENTS, (content, to_bytes(track_id)))
         for reject in result.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, reject)
@@ -246,45 +163,53 @@ class WriteShard(beam.DoFn):
 
     def _write(self, plan: ShardPlan) -> ShardResult:
         stopwatch = Stopwatch("write")
-        tally = _Tally(self._front_end.config.n_mels)
+        totals = _Totals(self._front_end.config.n_mels)
         with storage.replacing(self._config.output, plan.file) as file:
             writer = RecordWriter(file)
             for track in plan.tracks:
-                # A track is known to be good only at its end: until then it waits here, on disk if it is long.
-                with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-                    measure = TrackMeasure()
-                    try:
-                        statistics, content = self._transform(track, spool, stopwatch, measure)
-                    except Reject as reject:
-                        tally.rejects.append(
-                            Rejected(track.track_id, track.origin or track.uri, reject.reason, reject.detail)
-                        )
-                        continue
-                    tally.add(track, statistics, content, measure.sound())
-                    for record in self._records(track, statistics.count, spool):
-                        writer.write(encode(record))
-                        tally.record_frames[len(record.log_mel)] += 1
+                try:
+                    self._write_track(track, writer, totals, stopwatch)
+                except Reject as reject:
+                    uri = track.origin or track.uri
+                    totals.rejects.append(Rejected(track.track_id, uri, reject.reason, reject.detail))
         return ShardResult(
             part=plan.part,
             fingerprint=plan.fingerprint,
-            shard=Shard(plan.file, writer.records, tally.statistics.count, writer.size, writer.sha256),
-            tracks=tally.tracks,
-            record_frames=tally.record_frames,
-            statistics=tally.statistics,
-            contents=tally.contents,
-            rejects=tuple(tally.rejects),
-            sound=tally.sound,
-            audio_s=tally.statistics.count / self._front_end.config.frames_per_s,
+            shard=Shard(plan.file, writer.records, totals.statistics.count, writer.size, writer.sha256),
+            tracks=totals.tracks,
+            record_frames=totals.record_frames,
+            statistics=totals.statistics,
+            contents=totals.contents,
+            rejects=tuple(totals.rejects),
+            sound=totals.sound,
+            audio_s=totals.statistics.count / self._front_end.config.frames_per_s,
             work_s=stopwatch.stop(),
         )
 
+    def _write_track(self, track: Track, writer: RecordWriter, totals: "_Totals", stopwatch: "Stopwatch") -> None:
+        # Whether a track can be used is known only at its end: until then its spectrogram waits in the spool.
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+            measure = TrackMeasure()
+            statistics, content = self._transform(track, spool, stopwatch, measure)
+            totals.add(track, statistics, content, measure.sound())
+            for record in self._records(track, statistics.count, spool):
+                writer.write(encode(record))
+                totals.record_frames[len(record.log_mel)] += 1
+
     def _transform(
-        self, track: Track, spool: IO[bytes], stopwatch: Stopwatch, measure: TrackMeasure
+        self, track: Track, spool: IO[bytes], stopwatch: "Stopwatch", measure: TrackMeasure
     ) -> tuple[BandStatistics, str]:
-        """Writes a track's log-mel, rounded, to the spool; gives its statistics before that, and a hash after."""
+        """Write a track's log-mel in the records' dtype to the spool; return its statistics and the bytes' hash."""
         statistics = BandStatistics.empty(self._front_end.config.n_mels)
         content = hashlib.blake2b(digest_size=16)
-        blocks = stopwatch.iterate("decode", self._waveform(track, measure))
+        waveform = read_track(
+            track,
+            sample_rate=self._front_end.config.sample_rate,
+            min_samples=self._front_end.min_samples(self._config.min_frames),
+            max_duration_s=self._config.max_duration_s,
+            observe=measure,
+        )
+        blocks = stopwatch.iterate("decode", waveform)
         for log_mel in stopwatch.iterate("transform", self._front_end.stream(blocks)):
             statistics = statistics.merge(BandStatistics.of(log_mel))
             data = log_mel.astype(DTYPES[self._config.dtype]).tobytes()
@@ -292,15 +217,6 @@ class WriteShard(beam.DoFn):
             with writing_to(tempfile.gettempdir()):
                 spool.write(data)
         return statistics, content.hexdigest()
-
-    def _waveform(self, track: Track, measure: TrackMeasure) -> Iterator[np.ndarray]:
-        return read_track(
-            track,
-            sample_rate=self._front_end.config.sample_rate,
-            min_samples=self._front_end.min_samples(self._config.min_frames),
-            max_duration_s=self._config.max_duration_s,
-            observe=measure,
-        )
 
     def _records(self, track: Track, frames: int, spool: IO[bytes]) -> Iterator[Record]:
         mel_bands, dtype = self._front_end.config.n_mels, DTYPES[self._config.dtype]
@@ -312,22 +228,8 @@ class WriteShard(beam.DoFn):
             )
 
 
-def read_track(track: Track, **how: Any) -> Iterator[np.ndarray]:
-    """A track's waveform in blocks of [samples] float32; keywords and errors are those of `audio.stream`.
-
-    Raises:
-      Reject: also when the file cannot be opened.
-    """
-    try:
-        file = storage.open_file(track.uri)
-    except (OSError, BeamIOError) as error:
-        raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
-    with file:
-        yield from stream(file, name=track.track_id, **how)
-
-
-class _Tally:
-    """What adds up over the tracks of a shard."""
+class _Totals:
+    """Sums over the tracks of a shard."""
 
     def __init__(self, mel_bands: int) -> None:
         self.tracks: Counter[str] = Counter()
@@ -344,25 +246,29 @@ class _Tally:
         self.contents[track.track_id] = content
 
 
-def _count(result: ShardResult) -> None:
-    """Beam's own metrics, for whoever watches the job on an engine."""
-    Metrics.counter(NAMESPACE, "tracks").inc(sum(result.tracks.values()))
-    Metrics.counter(NAMESPACE, "audio_s").inc(round(result.audio_s))
-    for reject in result.rejects:
-        Metrics.counter(NAMESPACE, f"rejected_{reject.reason}").inc()
-    for activity, seconds in result.work_s.items():
-        Metrics.distribution(NAMESPACE, f"{activity}_ms_per_shard").update(round(1000 * seconds))
+def read_track(track: Track, **options: Any) -> Iterator[np.ndarray]:
+    """Yield a track's waveform in blocks of [samples] float32; options and errors are those of `audio.stream`.
+
+    Raises:
+      Reject: the file cannot be opened, or as `audio.stream`.
+    """
+    try:
+        file = storage.open_file(track.uri)
+    except (OSError, BeamIOError) as error:
+        raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
+    with file:
+        yield from stream(file, name=track.track_id, **options)
 
 
 def sidecar(file: str) -> str:
-    """Where the result of a finished shard is kept until the whole dataset is finished."""
+    """Return the path, below the output, of the file that keeps a shard's result until the dataset is finished."""
     return f"{PARTIAL_DIR}/{file}.json"
 
 
-def kept_result(output: str, plan: ShardPlan) -> ShardResult | None:
-    """The result of a shard that an earlier run finished by the same plan, if its file is still whole.
+def finished_result(output: str, plan: ShardPlan) -> ShardResult | None:
+    """Return the result of a shard that an earlier run finished by the same plan, if its file is still whole.
 
-    A shard that lacks unreadable files is done again: they may be readable by now.
+    A shard that lacks unreadable files is written again: they may be readable by now.
     """
     text = storage.read_text(FileSystems.join(output, sidecar(plan.file)))
     try:
@@ -371,5 +277,65 @@ def kept_result(output: str, plan: ShardPlan) -> ShardResult | None:
         return None
     if result.fingerprint != plan.fingerprint or any(reject.reason == "unreadable" for reject in result.rejects):
         return None
-    whole = storage.size_of(FileSystems.join(output, plan.file)) == result.shard.bytes
-    return result if whole else None
+    is_whole = storage.size_of(FileSystems.join(output, plan.file)) == result.shard.bytes
+    return result if is_whole else None
+
+
+def _count(result: ShardResult) -> None:
+    """Update Beam's metrics, which engines show while a job runs."""
+    Metrics.counter(NAMESPACE, "tracks").inc(sum(result.tracks.values()))
+    Metrics.counter(NAMESPACE, "audio_s").inc(round(result.audio_s))
+    for reject in result.rejects:
+        Metrics.counter(NAMESPACE, f"rejected_{reject.reason}").inc()
+    for activity, seconds in result.work_s.items():
+        Metrics.distribution(NAMESPACE, f"{activity}_ms_per_shard").update(round(1000 * seconds))
+
+
+class Stopwatch:
+    """Adds up seconds by activity; the time of an activity inside another one counts for the inner one only."""
+
+    def __init__(self, activity: str) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._activity = activity
+        self._since = time.perf_counter()
+
+    def iterate(self, activity: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield the items, and count the time that it takes to produce them as an activity."""
+        iterator = iter(items)
+        while True:
+            outer = self._switch(activity)
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._switch(outer)
+            yield item
+
+    def stop(self) -> dict[str, float]:
+        """Return activity -> seconds until now."""
+        self._switch(self._activity)
+        return dict(self._seconds)
+
+    def _switch(self, activity: str) -> str:
+        before, now = self._activity, time.perf_counter()
+        self._seconds[before] += now - self._since
+        self._activity, self._since = activity, now
+        return before
+
+
+def prepare_worker() -> threadpoolctl.threadpool_limits:
+    """Limit BLAS to one thread, and keep the memory of one block for the next, until the process ends.
+
+    Each core has a worker already, so more BLAS threads only get in its way. And memory that is returned to the system
+    after each block comes back page by page, which takes half as long as all the computing (glibc; others are left as
+    they are).
+
+    Returns:
+      The limit on BLAS threads, which holds while it is referenced.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    return threadpoolctl.threadpool_limits(1, user_api="blas")

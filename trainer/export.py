@@ -1,19 +1,19 @@
-"""Exports a trained model as a SavedModel: audio in, probabilities out, without this project.
+"""Export a trained model as a SavedModel: audio in, probabilities out, without this project.
 
 python -m trainer.export --job_dir=JOB --export_dir=DIR [--overwrite]
 
-DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, each with labels [labels] (strings)
-beside the probabilities:
+DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, each of which gives labels [labels]
+(strings) beside the probabilities:
 
   serving_default   waveform [samples] float32, mono, at the model's rate     -> probabilities [labels]
-  batch             waveforms [n, samples], of one length                     -> probabilities [n, labels]
+  batch             waveforms [n, samples], all of one length                 -> probabilities [n, labels]
   patches           patches [n, frames, mel_bands, 1], log-mel as in the
-                    shards: the normalisation is the model's                  -> probabilities [n, labels]
+                    shards; the model normalises them                         -> probabilities [n, labels]
   wav_bytes         a WAV file's bytes: 16-bit, any channels, at that rate    -> probabilities [labels]
   log_mel           waveform [samples]                                        -> log_mel [frames, mel_bands]
 
-The probabilities are those of trainer.predict. What is shorter than a patch, not finite or at another rate is an
-InvalidArgumentError that says so. Beside it lie export.json (labels, rate, front end, normalisation) and model.keras,
+The probabilities are those of trainer.predict. Audio that is shorter than a patch, not finite or at another rate is an
+InvalidArgumentError that says so. DIR also holds export.json (labels, rate, front end, normalisation) and model.keras,
 which takes normalised patches.
 """
 
@@ -24,34 +24,47 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from trainer.serving.export_dir import check_free, export
+from trainer.serving.export_dir import FACTS_FILE, export
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
 flags.DEFINE_string("export_dir", "", "directory for the exported model", flag_values=FLAGS)
-flags.DEFINE_bool("overwrite", False, "replace the exported model that is there", flag_values=FLAGS)
+flags.DEFINE_bool("overwrite", False, "replace an exported model", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Exports, and says what and where."""
+    """Export the model and print where it is."""
     command_line.no_arguments(positional)
     if not flag_values.job_dir or not flag_values.export_dir:
         raise UserError("--job_dir=JOB and --export_dir=DIR are needed (see --help)")
-    export_dir = Path(flag_values.export_dir)
-    check_free(export_dir, overwrite=flag_values.overwrite)
-    # Before Keras is imported, and whatever the job was trained on: a SavedModel is TensorFlow's.
+    job_dir, export_dir = Path(flag_values.job_dir), Path(flag_values.export_dir)
+    _check_replaceable(export_dir, overwrite=flag_values.overwrite)
+    # Before Keras is imported, and whatever backend the job was trained on: a SavedModel needs TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    job_dir = Path(flag_values.job_dir)
-    tell_unfinished(TrainingJob.load(job_dir), job_dir)
-    export(job_dir, export_dir)
+    job = TrainingJob.load(job_dir)
+    tell_unfinished(job, job_dir)
+    export(job_dir, export_dir, job)
     print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
     if "[" in str(export_dir.absolute()):
-        # Its reader of variables takes the path for a glob.
+        # TensorFlow's reader of variables takes the path for a glob pattern.
         print(
-            "warning: TensorFlow cannot load a model by a path that has a [ in it; move it, or name it from below that"
+            "warning: TensorFlow cannot load a model from a path with a [ in it; move it, or load it by a relative path"
         )
+
+
+def _check_replaceable(export_dir: Path, *, overwrite: bool) -> None:
+    """Raise UserError if an export would replace something other than an exported model that may be overwritten."""
+    try:
+        if not export_dir.exists() or (export_dir.is_dir() and not any(export_dir.iterdir())):
+            return
+        if not (export_dir / FACTS_FILE).is_file():
+            raise UserError(f"--export_dir={export_dir} exists and is no exported model; choose another")
+    except OSError as error:
+        raise UserError(f"--export_dir={export_dir} cannot be read: {error.strerror}") from None
+    if not overwrite:
+        raise UserError(f"--export_dir={export_dir} holds an exported model; --overwrite replaces it")
 
 
 if __name__ == "__main__":

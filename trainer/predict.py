@@ -1,38 +1,46 @@
-"""Names the genre of audio files by a trained model.
+"""Name the genre of audio files with a trained model.
 
 python -m trainer.predict --job_dir=JOB [--json] [--png=FILE|DIR] FILE|FOLDER ...
 
-For each file, in the order given: the genre, the probability of every label, and how they go over time, one column (one
-entry with --json) for each patch that the model hears. Any format, rate and channel count that preprocessing reads. A
-folder stands for all audio in it and in its folders. A silent file has no genre; one whose channels cancel, so that
-hardly any of it is heard, has one, with a note. Neither is an error; with --json, "note" is "silent", "channels cancel"
-or, of all other files, null.
+For each file, in the order given: the genre, the probability of every label, and how they change over time, in columns
+of one or more patches (with --json: an entry for each patch). Any format, sample rate and channel count that
+preprocessing reads. A folder stands for all audio in it and in its subfolders. A silent file has no genre; one whose
+channels cancel, so that next to nothing is left in their mean, has one, with a note. Neither is an error; with --json,
+"note" is "silent", "channels cancel" or null.
 
 A file that cannot be used (unreadable, undecodable, unsupported_format, truncated, unsupported_rate, not_finite, empty,
-too_short: shorter than a patch, too_long) is one line on standard error and, with --json, one with path, reason and
-detail among the others. A picture that cannot be written is one line on standard error. Either way the rest is done,
-and the exit status is 1.
+too_short: shorter than a patch, too_long) is one line on standard error and, with --json, also an object with path,
+reason and detail. A picture that cannot be written is one line on standard error. In both cases the other files are
+still done, and the exit status is 1.
 """
 
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
+from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from trainer.serving.answers import Pictures
-from trainer.serving.files import InputFile, ProgressLine, list_inputs, recognize_all
+from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
+from tfrecords.plots import printable
+from trainer import training_job
+from trainer.serving import answers
+from trainer.serving.files import InputFile, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
+from trainer.serving.timeline_plot import timeline_png
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
+# Fewer files are done before anyone needs a progress bar.
+_MIN_FILES_FOR_PROGRESS = 11
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
-flags.DEFINE_bool("json", False, "a JSON object a line instead of text", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print a line of JSON for each file instead of text", flag_values=FLAGS)
 flags.DEFINE_string(
     "png", None, "picture of spectrogram and genres over time: a .png for one file, else a folder", flag_values=FLAGS
 )
@@ -40,7 +48,7 @@ flags.DEFINE_float("max_duration_s", MAX_DURATION_S, "reject longer audio (6 hou
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
-    """Answers for every file; the exit status says whether all could be used."""
+    """Recognize the files; the exit status says whether all could be used."""
     if not flag_values.job_dir or not positional:
         raise UserError("--job_dir=JOB and one or more files or folders are needed (see --help)")
     if not flag_values.max_duration_s > 0:
@@ -48,11 +56,12 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
     job_dir = Path(flag_values.job_dir)
-    tell_unfinished(TrainingJob.load(job_dir), job_dir)
+    job = TrainingJob.load(job_dir)
+    tell_unfinished(job, job_dir)
     files = list_inputs(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(
-        Recognizer.load(job_dir),
+        Recognizer.load(job_dir, job),
         files,
         as_json=flag_values.json,
         pictures=pictures,
@@ -65,55 +74,104 @@ def predict(
     files: Sequence[InputFile],
     *,
     as_json: bool = False,
-    pictures: Pictures | None = None,
+    pictures: "Pictures | None" = None,
     max_duration_s: float = MAX_DURATION_S,
 ) -> int:
-    """Prints what a model says of files, each as soon as it is known.
+    """Print the genre of files, each as soon as it is known, above a progress bar if there are many.
 
     Returns:
-      The exit status: 1 if any file could not be used or any picture not be written, else 0.
+      The exit status: 1 if a file could not be used or a picture not be written, else 0.
     """
-    from tfrecords.plots import printable
-
-    progress = ProgressLine(len(files))
-    status = 0
-    for path, answer in recognize_all(recognizer, files, max_duration_s=max_duration_s):
-        progress.clear()
-        if isinstance(answer, Reject):
-            status = 1
-            print(f"{printable(path)}: {answer.reason}: {answer.detail}", file=sys.stderr, flush=True)
-        _print(path, answer, as_json=as_json)
-        if pictures is not None and isinstance(answer, Recognition):
-            try:
-                _draw(pictures, path, answer)
-            except UserError as error:
-                status = 1
-                print(printable(str(error)), file=sys.stderr, flush=True)
-        progress.add(answer.duration_s if isinstance(answer, Recognition) else 0.0)
-    progress.clear()
+    status, audio_s = 0, 0.0
+    # None: shown on a terminal only.
+    disable = None if len(files) >= _MIN_FILES_FOR_PROGRESS else True
+    with tqdm(total=len(files), unit="file", leave=False, dynamic_ncols=True, disable=disable) as progress:
+        for path, answer in recognize_all(recognizer, files, max_duration_s=max_duration_s):
+            with tqdm.external_write_mode():
+                if not _print(path, answer, as_json=as_json, pictures=pictures):
+                    status = 1
+            if isinstance(answer, Recognition):
+                audio_s += answer.duration_s
+            if not progress.disable:
+                speed = audio_s / max(1e-3, progress.format_dict["elapsed"])
+                progress.set_postfix_str(f"{speed:,.0f} times real time", refresh=False)
+            progress.update()
     return status
 
 
-def _print(path: str, answer: Recognition | Reject, *, as_json: bool) -> None:
-    from tfrecords.plots import printable
-    from trainer.serving import answers
-
-    if isinstance(answer, Recognition):
-        encoding = sys.stdout.encoding or "ascii"
-        text = answers.as_json(path, answer) if as_json else answers.as_text(printable(path), answer, encoding=encoding)
-    elif as_json:
-        text = answers.reject_as_json(path, answer)
+def _print(path: str, answer: Recognition | Reject, *, as_json: bool, pictures: "Pictures | None") -> bool:
+    """Print one file's result and draw its picture; return whether both could be done."""
+    if isinstance(answer, Reject):
+        print(f"{printable(path)}: {answer.reason}: {answer.detail}", file=sys.stderr, flush=True)
+        if as_json:
+            _print_lines(answers.reject_as_json(path, answer))
+        return False
+    if as_json:
+        _print_lines(answers.as_json(path, answer))
     else:
-        return
-    # One call: on a terminal a file's lines stay together.
+        _print_lines(answers.as_text(printable(path), answer, encoding=sys.stdout.encoding or "ascii"))
+    if pictures is not None:
+        try:
+            pictures.write(path, timeline_png(Path(path).name, answer))
+        except UserError as error:
+            print(printable(str(error)), file=sys.stderr, flush=True)
+            return False
+    return True
+
+
+def _print_lines(text: str) -> None:
+    # In one call, so that the lines of a file stay together on a terminal.
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def _draw(pictures: Pictures, path: str, recognition: Recognition) -> None:
-    from trainer.serving.timeline_plot import timeline_png
+class Pictures:
+    """Where pictures are written: to NAME itself if it ends with .png, else to NAME/<name of the audio file>.png.
 
-    pictures.write(path, timeline_png(os.path.basename(path), recognition))  # noqa: PTH119
+    Where two audio files have the same name, the second picture's name ends with -2. A name too long for the file
+    system is shortened.
+
+    Args:
+      name: of the file or folder.
+      count: how many pictures there will be at most.
+
+    Raises:
+      UserError: the folder cannot be made or written to, or one file is named for many pictures.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self._path = Path(name)
+        self._single = self._path.suffix.lower() == ".png" and not self._path.is_dir()
+        self._used: set[str] = set()
+        if self._single and count > 1:
+            raise UserError(f"--png={name} is one picture, and there are {count} files; name a folder")
+        folder = self._path.parent if self._single else self._path
+        training_job.make_dir(folder, "png")
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"--png={name}: {folder} cannot be written to: {error.strerror}") from None
+
+    def write(self, source: str, data: bytes) -> Path:
+        """Write the picture of an audio file and return its path.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        path = self._path if self._single else self._path / self._unused_name(Path(source).stem)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(data)
+        return path
+
+    def _unused_name(self, stem: str) -> str:
+        ending, number = ".png", 1
+        # Some file systems do not distinguish upper and lower case.
+        while (name := shorten_name(stem, MAX_NAME_BYTES - len(ending)) + ending).lower() in self._used:
+            number += 1
+            ending = f"-{number}.png"
+        self._used.add(name.lower())
+        return name
 
 
 if __name__ == "__main__":

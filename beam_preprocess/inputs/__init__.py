@@ -1,1 +1,1 @@
-"""From what a user names (a folder, a glob, a CSV, an archive) to a list of labelled tracks."""
+"""Lists the labelled tracks of an input: a folder, a glob, a CSV or an archive."""

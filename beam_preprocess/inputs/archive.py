@@ -1,8 +1,8 @@
-"""A labelled set in an archive (.tar, .tar.gz): listed from its headers, then unpacked where every worker can read it.
+"""Labelled audio in an archive (.tar, .tar.gz): listed from its headers, then unpacked where every worker can read it.
 
-An archive can only be read from front to back, so one that is to be used is read twice. Nothing of a member but its
-number and its extension becomes part of a file's name on disk: no path in an archive can point out of the directory,
-be too long for it, or meet another one that differs in upper and lower case only.
+An archive can only be read from front to back, so it is read twice. Unpacked files are named by a member's number and
+extension only: no path in an archive can lead out of the directory, be too long for it, or collide with another one
+that differs only in upper and lower case.
 """
 
 import contextlib
@@ -29,43 +29,44 @@ from tfrecords.manifest import PARTIAL_DIR
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK_BYTES = 1 << 20
-# Long names and the like stand in headers of their own, which tarfile reads into memory whole.
+# Long names and the like are in headers of their own, which tarfile reads into memory as a whole.
 _MAX_LONG_HEADER_BYTES = 1 << 20
 
 
 def is_archive(source: str) -> bool:
-    """Whether an input is an archive, by its name; a folder may be named like one."""
+    """Return whether an input is an archive, by its name; folders with such a name are not."""
     return source.lower().endswith(ARCHIVES) and not os.path.isdir(source)  # noqa: PTH112
 
 
 def list_archive(config: JobConfig) -> list[Track]:
-    """All tracks of an archive, sorted by track_id; their uris are those that `unpack` writes.
+    """Return all tracks of an archive, sorted by track_id; `unpack` writes the files of their uris.
 
-    A track_id is the path in the archive, below the one folder that all audio lies in, if there is one.
+    A track_id is the path in the archive, without the one folder that contains all audio, if there is such a folder.
 
     Raises:
-      UserError: no such archive, a damaged one, one that unpacks to too much, a path that leads out of it, no audio.
+      UserError: the archive does not exist, is damaged, unpacks to too much, has a path that leads out of it, or holds
+        no audio.
     """
     source = config.source
     log(f"{source}: listing the archive")
     folder = _folder(source, config.output)
-    found: dict[str, tuple[str, int]] = {}
+    files: dict[str, tuple[str, int]] = {}
     selection = Selection()
     left_out = 0
     for number, (path, member, archive) in enumerate(members(source, config.max_archive_bytes)):
         if member.isreg() and selection.takes(path, functools.partial(_head, source, archive, member)):
-            # The later of two members with one path wins, as when they are unpacked by hand.
-            found[path] = (_uri(folder, number, path), member.size)
+            # The later of two members with one path wins, as when unpacked by hand.
+            files[path] = (_uri(folder, number, path), member.size)
         left_out += not (member.isreg() or member.isdir())
     if left_out:
         log(f"{source}: {left_out} links or devices are left out")
-    # A file with no folder around it is labelled as if the archive had been unpacked into a folder of its own name.
+    # Files in no folder are labelled as if the archive had been unpacked into a folder of its name.
     root = stem = archive_stem(source)
-    tops = {path.partition("/")[0] for path in found}
-    if len(tops) == 1 and all("/" in path for path in found):
+    tops = {path.partition("/")[0] for path in files}
+    if len(tops) == 1 and all("/" in path for path in files):
         root = f"{stem}/{tops.pop()}"
     tracks = []
-    for path, (uri, size) in found.items():
+    for path, (uri, size) in files.items():
         track = track_in_folder(f"{stem}/{path}", size, root=root, label_folder=config.label_folder)
         tracks.append(dataclasses.replace(track, uri=uri, origin=f"{absolute(source)}/{path}"))
     log_selection(source, selection, tracks, "no audio file in this archive")
@@ -73,24 +74,24 @@ def list_archive(config: JobConfig) -> list[Track]:
 
 
 def _head(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The first bytes of a member, in which what its name does not tell may be seen."""
+    """Return the first bytes of a member, which may show the format where its name does not."""
     with _reading(source):
         data = archive.extractfile(member)
         return data.read(HEAD_BYTES) if data else b""
 
 
 def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
-    """Writes the tracks of `list_archive` to their uris; those that are there already are kept.
+    """Write the tracks of `list_archive` to their uris; existing files are kept.
 
     Raises:
       UserError: the archive has changed or cannot be read, or the output cannot be written.
     """
-    with storage.reporting(f"--output={config.output} cannot be used"):
+    with storage.reporting(f"{config.output} cannot be used"):
         folder = FileSystems.split(tracks[0].uri)[0]
         storage.make_directories(folder)
-        # A file has its name once it is whole; so the list of names and sizes says what is left to do.
-        there = {FileSystems.join(folder, name): size for name, size in storage.list_files(folder).items()}
-    missing = {track.uri: track.size for track in tracks if there.get(track.uri) != track.size}
+        # A file has its final name once it is whole, so names and sizes show what is left to do.
+        existing = {FileSystems.join(folder, name): size for name, size in storage.list_files(folder).items()}
+    missing = {track.uri: track.size for track in tracks if existing.get(track.uri) != track.size}
     if not missing:
         return
     log(f"{config.source}: unpacking {len(missing)} of {len(tracks)} files")
@@ -100,11 +101,11 @@ def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
             _write(config, uri, blocks(config.source, archive, member))
             del missing[uri]
     if missing:
-        raise UserError(f"{config.source}: has changed while it was read; run the command again")
+        raise UserError(f"{config.source}: changed while it was read; run the command again")
 
 
 def _write(config: JobConfig, uri: str, blocks: Iterator[bytes]) -> None:
-    with storage.reporting(f"--output={config.output} cannot be used"):
+    with storage.reporting(f"{config.output} cannot be used"):
         output = absolute(config.output)
         name = f"{PARTIAL_DIR}/{uri[len(storage.partial_dir(output)) + 1 :]}"
         with storage.replacing(output, name) as file:
@@ -113,13 +114,13 @@ def _write(config: JobConfig, uri: str, blocks: Iterator[bytes]) -> None:
 
 
 def _folder(source: str, output: str) -> str:
-    """Where an archive is unpacked to: another place for another archive, and for another version of it."""
+    """Return the directory that an archive is unpacked to: another one for each archive and each version of it."""
     with storage.reporting(f"{source}: cannot be read"):
         uri = absolute(source)
         metadata = storage.filesystem_of(uri).metadata(uri)
     identity = f"{uri}:{metadata.size_in_bytes}:{metadata.last_updated_in_seconds}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    with storage.reporting(f"--output={output} cannot be used"):
+    with storage.reporting(f"{output} cannot be used"):
         # Workers may run in another directory than the launcher.
         return FileSystems.join(storage.partial_dir(absolute(output)), "unpacked", digest)
 
@@ -129,10 +130,11 @@ def _uri(folder: str, number: int, path: str) -> str:
 
 
 def members(source: str, max_bytes: int) -> Generator[tuple[str, tarfile.TarInfo, tarfile.TarFile], None, None]:
-    """All members from front to back: path, header, and the archive for as long as it stands at their data.
+    """Yield path, header and archive for each member, from front to back; `blocks` can read its data until the next.
 
     Raises:
-      UserError: it cannot be read, is damaged, unpacks to more than max_bytes, or holds a path that leads out of it.
+      UserError: the archive cannot be read, is damaged, unpacks to more than max_bytes, or has a path that leads out of
+        it.
     """
     with _reading(source), storage.open_file(source) as file, _decompressed(file) as stream:
         total = 0
@@ -140,19 +142,19 @@ def members(source: str, max_bytes: int) -> Generator[tuple[str, tarfile.TarInfo
             fileobj=stream, mode="r|", bufsize=_BLOCK_BYTES, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
         ) as archive:
             while (member := archive.next()) is not None:
-                # tarfile keeps every header that it has seen.
+                # tarfile would keep every header.
                 archive.members.clear()  # type: ignore[attr-defined]
                 total += tarfile.BLOCKSIZE + member.size
                 _limit(source, total, max_bytes)
                 yield _checked_path(source, member.name), member, archive
-        # What follows the end mark is padding; gzip's checksum comes after it.
+        # The rest is padding, followed by gzip's checksum, which must be read to be checked.
         while block := stream.read(_BLOCK_BYTES):
             total += len(block)
             _limit(source, total, max_bytes)
 
 
 def blocks(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    """The data of a member that `members` has just given.
+    """Yield the data of the member that `members` has just yielded.
 
     Raises:
       UserError: the archive cannot be read.
@@ -165,27 +167,27 @@ def blocks(source: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> It
 
 @contextlib.contextmanager
 def _reading(source: str) -> Iterator[None]:
-    """Raises UserError for an archive that cannot be read."""
+    """Turn errors of reading an archive into UserError."""
     with storage.reporting(f"{source}: cannot be read"):
         try:
             yield
         except UserError:
             raise
-        # RecursionError: tarfile follows a chain of headers by calling itself. ValueError: of numbers in headers.
+        # RecursionError: tarfile follows a chain of headers recursively. ValueError: numbers in headers.
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RecursionError, ValueError) as error:
             raise UserError(f"{source}: not a whole .tar or .tar.gz: {storage.cause(error)}") from None
 
 
 def _decompressed(file: IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
-    """The file, through gzip if its content says so; browsers decompress without changing the name."""
+    """Return the file, decompressed if its content is gzip (browsers decompress files without renaming them)."""
     magic = file.read(len(_GZIP_MAGIC))
     file.seek(0)
-    # tarfile has a gzip reader of its own, but that one takes a file that was cut off for a whole one.
+    # Not tarfile's own gzip reader, which takes a truncated file for a whole one.
     return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if magic == _GZIP_MAGIC else contextlib.nullcontext(file)
 
 
 class _Header(tarfile.TarInfo):
-    """A header that tells of damage: for tarfile anything but a header is the archive's end, except at the start."""
+    """A header that detects damage; tarfile itself takes anything but a header for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -203,11 +205,11 @@ class _Header(tarfile.TarInfo):
 
 def _limit(source: str, total: int, max_bytes: int) -> None:
     if total > max_bytes:
-        raise UserError(f"{source}: unpacks to more than --max_archive_bytes={max_bytes}")
+        raise UserError(f"{source}: unpacks to more than max_archive_bytes={max_bytes}")
 
 
 def _checked_path(source: str, name: str) -> str:
-    """A member's path without empty and "." steps.
+    """Return a member's path without empty and "." steps.
 
     Raises:
       UserError: it leads out of the archive.

@@ -1,4 +1,4 @@
-"""Reads the rows of a CSV as spreadsheets write it, each with its line: what is wrong with one can then be found."""
+"""Reading a CSV as spreadsheets write it; each row has its line number, so that errors can name it."""
 
 import codecs
 import csv
@@ -23,11 +23,11 @@ _HINT = 'a field with a separator in it needs quotation marks, such as "Earth, W
 
 
 class Row(NamedTuple):
-    """One row.
+    """One row of a CSV.
 
     Attributes:
-      line: on which it begins, from 1.
-      last_line: on which it ends; a quoted field may hold newlines.
+      line: the line on which it begins, from 1.
+      last_line: the line on which it ends; a quoted field may contain newlines.
       fields: as text.
     """
 
@@ -37,17 +37,17 @@ class Row(NamedTuple):
 
 
 def read_csv(source: str, known_column: str) -> tuple[list[str], Iterator[Row]]:
-    """Return the names of the columns, and the rows below them, read as they are asked for; blank ones are skipped.
+    """Return the names of the columns, and an iterator over the rows that are not blank.
 
     Fields are separated by commas, or by semicolons or tabs if the header then has the known column. The text is UTF-8,
     or UTF-16 or UTF-32 with a byte order mark.
 
     Args:
-      source: the file, on any file system that Beam knows.
+      source: the file, on any file system that Beam supports.
       known_column: a column that the header should have.
 
     Raises:
-      UserError: the file is empty, cannot be read, is no CSV or no such text.
+      UserError: the file is empty, cannot be read, is not a CSV or not such text.
     """
     rows = _rows(source, known_column)
     header = next(rows, None)
@@ -57,10 +57,10 @@ def read_csv(source: str, known_column: str) -> tuple[list[str], Iterator[Row]]:
 
 
 def check_row(source: str, row: Row, columns: Sequence[str]) -> None:
-    """Check that a row has as many fields as there are columns; empty ones more do no harm.
+    """Check that a row has as many fields as there are columns; additional empty fields are ignored.
 
     Raises:
-      UserError: it has not.
+      UserError: it has fewer or more.
     """
     count = len(row.fields)
     extra = [field for field in row.fields[len(columns) :] if field.strip()]
@@ -72,7 +72,7 @@ def check_row(source: str, row: Row, columns: Sequence[str]) -> None:
 
 
 def open_quote(row: Row) -> str:
-    """Return a hint for a row of several lines: it may be one by mistake. Empty for other rows."""
+    """Return a hint for a row of several lines, which may be a mistake; an empty string for other rows."""
     if row.last_line == row.line:
         return ""
     return f"; the row goes on to line {row.last_line}: is a quotation mark left open?"
@@ -97,7 +97,7 @@ def _rows(source: str, known_column: str) -> Iterator[Row]:
 
 def _delimiter(header: str, known_column: str) -> str:
     for delimiter in _DELIMITERS:
-        # The header's first line may begin a quoted field that goes on; the reader of rows will say what is wrong.
+        # A quoted field may continue on the next line; the rows' reader reports what is wrong then.
         names = [name.strip(' "\r\n') for name in header.split(delimiter)]
         if known_column in names:
             return delimiter
@@ -105,10 +105,10 @@ def _delimiter(header: str, known_column: str) -> str:
 
 
 def _lines(source: str) -> Iterator[str]:
-    """Lines of a text file, read as they are asked for."""
+    """Yield the lines of a text file."""
     number = 0
     with storage.reporting(f"{source}: cannot be read"), storage.open_file(source) as file:
-        # Text is decoded in blocks, which do not tell the line; so what is no UTF-8 is let through, and found by line.
+        # Decoding works in blocks, so its errors do not name the line: surrogates are let through, and checked by line.
         text = io.TextIOWrapper(file, _encoding(file), errors="surrogateescape", newline="")
         try:
             for number, line in enumerate(text, 1):

@@ -1,4 +1,4 @@
-"""Lists labelled audio: a folder, a glob, or a CSV."""
+"""Lists the labelled tracks of a folder, a glob or a CSV."""
 
 import dataclasses
 import functools
@@ -23,8 +23,8 @@ from tfrecords.common.terminal import log
 
 _PATH_COLUMN = "path"
 _GROUP_COLUMNS = ("group", "artist")
-# Scheme of URLs -> the package that Beam opens them with, and the extra of Beam's that brings it; Beam itself notices a
-# missing one only when a file is read.
+# URL scheme -> the package by which Beam opens such URLs, and Beam's extra that installs it. Beam itself notices a
+# missing package only when a file is read.
 _PACKAGES = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure")}
 
 
@@ -34,11 +34,11 @@ class Track:
 
     Attributes:
       track_id: path below the input, with forward slashes; unique.
-      uri: where to read it.
+      uri: the file to read.
       label: label name.
-      group: what no split tears apart; the track_id where none was given.
-      size: bytes, or None where it is not known (missing, or on another file system than the CSV that lists it).
-      origin: where a person finds it, when the uri is that of a copy.
+      group: tracks of one group stay in one part; the track_id if no group is given.
+      size: in bytes; None if it is unknown (missing, or on another file system than the CSV that lists it).
+      origin: the path to show to users, if the uri is that of a copy.
     """
 
     track_id: str
@@ -52,65 +52,67 @@ class Track:
 def list_tracks(
     source: str, *, label_column: str | None = None, group_column: str | None = None, label_folder: str = "parent"
 ) -> list[Track]:
-    """All tracks of a source, sorted by track_id. Memory grows by some 400 bytes a track: its paths, little else.
+    """Return all tracks of a source, sorted by track_id. Memory grows by about 400 bytes a track.
 
     Args:
       source: a folder (read with all its subfolders), a glob, or a .csv file whose column "path" is relative to it.
-        A file's label is the name of a folder, or the CSV's label column.
+        A file's label is the name of a folder, or the value in the CSV's label column.
       label_column: the CSV's column of labels. None: "genre".
-      group_column: the CSV's column of groups. None: "group" if the CSV has it, else "artist", else every track on its
-        own.
-      label_folder: which folder names the label: "parent", the one that a file lies in, or "top", the first one below
-        the source (below the first part of a glob with a wildcard).
+      group_column: the CSV's column of groups. None: "group" if the CSV has it, else "artist", else no groups.
+      label_folder: the folder that names the label: "parent", the one that a file is in, or "top", the first one below
+        the source (for a glob, below its part without wildcards).
 
     Raises:
-      UserError: nothing there, a folder that cannot be listed, no audio in it, a column is missing, a row is
-        incomplete or too long, a path is listed twice or is a URL that cannot be opened, a file lies in no folder that
-        could name its label.
+      UserError: the source does not exist, cannot be listed or has no audio, a column is missing, a row is incomplete
+        or too long, a path is listed twice or is a URL that cannot be opened, or a file is in no folder that could name
+        its label.
     """
     selection = Selection()
     if is_csv(source):
         tracks = _from_csv(source, label_column or "genre", group_column)
-    elif any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
-        root = _fixed_part(source).rstrip("/")
-        chosen = _chosen(match_files(source), root, selection)
-        tracks = _labelled_by_folder(chosen, root, label_folder)
-        log_selection(source, selection, tracks, "matches no audio file")
     else:
-        tracks = _labelled_by_folder(_walk(source, selection), source.rstrip("/"), label_folder)
-        log_selection(source, selection, tracks, "no audio file in this folder")
+        if any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
+            root, nothing = _fixed_part(source).rstrip("/"), "matches no audio file"
+            files = _chosen(match_files(source), root, selection)
+        else:
+            root, nothing = source.rstrip("/"), "no audio file in this folder"
+            files = _walk(source, selection)
+        tracks = [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files]
+        log_selection(source, selection, tracks, nothing)
     tracks.sort(key=lambda track: track.track_id)
     return tracks
 
 
 def log_selection(source: str, selection: Selection, tracks: Sequence[Track], nothing: str) -> None:
-    """Tell which files of an input are no tracks.
+    """Log which files of an input are not tracks.
+
+    Args:
+      source: the input.
+      selection: counts its other files.
+      tracks: its tracks.
+      nothing: the message if there are none.
 
     Raises:
-      UserError: there are no tracks; it begins with `nothing`.
+      UserError: there are no tracks.
     """
     if not tracks:
-        there = f"; there are {selection.kinds()}" if selection.others else ""
-        raise UserError(f"{source}: {nothing}{there}; one folder per label is expected, with {COMMON_FORMATS}")
+        others = f"; there are {selection.kinds()}" if selection.others else ""
+        raise UserError(f"{source}: {nothing}{others}; one folder per label is expected, with {COMMON_FORMATS}")
     if selection.others:
         log(f"{source}: {selection.describe()}")
 
 
-def _labelled_by_folder(files: Iterable[tuple[str, int]], root: str, label_folder: str) -> list[Track]:
-    return [track_in_folder(uri, size, root=root, label_folder=label_folder) for uri, size in files]
-
-
 def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str) -> Track:
-    """The track that a file below root is, labelled by a folder (see `list_tracks`).
+    """Return the track of a file below root, labelled by a folder (see `list_tracks`).
 
     Raises:
-      UserError: the label is to be the first folder below root, and there is none.
+      UserError: the label should be the first folder below root, and there is none.
     """
     track_id = _below(root, uri)
     if label_folder == "top":
         label, slash, _ = track_id.partition("/")
         if not slash:
-            raise UserError(f"--label_folder=top: {uri} lies in no folder below {root or '/'}")
+            raise UserError(f"label_folder=top: {uri} is in no folder below {root or '/'}")
     else:
         folder = os.path.dirname(uri)  # noqa: PTH120
         label = PurePosixPath(folder).name or PurePosixPath(os.path.abspath(folder)).name  # noqa: PTH100
@@ -118,14 +120,14 @@ def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str)
 
 
 def _below(root: str, uri: str) -> str:
-    """The path of a file below a folder."""
+    """Return the path of a file below a folder."""
     return uri[len(root) + 1 :] if root else uri.lstrip("/")
 
 
 def one_name(text: str) -> str:
-    """The text in Unicode's composed form: systems write one name in two ways, and a label or group must be one.
+    """Return the text in Unicode's composed form: systems encode one name in two ways, and it must be one label.
 
-    Equal names are one string: among millions of tracks there are few labels.
+    Equal names share one string, as there are few labels among millions of tracks.
     """
     return sys.intern(unicodedata.normalize("NFC", text))
 
@@ -136,12 +138,12 @@ def _walk(folder: str, selection: Selection) -> Iterator[tuple[str, int]]:
         yield from _chosen(match_files(f"{folder}/**", hidden=True), folder, selection)
         return
     if not os.path.isdir(folder):  # noqa: PTH112
-        what = "is a file; give the folder it lies in, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
+        what = "is a file; give its folder, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
         raise UserError(f"{folder}: {what}")
 
     def fail(error: OSError) -> None:
         raise UserError(
-            f"{error.filename}: cannot be listed: {error.strerror}; make it readable, or leave it out by a glob"
+            f"{error.filename}: cannot be listed: {error.strerror}; make it readable, or exclude it by a glob"
         )
 
     for path in walk(folder, selection, fail):
@@ -149,20 +151,20 @@ def _walk(folder: str, selection: Selection) -> Iterator[tuple[str, int]]:
 
 
 def _chosen(files: Iterable[tuple[str, int]], root: str, selection: Selection) -> Iterator[tuple[str, int]]:
-    """The tracks among files; only those on this machine are looked into, where their names do not tell."""
+    """Yield the audio among files. Only files on this machine are opened if their names do not show what they are."""
     for uri, size in files:
         read_head = functools.partial(head_of, uri) if FileSystems.get_scheme(uri) is None else None
-        # Stores hold empty objects that stand for folders.
+        # Stores have empty objects that represent folders.
         if not uri.endswith("/") and selection.takes(_below(root, uri), read_head):
             yield uri, size
 
 
 def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, int]]:
-    """The files that a glob matches, on any file system that Beam knows, and their sizes in bytes.
+    """Yield the files that a glob matches, on any file system that Beam supports, and their sizes in bytes.
 
     Args:
       pattern: the glob.
-      hidden: give hidden files too, where the file system is not this machine's.
+      hidden: include hidden files, on other file systems than this machine's.
 
     Raises:
       UserError: its folder cannot be listed.
@@ -170,23 +172,23 @@ def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, in
     if FileSystems.get_scheme(pattern) is None:
         # A set: a pattern with ** twice finds a file more than once.
         for path in sorted(set(glob.glob(pattern, recursive=True))):  # noqa: PTH207
-            # What is no file, such as a pipe or a broken link, is not to be left out: whoever reads it says so.
+            # Pipes and broken links are included: they become rejects when they are read.
             if not os.path.isdir(path):  # noqa: PTH112
                 yield path, _size(path) or 0
         return
     with storage.reporting(f"{pattern}: cannot be listed"):
         (match,) = storage.filesystem_of(pattern).match([pattern])
         begin, listed = len(_fixed_part(pattern)), match.metadata_list
-        # What is told of a file is let go when the file is taken: of millions, both at once would be too much.
+        # Metadata is freed as its file is yielded: with millions of files, both at once would take too much memory.
         while listed:
             metadata = listed.pop()
-            # Hidden files and folders are left out, as on a local disk, below the part without wildcards.
+            # As on a local disk, hidden files and folders are skipped below the part without wildcards.
             if hidden or "/." not in metadata.path[begin:]:
                 yield metadata.path, metadata.size_in_bytes
 
 
 def _fixed_part(pattern: str) -> str:
-    """The folder that a pattern names before its first wildcard, without a slash at the end."""
+    """Return the folder that a pattern names before its first wildcard, without a final slash."""
     first = min(pattern.index(character) for character in MAGIC if character in pattern)
     return pattern[:first].rpartition("/")[0]
 
@@ -194,10 +196,10 @@ def _fixed_part(pattern: str) -> str:
 def _from_csv(source: str, label_column: str, group_column: str | None) -> list[Track]:
     columns, rows = read_csv(source, _PATH_COLUMN)
     group_column = _checked_columns(source, columns, label_column, group_column)
-    place = {name: index for index, name in enumerate(columns)}
-    path_at, label_at, group_at = place[_PATH_COLUMN], place[label_column], place.get(group_column or "")
+    path_at, label_at = columns.index(_PATH_COLUMN), columns.index(label_column)
+    group_at = columns.index(group_column) if group_column else None
     find = _finder(source)
-    seen: set[str] = set()
+    uris: set[str] = set()
     lines = array("q")
     tracks: list[Track] = []
     for row in rows:
@@ -208,11 +210,11 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
             raise UserError(f"{source}: line {row.line}: {what}{open_quote(row)}")
         check_row(source, row, columns)
         track_id, uri, size = find(track_id, row.line)
-        # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could land in two parts.
-        if uri in seen:
+        # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could get into two parts.
+        if uri in uris:
             first = next(line for line, track in zip(lines, tracks, strict=True) if track.uri == uri)
             raise UserError(f"{source}: line {row.line}: {track_id} is on line {first} already")
-        seen.add(uri)
+        uris.add(uri)
         lines.append(row.line)
         group = one_name(fields[group_at].strip()) if group_at is not None else ""
         tracks.append(Track(track_id, uri, label, group or track_id, size))
@@ -222,7 +224,7 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
 
 
 def _checked_columns(source: str, columns: Sequence[str], label_column: str, group_column: str | None) -> str | None:
-    """The column of groups, if there is one, after a look whether all are there, and once."""
+    """Check that each column exists once; return the column of groups, if there is one."""
     if group_column is None:
         group_column = next((column for column in _GROUP_COLUMNS if column in columns), None)
         if group_column == "group":
@@ -236,9 +238,9 @@ def _checked_columns(source: str, columns: Sequence[str], label_column: str, gro
 
 
 def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
-    """What finds a file that a CSV lists: path and line -> track_id, uri, and bytes, None where they are not known."""
+    """Return a function that finds a file listed in a CSV: path, line -> track_id, uri, size in bytes or None."""
     folder = FileSystems.split(source)[0]
-    join, size = FileSystems.get_filesystem(folder).join, _sizes(source)
+    join, size_of = FileSystems.get_filesystem(folder).join, _sizes(source)
     local = FileSystems.get_scheme(source) is None
     usable: set[str] = set()
 
@@ -247,29 +249,29 @@ def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
             if scheme not in usable:
                 _check_scheme(f"{source}: line {line}: {path}", path, scheme)
                 usable.add(scheme)
-            return path, path, size(path)
+            return path, path, size_of(path)
         uri = absolute(join(folder, path) if folder else path)
-        found = size(uri)
-        if found is None and local:
+        size = size_of(uri)
+        if size is None and local:
             return _spelled_otherwise(folder, path) or (path, uri, None)
-        return path, uri, found
+        return path, uri, size
 
     return find
 
 
 def _spelled_otherwise(folder: str, path: str) -> tuple[str, str, int] | None:
-    """A file that is there by another spelling of its path: with slashes, or in another of Unicode's forms."""
+    """Return track_id, uri and size of a file whose path on disk has other slashes or accents in another form."""
     for track_id in (path, path.replace("\\", "/")):
         for spelled in (track_id, unicodedata.normalize("NFC", track_id), unicodedata.normalize("NFD", track_id)):
             uri = absolute(os.path.join(folder, spelled))  # noqa: PTH118
             if (size := _size(uri)) is not None:
-                # Not as the disk spells it: lists of the same tracks would then differ by the system.
+                # Not as the disk spells it, so that the same CSV gives the same track_ids on every system.
                 return track_id, uri, size
     return None
 
 
 def _check_scheme(where: str, path: str, scheme: str) -> None:
-    """Raises UserError if Beam cannot open such URLs here."""
+    """Raise UserError if Beam cannot open such URLs here."""
     package, extra = _PACKAGES.get(scheme, ("", ""))
     try:
         if package:
@@ -279,31 +281,34 @@ def _check_scheme(where: str, path: str, scheme: str) -> None:
         raise UserError(f"{where}: {scheme}:// needs pip install 'apache-beam[{extra}]'") from None
     except (ValueError, BeamIOError):
         raise UserError(
-            f"{where}: {scheme}:// cannot be opened here; download the file and give its path, or install what Beam "
-            "needs for it (gs://: pip install 'apache-beam[gcp]')"
+            f"{where}: {scheme}:// cannot be opened here; download the file and give its path, or install the "
+            "package that Beam needs for it (gs://: pip install 'apache-beam[gcp]')"
         ) from None
 
 
 def _sizes(source: str) -> Callable[[str], int | None]:
-    """What tells the bytes of a file that a CSV lists, once; of files elsewhere, those that lie below the CSV."""
+    """Return a function that gives the size in bytes of a file in a CSV, or None; to be called once for each file.
+
+    In a store, only files below the CSV's folder have a size.
+    """
     if FileSystems.get_scheme(source) is None:
         return _size
     try:
-        # One listing is cheaper than a question for each file.
+        # One listing is cheaper than a request for each file.
         sizes = dict(match_files(storage.pattern_below(FileSystems.split(source)[0])))
     except UserError:
-        # What may be read may not always be listed; the files will say for themselves whether they are there.
+        # Files that may be read cannot always be listed; missing ones become rejects when they are read.
         sizes = {}
     return lambda uri: sizes.pop(uri, None)
 
 
 def is_csv(source: str) -> bool:
-    """Whether an input is a CSV, by its name."""
+    """Return whether an input is a CSV, by its name."""
     return source.lower().endswith(".csv")
 
 
 def absolute(uri: str) -> str:
-    """The uri, independent of the directory that a worker runs in."""
+    """Return the uri in a form that does not depend on the working directory."""
     return os.path.abspath(uri) if FileSystems.get_scheme(uri) is None else uri  # noqa: PTH100
 
 

@@ -1,4 +1,4 @@
-"""Whole jobs whose input or output lies on a file system that Beam knows and this machine does not."""
+"""Whole jobs whose input or output is on another file system of Beam than this machine's."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ OUT = "mem://bucket/data/out"
 
 @pytest.fixture(scope="module")
 def local(clips, job_config, tmp_path_factory, contents):
-    """What a job makes of the clips on this machine."""
+    """The files of a job that runs on this machine's file system only."""
     output = tmp_path_factory.mktemp("local") / "out"
     job.run(job_config(clips, output), beam_args=THREADS)
     return contents(output)
@@ -56,7 +56,7 @@ def test_the_same_bytes_as_on_this_machine(remote, job_config, local, source):
     assert written(remote) == local
 
 
-def test_from_there_to_here(remote, job_config, local, tmp_path, contents):
+def test_from_a_store_to_this_machine(remote, job_config, local, tmp_path, contents):
     job.run(job_config("mem://bucket/sets/music.tar.gz", tmp_path / "out"), beam_args=THREADS)
     assert contents(tmp_path / "out") == local
     assert not (tmp_path / "out" / ".partial").exists()
@@ -93,7 +93,7 @@ def test_nothing_to_do_another_dataset_and_overwriting(remote, job_config, local
     assert written(remote) == local | {"notes.txt": b"mine"}
 
 
-def test_an_unfinished_job_goes_on(remote, job_config, local, capfd):
+def test_an_unfinished_job_is_resumed(remote, job_config, local, capfd):
     good = remote.read("mem://bucket/music/jazz/jazz.00001.wav")
     remote.write("mem://bucket/music/jazz/jazz.00001.wav", b"x" * len(good))
     config = job_config("mem://bucket/music", OUT, max_reject_fraction=0.0)
@@ -105,7 +105,7 @@ def test_an_unfinished_job_goes_on(remote, job_config, local, capfd):
     capfd.readouterr()
     manifest = job.run(config, beam_args=THREADS)
     printed = capfd.readouterr().err
-    assert "an earlier run was interrupted: it finished 4 of 4 shards; those that still hold are kept" in printed
+    assert "an earlier run was interrupted: it finished 4 of 4 shards; those that are still valid" in printed
     assert manifest.to_json() == remote.read(f"{OUT}/manifest.json").decode()
     assert written(remote).keys() == local.keys()
 
@@ -143,13 +143,13 @@ def test_a_file_that_is_not_there_is_a_reject(remote, job_config, read_rejects):
         ("mem://bucket/nothing", OUT, "mem://bucket/nothing: no audio file in this folder"),
         ("mem://nowhere/music", OUT, "cannot be listed: 404 the bucket nowhere does not exist"),
         ("mem://nowhere/music.tar", OUT, "mem://nowhere/music.tar: cannot be read: 404 the bucket nowhere"),
-        ("mem://bucket/music", "mem://nowhere/out", "--output=mem://nowhere/out cannot be used: 404 the bucket"),
-        ("mem://bucket/sets/music.tar.gz", "mem://nowhere/out", "--output=mem://nowhere/out cannot be used: 404 the"),
-        ("mem://bucket/sets/music.tar.gz", "nosuch://bucket/out", "--output=nosuch://bucket/out cannot be used: Una"),
-        ("mem://bucket/music", "nosuch://bucket/out", "--output=nosuch://bucket/out cannot be used: Unable to get"),
+        ("mem://bucket/music", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the bucket"),
+        ("mem://bucket/sets/music.tar.gz", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the"),
+        ("mem://bucket/sets/music.tar.gz", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Una"),
+        ("mem://bucket/music", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Unable to get"),
     ],
 )
-def test_what_is_not_there_is_told_in_one_line(remote, job_config, source, output, message):
+def test_what_does_not_exist_is_an_error_of_one_line(remote, job_config, source, output, message):
     with pytest.raises(UserError) as info:
         job.run(job_config(source, output), beam_args=THREADS)
     assert message in str(info.value)
@@ -171,7 +171,7 @@ def test_strange_names_from_folder_and_archive(make_clips, job_config, tmp_path,
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
-def test_names_that_are_not_utf8_of_what_is_there_twice(make_clips, job_config, tmp_path, contents, capfd):
+def test_names_of_duplicates_that_are_not_utf8(make_clips, job_config, tmp_path, contents, capfd):
     first, *_ = make_clips(tmp_path / "music", labels=("jazz", "rock"), per_label=2)
     (tmp_path / "music" / "rock").rename(tmp_path / "music" / "r\udcf6ck")
     copies = ("jazz/caf\udce9.wav", "r\udcf6ck/caf\udce9.wav")

@@ -1,4 +1,4 @@
-"""What Dataflow is sent: a whole submission, up to the calls that need credentials and a network."""
+"""A whole submission to Dataflow, up to the calls that need credentials and a network."""
 
 import base64
 import bz2
@@ -19,7 +19,7 @@ from apache_beam.utils import proto_utils
 from beam_preprocess import engine, pipeline
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig, SplitConfig
-from beam_preprocess.finish import Dataset
+from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.plan import make_plan
 
 IMAGE = "us-docker.pkg.dev/my-project/music/beam_preprocess:1"
@@ -39,7 +39,7 @@ BEAM_ARGS = [
 
 @pytest.fixture(scope="module")
 def submit(make_tracks):
-    """Submits the job for so many tracks; returns name -> bytes of the files that Cloud Storage is sent."""
+    """Submits the job for a number of tracks; returns name -> bytes of the files sent to Cloud Storage."""
 
     def run(num_tracks):
         config = JobConfig("gs://bucket/music", "gs://bucket/out", "music", split=SplitConfig(folds=2))
@@ -56,7 +56,7 @@ def submit(make_tracks):
             # It looks into the bucket, how that keeps deleted files.
             patch.setattr(GoogleCloudOptions, "_warn_if_soft_delete_policy_enabled", lambda self, name: None)
             job = engine.make_pipeline(engine.parse_options(BEAM_ARGS))
-            pipeline.build(job, config, Dataset.of(config, plan), FrontEnd(config.front_end))
+            pipeline.build(job, config, DatasetSpec.from_plan(config, plan), FrontEnd(config.front_end))
             job.run()
         return staged
 
@@ -79,7 +79,7 @@ def description(staged):
 
 
 def unpacked(data):
-    """All that Beam pickled into a message: base64 of bz2, at any depth."""
+    """Everything that Beam pickled into a message: base64 of bz2, at any depth."""
     for match in re.finditer(rb"QlpoO[A-Za-z0-9+/]+", data):
         text = match[0][: len(match[0]) // 4 * 4]
         pickled = bz2.BZ2Decompressor().decompress(base64.b64decode(text))
@@ -95,7 +95,7 @@ def test_stages(proto):
 
 
 def stage_ids(proto):
-    """Transforms that run somewhere."""
+    """The transforms that run on workers."""
     return [name for name, transform in proto.components.transforms.items() if not transform.subtransforms]
 
 

@@ -2,6 +2,9 @@ import dataclasses
 import errno
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import apache_beam as beam
 import grpc
@@ -113,7 +116,7 @@ def test_dataflow_does_not_reach_this_machine(make_tracks):
 
 @pytest.fixture
 def runner(monkeypatch):
-    """An engine that does nothing, and how it ends."""
+    """An engine that does nothing, with the outcome that a test sets."""
 
     class Engine(PipelineRunner):
         outcome = PipelineState.DONE
@@ -167,7 +170,7 @@ def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, m
             RuntimeError(
                 f"Traceback\n{OutputError.of('/a/out', OSError(28, 'No space left'))} [while running 'X']\n at"
             ),
-            "^/a/out: No space left; mend it",
+            "^/a/out: No space left; correct this",
         ),
         (
             RuntimeError("Traceback\nOSError: [Errno 28] No space left [while running 'WriteShard']"),
@@ -210,7 +213,7 @@ def test_a_template_is_handed_over_and_not_waited_for(runner, clips, job_config,
 def test_a_dataset_that_is_there_needs_no_template(clips, job_config, tmp_path):
     config = job_config(clips, tmp_path / "out")
     job.run(config)
-    with pytest.raises(UserError, match="holds this dataset already: no job to describe"):
+    with pytest.raises(UserError, match="holds this dataset already"):
         job.run(config, beam_args=[*ENGINE, "--template_location=gs://bucket/template"])
 
 
@@ -248,7 +251,7 @@ def test_blas_has_its_threads_back_after_a_job(clips, job_config, tmp_path):
 
 @pytest.fixture
 def log_levels():
-    """What loggers let through."""
+    """Reads the levels of loggers."""
 
     def read():
         names = ("apache_beam", "apache_beam.runners.dataflow")
@@ -315,6 +318,23 @@ def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", full)
-    with pytest.raises(UserError, match="out: No space left on device; mend it"):
+    with pytest.raises(UserError, match="out: No space left on device; correct this"):
         job.run(config)
     assert "rejected by label: " not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="no /proc")
+def test_children_end_with_their_children(monkeypatch):
+    # As Beam starts its workers: by a shell, from a thread.
+    program = (
+        "import subprocess, threading\n"
+        "threading.Thread(target=subprocess.run, args=(['sh', '-c', 'echo 1; sleep 600; true'],)).start()"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE) as launcher:
+        launcher.stdout.readline()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: launcher.pid)
+            engine._kill_children()
+        # The end of the output: no process holds the pipe any more.
+        assert launcher.communicate(timeout=60) == (b"", None)
+        assert launcher.returncode == 0

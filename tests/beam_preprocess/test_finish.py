@@ -10,7 +10,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import finish
-from beam_preprocess.finish import Dataset, WriteManifest, check_rejects
+from beam_preprocess.finish import DatasetSpec, WriteManifest, check_rejects
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
 from beam_preprocess.write_shard import Rejected, ShardResult
@@ -24,7 +24,7 @@ def dataset(tmp_path, make_tracks, job_config):
     (tmp_path / "out" / ".partial").mkdir(parents=True)
     config = job_config("/in", tmp_path / "out")
     plan = make_plan(config, tracks, ["fold_0", "fold_1"] * 10, {"method": "folds", "group_safe": True})
-    return Dataset.of(config, plan)
+    return DatasetSpec.from_plan(config, plan)
 
 
 def values(seed):
@@ -176,8 +176,8 @@ def test_as_many_rejects_as_allowed(job_config, rejects, total, allowed):
 @pytest.mark.parametrize(
     ("reasons", "total", "allowed", "message"),
     [
-        ({"empty": 1}, 10, 0.0, "1 of 10 tracks cannot be used (1 empty) and --max_reject_fraction is 0;"),
-        ({"too_short": 1, "empty": 1}, 10, 0.19, "(1 empty, 1 too_short) and --max_reject_fraction is 0.19;"),
+        ({"empty": 1}, 10, 0.0, "1 of 10 tracks cannot be used (1 empty) and max_reject_fraction is 0;"),
+        ({"too_short": 1, "empty": 1}, 10, 0.19, "(1 empty, 1 too_short) and max_reject_fraction is 0.19;"),
         ({"empty": 10}, 10, 1.0, "10 of 10 tracks cannot be used (10 empty) and none is left;"),
     ],
 )

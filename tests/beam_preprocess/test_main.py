@@ -16,19 +16,6 @@ from tfrecords.manifest import Manifest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*arguments, cwd=ROOT):
-    """The command in a process of its own, as a person starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "beam_preprocess", *map(str, arguments)],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 def fresh_flags():
     """The command's flags with all values back at their defaults."""
     flag_values = main_module.FLAGS
@@ -59,49 +46,54 @@ def parsed(*arguments):
     return flag_values
 
 
-def test_help_lists_the_flags():
-    done = run("--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT" in done.stdout
+def run_here(*arguments):
+    """The exit status of the command, through the real parser, in this process."""
+    with pytest.raises(SystemExit) as stop:
+        command_line.run(
+            main_module.main,
+            fresh_flags(),
+            usage=main_module.__doc__,
+            pass_through=True,
+            argv=["beam_preprocess", *map(str, arguments)],
+        )
+    return stop.value.code
+
+
+def test_help_lists_the_flags(capsys):
+    assert run_here("--help") == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "python -m beam_preprocess --input=DIR|GLOB|tracks.csv|music.tar.gz --output=OUT" in printed.out
     for flag in ("input", "output", "folds", "split_lists", "preset", "max_reject_fraction", "overwrite"):
-        assert f"\n  --{flag}\n" in done.stdout
+        assert f"\n  --{flag}\n" in printed.out
 
 
-def test_a_dataset_and_another_one_in_its_place(clips, tmp_path):
-    done = run(f"--input={clips}", f"--output={tmp_path}/out/", "--folds=2", "--direct_num_workers", "1")
+def test_a_dataset_and_another_one_in_its_place(clips, tmp_path, capfd):
+    # In a process of its own, as a person starts it.
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_preprocess", f"--input={clips}", f"--output={tmp_path}/out/", "--folds=2",
+         "--direct_num_workers", "1"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
     assert not re.search("warning", done.stderr, re.IGNORECASE)
     assert Manifest.load(tmp_path / "out").name == "music"
-    fails(run(f"--input={clips}", f"--output={tmp_path}/out", "--folds=3"), "already holds another dataset")
+    assert run_here(f"--input={clips}", f"--output={tmp_path}/out", "--folds=3") == 2
+    assert "already holds another dataset" in capfd.readouterr().err
 
 
-def test_an_archive_with_a_relative_output(clips, tmp_path):
-    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", compresslevel=1) as archive:
+def test_an_archive_with_a_relative_output(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("x.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(clips, "music")
-    done = run("--input=x.tar.gz", "--output=out", "--folds=2", "--direct_num_workers=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run_here("--input=x.tar.gz", "--output=out", "--folds=2", "--direct_num_workers=1") == 0
     assert sum(Manifest.load(tmp_path / "out").tracks(["all"]).values()) == 12
-
-
-def fails(done, message):
-    """Status 2 and one line that says why."""
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2
-    assert len(errors) == 1
-    assert message in errors[0]
-    assert "Traceback" not in done.stderr
-
-
-def test_more_folds_than_groups(clips, tmp_path):
-    fails(run(f"--input={clips}", f"--output={tmp_path}/out", "--folds=13"), "12 groups cannot be dealt into 13 parts")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_flag(clips, tmp_path):
-    done = run(f"--input={clips}", f"--output={tmp_path}/out", "--fold=5")
-    fails(done, "unknown flag --fold; did you mean --folds?")
-    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,22 +107,24 @@ def test_an_unknown_flag(clips, tmp_path):
         (["--input={music}", "--output={out}", "--folds=x"], "--folds"),
         (
             ["--input={music}", "--output={out}", "--label_folder=up"],
-            "--label_folder must be one of parent, top, got 'up'",
+            "label_folder must be one of parent, top, got 'up'",
         ),
         (
             ["--input=x.csv", "--output={out}", "--label_folder=top"],
-            "--label_folder is for folders; of a CSV, --label_column",
+            "label_folder is for folders; for a CSV, label_column",
         ),
         (
             ["--input={music}/jazz", "--output={out}", "--label_folder=top"],
-            "jazz.00000.wav lies in no folder below {music}/jazz",
+            "jazz.00000.wav is in no folder below {music}/jazz",
         ),
         (["--input={tmp}/no.tar.gz", "--output={out}"], "no.tar.gz: cannot be read: "),
-        (["--input={music}", "--output={out}", "--folds=1"], "--folds must be at least 2, got 1"),
+        (["--input={music}", "--output={out}", "--folds=1"], "folds must be at least 2, got 1"),
+        (["--input={music}", "--output={out}", "--folds=13"], "12 groups cannot be split into 13 parts"),
+        (["--input={music}", "--output={out}", "--fold=5"], "unknown flag --fold; did you mean --folds?"),
         (["--input={music}", "--output={out}", "--preset=foo"], "--preset must be one of cbmi2016, librosa, got 'foo'"),
         (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
         (["--input={music}", "--output={out}", "--n_mels=400"], "n_mels=400: band "),
-        (["--input={music}", "--output={out}", "--train_size=2"], "--train_size must be between 0 and 1, got 2.0"),
+        (["--input={music}", "--output={out}", "--train_size=2"], "train_size must be between 0 and 1, got 2.0"),
         (
             ["--input={music}", "--output={out}", "--split_lists={tmp}"],
             "no .txt file there; expected train.txt, valid.txt, test.txt (or",
@@ -140,21 +134,13 @@ def test_an_unknown_flag(clips, tmp_path):
     ],
 )
 def test_mistakes_end_in_one_line_and_status_2(clips, tmp_path, capfd, arguments, message):
-    # In this process: what a process of its own adds is the start, which the tests above pay for.
     (tmp_path / "empty").mkdir()
     places = {"music": clips, "tmp": tmp_path, "out": tmp_path / "out"}
-    with pytest.raises(SystemExit) as stop:
-        command_line.run(
-            main_module.main,
-            fresh_flags(),
-            usage="",
-            pass_through=True,
-            argv=["beam_preprocess", *(argument.format(**places) for argument in arguments)],
-        )
-    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert stop.value.code == 2
-    assert len(errors) == 1
-    assert message.format(**places) in errors[0]
+    assert run_here(*(argument.format(**places) for argument in arguments)) == 2
+    printed = capfd.readouterr().err
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert message.format(**places) in error
+    assert "Traceback" not in printed
     assert not (tmp_path / "out").exists()
 
 

@@ -9,9 +9,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_preprocess import job
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import SplitConfig
-from beam_preprocess.finish import Dataset
+from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.job import claim_output
-from beam_preprocess.pipeline import _lines, build
+from beam_preprocess.pipeline import _plan_lines, build
 from beam_preprocess.plan import plan_job
 from tfrecords.manifest import Manifest
 from tfrecords.verify import problems
@@ -54,7 +54,7 @@ def test_the_pipeline_is_as_large_for_many_tracks_as_for_few(job_config, make_tr
         plan = plan_job(config, make_tracks(rows))
         claim_output(config.output, plan, overwrite=False)
         built = beam.Pipeline(FnApiRunner())
-        build(built, config, Dataset.of(config, plan), FrontEnd(config.front_end))
+        build(built, config, DatasetSpec.from_plan(config, plan), FrontEnd(config.front_end))
         sizes.append(built.to_runner_api().ByteSize())
         assert Path(config.output, ".partial", "plan.jsonl").stat().st_size > 50 * number
     # What the workers are given is packed, so another fingerprint may take some bytes more or less.
@@ -74,4 +74,4 @@ def test_workers_need_neither_tensorflow_nor_librosa():
 def test_where_there_is_no_plan_nothing_is_planned(tmp_path, memory):
     # As on a worker that cannot reach the output, or does all again after it was done.
     for uri in (f"{tmp_path}/plan.jsonl", "mem://bucket/plan.jsonl"):
-        assert list(_lines(b"", uri)) == []
+        assert list(_plan_lines(b"", uri)) == []

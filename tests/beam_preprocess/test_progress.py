@@ -56,16 +56,17 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_one_line_is_rewritten_on_a_terminal(tmp_path, plan):
+def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path, plan):
     terminal = Terminal()
     with Progress(tmp_path, plan, terminal):
-        wait_for(lambda: "0 of 10 tracks, 0 rejected" in terminal.getvalue())
+        wait_for(lambda: "0/10" in terminal.getvalue())
         finish(tmp_path, plan, 0, rejects=1)
-        wait_for(lambda: "5 of 10 tracks, 1 rejected" in terminal.getvalue())
+        wait_for(lambda: "5/10" in terminal.getvalue() and "1 rejected" in terminal.getvalue())
         finish(tmp_path, plan, 1)
-        wait_for(lambda: "10 of 10 tracks, 1 rejected" in terminal.getvalue())
+        wait_for(lambda: "10/10" in terminal.getvalue())
+    assert "times real time" in terminal.getvalue()
     assert "\n" not in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert terminal.getvalue().rpartition("\r")[0].rpartition("\r")[2].strip() == ""
 
 
 def test_a_log_gets_whole_lines_now_and_then(tmp_path, plan, monkeypatch):
@@ -102,12 +103,17 @@ def test_a_result_that_cannot_be_read_is_waited_for(tmp_path, plan):
         path.write_text(broken)
         terminal = Terminal()
         with Progress(tmp_path, plan, terminal):
-            wait_for(lambda terminal=terminal: "0 of 10 tracks" in terminal.getvalue())
+            wait_for(lambda terminal=terminal: "0/10" in terminal.getvalue())
             path.write_text(whole)
-            wait_for(lambda terminal=terminal: "5 of 10 tracks" in terminal.getvalue())
+            wait_for(lambda terminal=terminal: "5/10" in terminal.getvalue())
 
 
 def test_it_ends_when_the_job_fails(tmp_path, plan):
     with pytest.raises(KeyError), Progress(tmp_path, plan, Terminal()) as shown:
         raise KeyError
     assert not shown._thread.is_alive()
+
+
+def test_an_output_elsewhere_is_not_watched(plan):
+    with Progress.of("gs://bucket/out", plan, Terminal()) as shown:
+        assert shown is None

@@ -1,7 +1,5 @@
 import dataclasses
 import os
-import subprocess
-import sys
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -39,10 +37,10 @@ def any_weights(draw):
 
 @settings(max_examples=200, deadline=None)
 @given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3), data=st.data())
-def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matter(tracks, weights, seed, data):
+def test_groups_stay_whole_no_part_is_empty_and_the_order_of_tracks_does_not_matter(tracks, weights, seed, data):
     groups = {track.group for track in tracks}
     if len(groups) < len(weights):
-        with pytest.raises(UserError, match=f"{len(groups)} groups cannot be dealt into {len(weights)} parts"):
+        with pytest.raises(UserError, match=f"{len(groups)} groups cannot be split into {len(weights)} parts"):
             splits.assign(tracks, weights, seed=seed)
         return
     parts = splits.assign(tracks, weights, seed=seed)
@@ -53,8 +51,8 @@ def test_no_group_is_torn_no_part_is_empty_and_the_order_of_tracks_does_not_matt
     assert again == [parts[index] for index in order]
 
 
-def dealt_by_the_rule(tracks, weights, seed):
-    """The rule of `assign`, a group after the other, as it reads."""
+def assigned_by_the_rule(tracks, weights, seed):
+    """The rule of `assign`, one group after another, without its optimizations."""
     labels = sorted({one.label for one in tracks})
     members = defaultdict(Counter)
     for one in tracks:
@@ -75,9 +73,9 @@ def dealt_by_the_rule(tracks, weights, seed):
 
 @settings(max_examples=200, deadline=None)
 @given(tracks=grouped_tracks(), weights=any_weights(), seed=st.integers(0, 3))
-def test_the_same_as_by_the_rule_as_it_reads(tracks, weights, seed):
+def test_the_same_as_by_a_plain_form_of_the_rule(tracks, weights, seed):
     if len({one.group for one in tracks}) >= len(weights):
-        assert splits.assign(tracks, weights, seed=seed) == dealt_by_the_rule(tracks, weights, seed)
+        assert splits.assign(tracks, weights, seed=seed) == assigned_by_the_rule(tracks, weights, seed)
 
 
 @settings(max_examples=100, deadline=None)
@@ -128,7 +126,7 @@ def test_sizes_are_kept_with_groups_of_unequal_size():
         assert sizes[part] == pytest.approx(weight * len(tracks), abs=5)
 
 
-def test_large_groups_are_dealt_first():
+def test_large_groups_are_assigned_first():
     # One artist has half of the label: the folds can be even only if the others make up for it.
     tracks = [track(number, "a", "big") for number in range(10)] + [track(number, "a") for number in range(10, 20)]
     parts = splits.assign(tracks, splits.fold_weights(2), seed=0)
@@ -144,19 +142,19 @@ def test_the_seed_deals_equal_groups_in_another_way():
 
 @pytest.mark.parametrize("folds", [1, 0, -3])
 def test_at_least_two_folds(folds):
-    with pytest.raises(UserError, match=f"--folds must be at least 2, got {folds}"):
+    with pytest.raises(UserError, match=f"folds must be at least 2, got {folds}"):
         splits.fold_weights(folds)
 
 
 @pytest.mark.parametrize("train_size", [0, 1, -0.1, 1.5, float("nan")])
 def test_train_size_out_of_range(train_size):
-    with pytest.raises(UserError, match="--train_size must be between 0 and 1"):
+    with pytest.raises(UserError, match="train_size must be between 0 and 1"):
         splits.size_weights(train_size, None)
 
 
 @pytest.mark.parametrize("valid_size", [0, 0.5, 0.7, -0.1, float("nan")])
 def test_valid_size_out_of_range(valid_size):
-    with pytest.raises(UserError, match=r"--valid_size must be between 0 and 0\.5"):
+    with pytest.raises(UserError, match=r"valid_size must be between 0 and 0\.5"):
         splits.size_weights(0.5, valid_size)
 
 
@@ -273,7 +271,7 @@ def test_a_list_that_is_no_text(tmp_path):
 @pytest.mark.parametrize("name", ["train [1].txt", "_train.txt", "a-b.txt"])
 def test_a_list_whose_name_cannot_name_files(tmp_path, name):
     (tmp_path / name).write_text("blues/0.wav\n")
-    with pytest.raises(UserError, match="names no part"):
+    with pytest.raises(UserError, match="does not name a part"):
         splits.read_lists(str(tmp_path))
 
 
@@ -284,19 +282,8 @@ def test_torn_groups():
     assert splits.torn_groups(tracks, ["train", "train", None, None, "test"]) == []
 
 
-def test_the_hash_is_the_same_in_every_process():
-    program = "from beam_preprocess.splits import stable_hash; print(stable_hash(3, 'Beyoncé \\udcff').hex())"
-    found = {
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for seed in ("1", "2")
-    }
-    assert found == {splits.stable_hash(3, "Beyoncé \udcff").hex()}
+def test_the_hash_is_the_same_everywhere():
+    assert splits.stable_hash(3, "Beyoncé \udcff").hex() == "1de5ad27c2d74f9c1a829b91968a556d"
     assert splits.stable_hash(0, "a").hex() == "1d30fb1f16737ef4cbf440c065736e99"
     assert splits.stable_hash(1, "a") != splits.stable_hash(0, "a") != splits.stable_hash(0, "b")
 
@@ -310,7 +297,7 @@ def test_lists_that_come_with_the_package(name, tmp_path, monkeypatch, capfd):
     (tmp_path / name).mkdir()
     (tmp_path / name / "train.txt").write_text("mine.wav")
     assert splits.read_lists(name) == facts.split_lists(name)
-    assert f"the package's own lists; for the folder of that name, say ./{name}\n" in capfd.readouterr().err
+    assert f"./{name}\n" in capfd.readouterr().err
     assert splits.read_lists(f"./{name}") == {"train": ["mine.wav"]}
 
 
@@ -324,7 +311,7 @@ def test_the_filtered_lists_of_an_au_copy(make_tracks):
 def test_lists_that_are_no_files_are_one_line(tmp_path):
     os.mkfifo(tmp_path / "train.txt")
     for location in (tmp_path, tmp_path / "train.txt", tmp_path / "*.txt"):
-        with pytest.raises(UserError, match=r"--split_lists: .*train\.txt cannot be read: not a regular file"):
+        with pytest.raises(UserError, match=r"split_lists: .*train\.txt cannot be read: not a regular file"):
             splits.read_lists(str(location))
 
 

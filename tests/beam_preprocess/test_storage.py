@@ -109,7 +109,7 @@ def test_a_missing_file_is_missed_alike_everywhere(memory, tmp_path):
 
 
 class CloudError(Exception):
-    """Of a cloud's library: no OSError."""
+    """An error of a store's library, which is not an OSError."""
 
     __module__ = "google.api_core.exceptions"
 
@@ -148,7 +148,7 @@ def test_a_line_for_the_user_stays_as_it_is():
 
 @pytest.fixture(params=["local", "in a store"])
 def alike(request, tmp_path, memory):
-    """A directory that is named like a glob, the glob's match beside it, and what writes a file below both."""
+    """A directory named like a glob, a directory that the glob matches, and a function that writes a file in both."""
     root = str(tmp_path) if request.param == "local" else "mem://bucket"
 
     def write(name, data):

@@ -1,4 +1,4 @@
-"""Jobs and audits, from the command line, where names are like globs and what looks like music is no file."""
+"""Jobs and audits, from the command line, with names like globs, and with pipes and broken links as audio."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ def status_of(module, *arguments):
 
 @pytest.fixture
 def here(make_clips, tmp_path, monkeypatch):
-    """A working directory that is named like a glob, with clips in a folder that is, too; and what the glob matches."""
+    """A working directory and a folder of clips that are named like globs, beside files that these globs match."""
     directory = tmp_path / "work [1]*?"
     make_clips(directory / "my [music]?", labels=("jazz", "rock"), per_label=2)
     for name in ("work 1xx/out 2xx/.partial/plan.jsonl", "work 1xx/out 2xx/pairs/0001.png"):

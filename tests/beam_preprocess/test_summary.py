@@ -3,7 +3,7 @@ import json
 import pytest
 
 from beam_preprocess.plan import make_plan
-from beam_preprocess.summary import by_label, tell_rejects, tell_summary
+from beam_preprocess.summary import by_label, log_rejects, log_summary
 
 
 def test_rejects_are_told_by_label_and_by_format(make_tracks, job_config, tmp_path, capfd):
@@ -18,11 +18,11 @@ def test_rejects_are_told_by_label_and_by_format(make_tracks, job_config, tmp_pa
     plan = make_plan(
         config, make_tracks([(name, name.partition("/")[0]) for name in names]), ["train"] * len(names), {}
     )
-    tell_rejects(config, plan)
+    log_rejects(config, plan)
     assert capfd.readouterr().err == ""
     lines = [json.dumps({"track_id": name, "reason": reason}) for name, reason in rejected.items()]
     (tmp_path / "rejects.jsonl").write_text("\n".join(lines))
-    tell_rejects(config, plan)
+    log_rejects(config, plan)
     labels, formats = capfd.readouterr().err.splitlines()
     assert "rock 7 of 8, jazz 2 of 3" in labels
     assert "pop" not in labels
@@ -34,7 +34,7 @@ def test_metrics_that_are_not_there_are_missed_by_name(make_tracks, job_config, 
     config = job_config("/in", tmp_path)
     plan = make_plan(config, make_tracks([("rock/a.wav", "rock")]), ["train"], {})
     with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
-        tell_summary(config, plan, None, 1.0)
+        log_summary(config, plan, None, 1.0)
 
 
 def test_the_label_that_loses_most_comes_first():

@@ -1,22 +1,40 @@
+import ctypes
 import dataclasses
 import json
 import os
 import pickle
+import resource
+import types
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import threadpoolctl
 
 from beam_preprocess import storage, write_shard
+from beam_preprocess import write_shard as module
 from beam_preprocess.audio import decode
 from beam_preprocess.audio import front_end as front_end_module
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import list_tracks
+from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import CONTENTS, REJECTS, ShardResult, WriteShard, kept_result, sidecar
+from beam_preprocess.write_shard import (
+    CONTENTS,
+    REJECTS,
+    Rejected,
+    ShardResult,
+    Stopwatch,
+    WriteShard,
+    finished_result,
+    sidecar,
+)
 from tfrecords import schema
+from tfrecords.manifest import BandStatistics, Shard
 from tfrecords.shard import read_records
 
 
@@ -170,7 +188,7 @@ def test_long_recordings_are_split_into_segments(planned, front_end, monkeypatch
 
 def test_a_finished_shard_is_kept(planned, front_end):
     config, plan, labels = planned
-    assert kept_result(config.output, plan) is None
+    assert finished_result(config.output, plan) is None
     first = write(config, plan, labels, front_end)
     path = Path(config.output, plan.file)
     before = path.stat().st_mtime_ns
@@ -195,7 +213,7 @@ def test_a_shard_that_is_not_whole_is_written_again(planned, front_end):
 
     for damage in (torn, lost, torn_sidecar):
         damage()
-        assert kept_result(config.output, plan) is None
+        assert finished_result(config.output, plan) is None
         assert write(config, plan, labels, front_end).shard == first.shard
         assert path.stat().st_size == first.shard.bytes
 
@@ -203,7 +221,7 @@ def test_a_shard_that_is_not_whole_is_written_again(planned, front_end):
 def test_a_shard_of_another_plan_is_written_again(planned, front_end):
     config, plan, labels = planned
     write(config, plan, labels, front_end)
-    assert kept_result(config.output, dataclasses.replace(plan, fingerprint="another")) is None
+    assert finished_result(config.output, dataclasses.replace(plan, fingerprint="another")) is None
 
 
 def test_a_shard_that_lacks_unreadable_files_is_written_again(tmp_path, make_clips, job_config, front_end):
@@ -238,3 +256,134 @@ def test_the_sidecar_is_json_of_the_result(planned, front_end):
     result = write(config, plan, labels, front_end)
     text = Path(config.output, sidecar(plan.file)).read_text("utf-8")
     assert json.loads(text) == json.loads(result.to_json())
+
+
+def result():
+    values = np.random.default_rng(0).normal(size=(7, 3)) * np.pi
+    return ShardResult(
+        part="fold_0",
+        fingerprint="abc",
+        shard=Shard("music-fold_0.tfrecord-00000-of-00001", 2, 7, 100, "f0" * 32),
+        tracks={"R&B": 1, "日本": 1},
+        record_frames={4: 1, 3: 1},
+        statistics=BandStatistics.of(values),
+        rejects=(Rejected("caf\udce9.wav", '/in/"a"\n.wav', "empty", "no samples"),),
+        audio_s=1 / 3,
+        contents={"caf\udce9.wav": "00ff"},
+        sound={"R&B": LabelSound(Counter({22050: 2}), Counter({11000: 1, 8000: 1}), 1, 0)},
+        work_s={"decode": 0.1},
+    )
+
+
+def test_round_trip_is_exact():
+    one = result()
+    text = one.to_json()
+    assert text.isascii()
+    assert len(text.splitlines()) == 1
+    other = ShardResult.from_json(text)
+    assert other.to_json() == text
+    assert (other.shard, other.tracks, other.record_frames) == (one.shard, one.tracks, one.record_frames)
+    assert (other.rejects, other.audio_s, other.part) == (one.rejects, one.audio_s, one.part)
+    assert (other.contents, other.work_s, other.sound) == (one.contents, one.work_s, one.sound)
+    assert other.statistics.count == 7
+    np.testing.assert_array_equal(other.statistics.mean, one.statistics.mean)
+    np.testing.assert_array_equal(other.statistics.m2, one.statistics.m2)
+
+
+def test_results_of_shards_merge_as_if_they_were_one():
+    values = np.random.default_rng(1).normal(size=(20, 3))
+    read = [
+        ShardResult.from_json(json.dumps(json.loads(result().to_json()) | {"statistics": part.to_json()})).statistics
+        for part in (BandStatistics.of(values[:3]), BandStatistics.of(values[3:]))
+    ]
+    merged = BandStatistics.merged(read, 3)
+    np.testing.assert_allclose(merged.mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(merged.variance, values.var(axis=0), rtol=1e-12)
+
+
+def test_a_line_of_the_rejects_file():
+    line = Rejected("a.wav", "/in/a.wav", "too_short", "0.10 s").to_json()
+    assert json.loads(line) == {"track_id": "a.wav", "uri": "/in/a.wav", "reason": "too_short", "detail": "0.10 s"}
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "7", "{", '{"part": "fold_0"}', "torn" * 9])
+def test_another_text(text):
+    with pytest.raises(ValueError, match=r"."):
+        ShardResult.from_json(text)
+
+
+def test_a_torn_text():
+    text = result().to_json()
+    for length in range(0, len(text) - 1, 17):
+        with pytest.raises(ValueError, match=r"."):
+            ShardResult.from_json(text[:length])
+
+
+def test_a_result_with_a_field_of_another_version():
+    with pytest.raises(ValueError, match="more is not known"):
+        ShardResult.from_json(json.dumps(json.loads(result().to_json()) | {"more": 1}))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets."""
+    now = types.SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now.seconds)
+    return now
+
+
+def slow(clock, items, seconds):
+    for item in items:
+        clock.seconds += seconds
+        yield item
+
+
+def test_nested_activities_are_counted_once(clock):
+    stopwatch = Stopwatch("write")
+    clock.seconds += 1
+    decoded = stopwatch.iterate("decode", slow(clock, range(3), 8))
+    for _ in stopwatch.iterate("transform", slow(clock, decoded, 16)):
+        clock.seconds += 64
+    clock.seconds += 2
+    assert stopwatch.stop() == {"write": 1 + 3 * 64 + 2, "transform": 3 * 16, "decode": 3 * 8}
+
+
+def test_an_error_passes_and_the_outer_activity_goes_on(clock):
+    stopwatch = Stopwatch("write")
+
+    def failing():
+        clock.seconds += 4
+        yield 1
+        raise ValueError("torn")
+
+    with pytest.raises(ValueError, match="torn"):
+        list(stopwatch.iterate("decode", failing()))
+    clock.seconds += 2
+    assert stopwatch.stop() == {"write": 2, "decode": 4}
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def faults_of_blocks():
+    """Page faults of a thread that allocates and frees three blocks of 4 MB 20 times."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        blocks = [np.ones(1 << 20, np.float32) for _ in range(3)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc")
+def test_memory_of_one_block_serves_the_next():
+    write_shard.prepare_worker()
+    with ThreadPoolExecutor(1) as pool:
+        # Three blocks are 3,000 pages; each time anew they would be 60,000.
+        assert pool.submit(faults_of_blocks).result() < 10_000
+
+
+def test_blas_takes_no_more_than_one_core():
+    with threadpoolctl.threadpool_limits(None):
+        _limits = write_shard.prepare_worker()
+        blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+        assert {library["num_threads"] for library in blas} == {1}

@@ -21,25 +21,25 @@ def chromium(*options):
 
 @contextlib.contextmanager
 def opened(browser, url, *, width, dark=False, noted=()):
-    """A page; when the block ends, it must have said nothing else, asked for nothing foreign, and fit its width."""
+    """A page; when the block ends, it has logged nothing but `noted`, loaded nothing foreign, and fits its width."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", is_mobile=width < 600
     )
     with contextlib.closing(context):
-        page, said, requests = context.new_page(), [], []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page, messages, requests = context.new_page(), [], []
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(url)
         yield page
-        assert [words for words in said if not any(note in words for note in noted)] == []
+        assert [message for message in messages if not any(note in message for note in noted)] == []
         assert requests[0] == url
         assert [one for one in requests if not one.startswith((url, "data:", f"blob:{url}"))] == []
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def wait_until(page, expression, limit_s=30):
-    """Waits for a truthy value, and gives it back; wait_for_function would be stopped by the page's own policy."""
+    """Waits for a truthy value and returns it; the page's policy would block wait_for_function."""
     ends = time.monotonic() + limit_s
     while not (value := page.evaluate(expression)):
         assert time.monotonic() < ends, f"never came true: {expression}"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import models, train
+from trainer import export, models, train
 from trainer.evaluation import metrics
 from trainer.reports import page
+from trainer.serving.recognizer import Recognizer
 from trainer.train import make_job
 
 
@@ -45,6 +46,25 @@ def trained(tiny, tmp_path_factory):
     # Few filters, for the reports draw each.
     train.train(job_of(tiny.path, "--model_options=filters=4"), job_dir)
     return job_dir
+
+
+@pytest.fixture(scope="session")
+def recognizer(trained):
+    return Recognizer.load(trained)
+
+
+@pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory):
+    """Directory of the exported model of `trained`, which replaced another; not to be changed by a test."""
+    export_dir = tmp_path_factory.mktemp("exported") / "model"
+    export_dir.mkdir()
+    (export_dir / "export.json").write_text("{}")
+    values = copy.deepcopy(export.FLAGS)
+    values(["export", f"--job_dir={trained}", f"--export_dir={export_dir}", "--overwrite"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "jax")
+        export.main(values, [])
+    return export_dir
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import copy
+import json
 import os
 import subprocess
 import sys
@@ -8,12 +10,9 @@ from tfrecords.common.command_line import UserError
 from trainer import export
 
 
-def flags_of(*arguments):
-    values = export.FLAGS
-    for name in values:
-        values[name].unparse()
-    values(["export", *map(str, arguments)])
-    return values
+def run(*arguments):
+    values = copy.deepcopy(export.FLAGS)
+    export.main(values, values(["export", *map(str, arguments)])[1:])
 
 
 @pytest.fixture
@@ -21,29 +20,39 @@ def backend(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
 
 
-def test_mistakes_are_found_before_anything_is_imported(tmp_path, trained, backend):
+def test_mistakes_are_found_before_anything_is_written(tmp_path, trained, backend):
     with pytest.raises(UserError, match="--job_dir=JOB and --export_dir=DIR are needed"):
-        export.main(flags_of(f"--job_dir={trained}"), [])
+        run(f"--job_dir={trained}")
     with pytest.raises(UserError, match="unexpected argument"):
-        export.main(flags_of(f"--job_dir={trained}", f"--export_dir={tmp_path}"), ["x"])
+        run(f"--job_dir={trained}", f"--export_dir={tmp_path}", "x")
     with pytest.raises(UserError, match=r"no config\.json, so no trained model"):
-        export.main(flags_of(f"--job_dir={tmp_path}", f"--export_dir={tmp_path / 'new'}"), [])
+        run(f"--job_dir={tmp_path}", f"--export_dir={tmp_path / 'new'}")
     assert not (tmp_path / "new").exists()
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "export.json").write_text("{}")
-    with pytest.raises(UserError, match="holds an exported model; --overwrite replaces it"):
-        export.main(flags_of(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}"), [])
 
 
-def test_an_export_is_replaced_when_that_is_asked_for(tmp_path, trained, backend, capsys):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "export.json").write_text("{}")
-    export.main(flags_of(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}", "--overwrite"), [])
-    assert {"saved_model.pb", "variables", "model.keras", "export.json"} <= {
-        path.name for path in (tmp_path / "model").iterdir()
-    }
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert str(tmp_path / "model") in capsys.readouterr().out
+def test_only_an_exported_model_is_replaced(tmp_path, trained, backend, monkeypatch):
+    exports = []
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: exports.append(export_dir))
+    model = tmp_path / "model"
+    flags = [f"--job_dir={trained}", f"--export_dir={model}"]
+    run(*flags)
+    model.mkdir()
+    run(*flags)
+    (model / "holiday.jpg").write_text("")
+    for path in (model, model / "holiday.jpg"):
+        with pytest.raises(UserError, match="no exported model; choose another"):
+            run(f"--job_dir={trained}", f"--export_dir={path}", "--overwrite")
+    (model / "export.json").write_text("{}")
+    with pytest.raises(UserError, match="--overwrite replaces it"):
+        run(*flags)
+    run(*flags, "--overwrite")
+    assert exports == [model] * 3
+
+
+def test_an_export_is_whole(exported):
+    assert json.loads((exported / "export.json").read_text())["labels"] == ["blues", "jazz", "rock"]
+    assert {"saved_model.pb", "variables", "model.keras", "export.json"} <= {path.name for path in exported.iterdir()}
+    assert list(exported.parent.iterdir()) == [exported]
 
 
 @pytest.mark.slow
@@ -56,7 +65,9 @@ def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
 
 
 @pytest.mark.parametrize(("name", "warned"), [("model", False), ("model [1]", True), ("at [1]/model", True)])
-def test_where_tensorflow_cannot_load_it_is_said(trained, tmp_path, monkeypatch, backend, capsys, name, warned):
-    monkeypatch.setattr(export, "export", lambda job_dir, export_dir: None)
-    export.main(flags_of(f"--job_dir={trained}", f"--export_dir={tmp_path / name}"), [])
-    assert ("warning: TensorFlow cannot load a model" in capsys.readouterr().out) == warned
+def test_a_path_that_tensorflow_cannot_load_is_warned_of(trained, tmp_path, monkeypatch, backend, capsys, name, warned):
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: None)
+    run(f"--job_dir={trained}", f"--export_dir={tmp_path / name}")
+    printed = capsys.readouterr().out
+    assert f"exported: {tmp_path / name} " in printed
+    assert ("warning: TensorFlow cannot load a model" in printed) == warned

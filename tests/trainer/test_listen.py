@@ -28,9 +28,9 @@ def run(*arguments):
     return ended.value.code
 
 
-def test_help_waits_for_no_server():
+def test_help_imports_neither_server_nor_keras():
     program = (
-        "import sys; from tfrecords import command_line; from trainer import listen\n"
+        "import sys; from tfrecords.common import command_line; from trainer import listen\n"
         "try: command_line.run(listen.main, listen.FLAGS, usage='')\n"
         "finally: print({'uvicorn', 'starlette', 'keras'} & sys.modules.keys())"
     )

@@ -15,8 +15,7 @@ pytestmark = [pytest.mark.slow, needs_chromium]
 SECONDS = 12
 GENRE = re.compile("blues|jazz|rock")
 NOW = "Number(document.getElementById('stage').getAttribute('aria-valuenow'))"
-# Chromium itself notes an answer that is an error, a server that is not there, and its own player reading past the end
-# of a file.
+# Chromium itself logs a response that is an error, a missing server, and its own player reading past the end of a file.
 NOTED = ("status of 422", "ERR_INTERNET_DISCONNECTED", "ERR_REQUEST_RANGE_NOT_SATISFIABLE")
 # How many colours a canvas shows.
 COLOURS = """canvas => new Set(new Uint32Array(
@@ -70,7 +69,7 @@ def can_play(page):
     wait_until(page, "document.getElementById('audio').readyState >= 3")
 
 
-def test_a_file_is_heard_and_seen(page, recording, tmp_path):
+def test_a_file_is_played_and_drawn(page, recording, tmp_path):
     page.set_input_files("#file", recording("wav"))
     has_result(page)
     expect(page.locator("#file-name")).to_have_text("a rising tone é & <b>.wav")
@@ -88,10 +87,10 @@ def test_a_file_is_heard_and_seen(page, recording, tmp_path):
     line = page.locator("#playhead").bounding_box()["x"]
     assert line == pytest.approx(stage["x"] + stage["width"] * page.evaluate(NOW) / SECONDS, abs=stage["width"] * 0.05)
 
-    page.screenshot(path=tmp_path / "heard.png", full_page=True)
+    page.screenshot(path=tmp_path / "played.png", full_page=True)
 
 
-def test_it_is_moved_by_pointer_and_by_keyboard(page, recording):
+def test_pointer_and_keyboard_move_the_playhead(page, recording):
     page.set_input_files("#file", recording("wav"))
     has_result(page)
     can_play(page)
@@ -113,7 +112,7 @@ def test_it_is_moved_by_pointer_and_by_keyboard(page, recording):
     wait_until(page, "!document.getElementById('audio').paused || document.getElementById('audio').ended")
 
 
-def test_a_format_that_the_browser_does_not_play_is_heard_all_the_same(page, recording):
+def test_a_format_that_the_browser_cannot_play_is_converted(page, recording):
     page.set_input_files("#file", recording("au"))
     has_result(page)
     expect(page.locator("#player-note")).to_have_text(re.compile("^Played as a mono WAV"))
@@ -121,7 +120,7 @@ def test_a_format_that_the_browser_does_not_play_is_heard_all_the_same(page, rec
     assert page.evaluate("document.getElementById('audio').duration") == pytest.approx(SECONDS, abs=0.01)
 
 
-def test_a_place_chosen_before_the_sound_is_there_is_where_it_starts(page, recording):
+def test_a_position_chosen_before_the_sound_is_loaded_is_where_it_starts(page, recording):
     # Within the page, at the moment at which the picture appears: a converted file is not there by then.
     page.evaluate("""() => new MutationObserver((_, observer) => {
       if (document.getElementById('over-time').hidden) return;
@@ -134,7 +133,7 @@ def test_a_place_chosen_before_the_sound_is_there_is_where_it_starts(page, recor
     assert page.evaluate(NOW) == 10
 
 
-def test_what_cannot_be_used_is_said_and_the_next_file_works(page, recording, tmp_path):
+def test_a_file_that_cannot_be_used_is_an_error_and_the_next_one_works(page, recording, tmp_path):
     text, empty, large, short = (tmp_path / name for name in ("text.mp3", "empty.wav", "large.wav", "short.wav"))
     text.write_text("this is no music")
     empty.write_bytes(b"")
@@ -175,7 +174,7 @@ def test_a_dropped_file_is_taken_and_a_dropped_folder_is_not(page, recording, tm
     can_play(page)
 
 
-def test_an_upload_shows_how_far_it_is_and_a_server_that_is_gone_is_said(page, recording):
+def test_an_upload_shows_its_progress_and_a_missing_server_is_an_error(page, recording):
     devtools = page.context.new_cdp_session(page)
 
     def network(**conditions):
@@ -213,7 +212,7 @@ def test_silence_has_no_genre_and_the_next_file_has_one(page, recording, tmp_pat
     expect(page.locator("#caution")).to_have_text("")
 
 
-def test_channels_that_cancel_are_said_beside_the_genre(page, tmp_path):
+def test_channels_that_cancel_are_noted_beside_the_genre(page, tmp_path):
     noise = 0.1 * np.random.default_rng(0).normal(size=SECONDS * 22050)
     soundfile.write(tmp_path / "cancels.wav", np.stack([noise, -noise], axis=1), 22050)
     page.set_input_files("#file", tmp_path / "cancels.wav")

@@ -20,14 +20,18 @@ from trainer.training_job import TrainingJob
 _LONGEST_REASON = 200
 
 
-def load_model(job_dir: Path) -> keras.Model:
+def load_model(job_dir: Path, job: TrainingJob | None = None) -> keras.Model:
     """The model of the epoch that a job keeps.
+
+    Args:
+      job_dir: directory of the job.
+      job: the job's configuration, where the caller has already read it.
 
     Raises:
       UserError: there is none yet, its file is damaged, a newer Keras wrote it that has what this one has not, or it is
         not a model of this job.
     """
-    job = TrainingJob.load(job_dir)
+    job = job or TrainingJob.load(job_dir)
     path = job_dir / training_job.CHECKPOINT_FILE
     if not path.is_file():
         raise UserError(f"{path}: no model yet; training has not finished its first epoch")

@@ -1,1 +1,1 @@
-"""A trained model put to use: on files, and as a SavedModel that needs nothing of this project."""
+"""Use a trained model: recognize files, export it as a SavedModel, serve the page of trainer.listen."""

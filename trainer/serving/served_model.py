@@ -1,9 +1,7 @@
-"""The front end as TensorFlow operations, for a model that has to be served without this project.
-
-A trained model with all that lies before it, as TensorFlow functions: audio in, probabilities out.
-"""
+"""A trained model with its front end as TensorFlow functions: audio in, probabilities out, without this project."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,16 +14,18 @@ from trainer.training_job import TrainingJob
 
 # Frames transformed at a time, over all waveforms: 32 MiB of samples with frames of 1,024.
 _BLOCK_FRAMES = 8192
-# As in beam_preprocess.audio.front_end: power below which decibels stop.
+# Patches per step of the model, as in trainer.serving.recognizer: memory does not grow with the recording.
+_BATCH = 256
+# The smallest power that decibels distinguish, as in beam_preprocess.audio.front_end.
 _AMIN = 1e-10
 
 
 class GraphFrontEnd(tf.Module):
-    """Waveforms -> log-mel, by the window and filters of a FrontEnd.
+    """Waveforms -> log-mel, with the window and filters of a FrontEnd.
 
-    log10 values differ from FrontEnd's by less than 1e-3 (measured: 1e-5). Decibels are computed in float64, where
-    FrontEnd does so for steep frames only: within 1e-3 dB of it for bins up to 80 dB under the clip's peak, within 0.02
-    dB below.
+    log10 values differ from FrontEnd's by less than 1e-3 (measured: 1e-5). Decibels are computed in float64, which
+    FrontEnd does for steep frames only: they differ by less than 1e-3 dB down to 80 dB below the clip's peak, and by
+    less than 0.02 dB further down.
     """
 
     def __init__(self, front_end: FrontEnd) -> None:
@@ -38,28 +38,25 @@ class GraphFrontEnd(tf.Module):
         self._filters = tf.constant(front_end.filters, dtype)
 
     def __call__(self, waveforms: tf.Tensor) -> tf.Tensor:
-        """[n, samples] float32 -> [n, 1 + samples // hop_length, n_mels] float32, frames centred as FrontEnd's."""
+        """[n, samples] float32 -> [n, 1 + samples // hop_length, n_mels] float32, with centred frames."""
         before = self._length // 2
         padded = tf.pad(waveforms, [[0, 0], [before, self._length - before]])
         frames = 1 + tf.shape(waveforms)[1] // self._hop
         block = tf.maximum(1, _BLOCK_FRAMES // tf.maximum(1, tf.shape(waveforms)[0]))
         blocks = -(-frames // block)
 
-        def transform(index: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        def transform(index: tf.Tensor) -> tf.Tensor:
             first = index * block
             last = tf.minimum(first + block, frames) - 1
             log_mel = self._log_mel(padded[:, first * self._hop : last * self._hop + self._length])
-            return index + 1, done.write(index, tf.transpose(log_mel, [1, 0, 2]))
+            return tf.transpose(log_mel, [1, 0, 2])
 
-        # Blocks differ in length, and concat joins them along their first axis, which is therefore time.
-        shape = [None, None, self._filters.shape[1]]
-        done = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=shape)
-        _, done = tf.while_loop(lambda index, _: index < blocks, transform, (0, done), parallel_iterations=1)
-        return tf.transpose(done.concat(), [1, 0, 2])
+        # Blocks are joined along their first axis, which is therefore time.
+        return tf.transpose(_concat_steps(transform, blocks, [None, None, self._filters.shape[1]]), [1, 0, 2])
 
     def _log_mel(self, padded: tf.Tensor) -> tf.Tensor:
         frames = tf.signal.frame(tf.cast(padded, self._window.dtype), self._length, self._hop)
-        # Not tf.signal.stft, which lengthens the transform to a power of two unless told, and pads odd frames its way.
+        # tf.signal.stft pads odd frame lengths differently.
         spectrum = tf.signal.rfft(frames * self._window)
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
         mel = power @ self._filters
@@ -68,15 +65,12 @@ class GraphFrontEnd(tf.Module):
         return tf.math.log1p(mel * 1e4) * (1 / math.log(10))
 
 
-# Patches in a step of the model, as in trainer.serving.recognizer: memory does not grow with the recording's length.
-_BATCH = 256
-
-
 class ServedModel(tf.Module):
-    """What is exported. Its methods are the signatures; each returns labels [labels] string beside the numbers.
+    """The exported model. Its public methods are the signatures.
 
-    The patches are those of trainer.serving.recognizer, normalised as in training. Errors are those of
-    tf.errors.InvalidArgumentError: a waveform shorter than a patch, or with samples that no sound has.
+    They return labels [labels] string beside the probabilities. Patches are cut as in trainer.serving.recognizer and
+    normalised as in training. A waveform that is shorter than a patch or not finite raises
+    tf.errors.InvalidArgumentError.
     """
 
     def __init__(self, job: TrainingJob, model: keras.Model, front_end: FrontEnd) -> None:
@@ -87,14 +81,14 @@ class ServedModel(tf.Module):
         self._front_end = GraphFrontEnd(front_end)
         self._mean = tf.constant(job.statistics.mean[:, None], tf.float32)
         self._scale = 1 / tf.constant(job.statistics.scale[:, None], tf.float32)
-        # As bytes: TensorFlow takes no text that is not Unicode, and a folder of that name need not be.
+        # As bytes: labels are folder names, which need not be Unicode, and TensorFlow takes no other text.
         self._labels = tf.constant([to_bytes(label) for label in job.labels])
         self._model = model
-        # Of the model itself nothing but its variables is saved; its operations are in the functions.
+        # As an attribute, so that they are saved with the functions that use them.
         self._weights = [variable.value for variable in model.variables]
 
     def signatures(self) -> dict[str, Any]:
-        """Name -> function, for tf.saved_model.save."""
+        """Return name -> function, for tf.saved_model.save."""
         waveform = tf.TensorSpec([None], tf.float32, "waveform")
         waveforms = tf.TensorSpec([None, None], tf.float32, "waveforms")
         patches = tf.TensorSpec([None, self._patch_frames, self._mel_bands, 1], tf.float32, "patches")
@@ -107,30 +101,30 @@ class ServedModel(tf.Module):
         }
 
     def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[samples] float32, mono at the model's rate -> probabilities [labels], the mean over its patches."""
-        return self._answer(self._mean_probabilities(waveform[tf.newaxis])[0])
+        """[samples] float32, mono, at the model's rate -> probabilities [labels], the mean over its patches."""
+        return self._with_labels(self._mean_probabilities(waveform[tf.newaxis])[0])
 
     def waveforms(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[n, samples] float32, waveforms of one length -> probabilities [n, labels]."""
-        return self._answer(self._mean_probabilities(waveforms))
+        """[n, samples] float32 -> probabilities [n, labels]."""
+        return self._with_labels(self._mean_probabilities(waveforms))
 
     def patches(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[n, patch_frames, mel_bands, 1] float32, log-mel as in the shards, not normalised -> [n, labels]."""
+        """[n, patch_frames, mel_bands, 1] float32, log-mel, not normalised -> probabilities [n, labels]."""
         shape = [self._patch_frames, self._mel_bands, 1]
         problem = tf.strings.format(f"patches must be [n, {shape[0]}, {shape[1]}, 1], got {{}}", tf.shape(patches))
         fits = tf.debugging.Assert(tf.reduce_all(tf.shape(patches)[1:] == shape), [problem])
         finite = tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(patches)), ["patches hold NaN or infinite values"])
         with tf.control_dependencies([fits, finite]):
-            return self._answer(self._probabilities(tf.identity(patches)))
+            return self._with_labels(self._probabilities(tf.identity(patches)))
 
     def log_mel(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[samples] float32 -> log_mel [frames, mel_bands] float32, from which patches for `patches` can be cut."""
+        """[samples] float32 -> log_mel [frames, mel_bands] float32, to cut the input of `patches` from."""
         return {"log_mel": self._front_end(_checked(waveform[tf.newaxis], 0))[0]}
 
     def wav_bytes(self, wav_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A WAV file of 16-bit samples at the model's rate, string -> probabilities [labels].
+        """[] string, a 16-bit WAV file at the model's rate -> probabilities [labels].
 
-        Any number of channels: the mean is taken. Resampling is not in the graph, so other rates are refused.
+        Several channels are averaged. Other rates raise an error: the graph does not resample.
         """
         samples, rate = tf.audio.decode_wav(wav_bytes)
         wanted = self._sample_rate
@@ -138,7 +132,7 @@ class ServedModel(tf.Module):
         with tf.control_dependencies([tf.debugging.Assert(rate == wanted, [problem])]):
             return self.waveform(tf.reduce_mean(samples, axis=1))
 
-    def _answer(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _with_labels(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities, "labels": tf.identity(self._labels)}
 
     def _mean_probabilities(self, waveforms: tf.Tensor) -> tf.Tensor:
@@ -154,21 +148,30 @@ class ServedModel(tf.Module):
         return tf.reduce_mean(tf.reshape(self._probabilities(flat), shape), axis=1)
 
     def _probabilities(self, patches: tf.Tensor) -> tf.Tensor:
-        """[n, patch_frames, mel_bands, 1], not normalised -> [n, labels], some at a time."""
-        # At least one: joining none is not defined.
+        """[n, patch_frames, mel_bands, 1], not normalised -> [n, labels]."""
+
+        def classify(index: tf.Tensor) -> tf.Tensor:
+            batch = (patches[index * _BATCH : (index + 1) * _BATCH] - self._mean) * self._scale
+            return self._model(batch, training=False)
+
+        # At least one step: an empty array cannot be concatenated.
         steps = tf.maximum(1, -(-tf.shape(patches)[0] // _BATCH))
+        return _concat_steps(classify, steps, [None, len(self._labels)])
 
-        def step(index: tf.Tensor, done: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            some = (patches[index * _BATCH : (index + 1) * _BATCH] - self._mean) * self._scale
-            return index + 1, done.write(index, self._model(some, training=False))
 
-        done = tf.TensorArray(tf.float32, steps, infer_shape=False, element_shape=[None, len(self._labels)])
-        _, done = tf.while_loop(lambda index, _: index < steps, step, (0, done), parallel_iterations=1)
-        return done.concat()
+def _concat_steps(step: Callable[[tf.Tensor], tf.Tensor], count: tf.Tensor, shape: list[int | None]) -> tf.Tensor:
+    """Return step(0), step(1), ... step(count - 1), float32 of this shape, joined along the first axis."""
+
+    def run(index: tf.Tensor, results: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        return index + 1, results.write(index, step(index))
+
+    results = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape)
+    _, results = tf.while_loop(lambda index, _: index < count, run, (0, results), parallel_iterations=1)
+    return results.concat()
 
 
 def patch_starts(frames: tf.Tensor, patch_frames: int) -> tf.Tensor:
-    """As trainer.serving.recognizer, in the graph: [] int32 -> [patches] int32."""
+    """Return where patches begin, as trainer.serving.recognizer.patch_starts does: [] int32 -> [patches] int32."""
     pieces = -(-frames // MAX_RECORD_FRAMES)
     index = tf.range(pieces)
     lengths = frames // pieces + tf.cast(index < frames % pieces, tf.int32)
@@ -179,13 +182,15 @@ def patch_starts(frames: tf.Tensor, patch_frames: int) -> tf.Tensor:
 
 
 def _checked(waveforms: tf.Tensor, min_samples: int) -> tf.Tensor:
-    """The waveforms, once they are known to be as long and as loud as the gate for audio files wants them."""
+    """Return the waveforms; raise InvalidArgumentError if they are too short or fail preprocessing's energy check."""
     samples = tf.shape(waveforms)[1]
-    short = tf.strings.format(f"a waveform must hold at least {min_samples} samples, one patch; got {{}}", samples)
-    wild = "a waveform holds NaN, infinite or absurdly large samples"
+    too_short = tf.strings.format(f"a waveform must hold at least {min_samples} samples, one patch; got {{}}", samples)
+    not_finite = "a waveform holds NaN, infinite or absurdly large samples"
     energy = tf.reduce_sum(tf.square(waveforms), axis=1)
-    long_enough = tf.debugging.Assert(samples >= min_samples, [short])
-    # NaN fails the comparison too.
-    finite = tf.debugging.Assert(tf.reduce_all(energy <= audio.MAX_ENERGY), [wild])
-    with tf.control_dependencies([long_enough, finite]):
+    checks = [
+        tf.debugging.Assert(samples >= min_samples, [too_short]),
+        # False for NaN, too.
+        tf.debugging.Assert(tf.reduce_all(energy <= audio.MAX_ENERGY), [not_finite]),
+    ]
+    with tf.control_dependencies(checks):
         return tf.identity(waveforms)

@@ -1,4 +1,4 @@
-"""A picture of one file: its spectrogram, and below it what the model heard when."""
+"""A picture of one file: its spectrogram, and below it the probability of each genre over time."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,23 +10,23 @@ from trainer.serving.answers import NOTES
 from trainer.serving.recognizer import Recognition
 
 _WIDTH_IN = 11.0
-# More frames than a picture has pixels are averaged: hours would need gigabytes to draw.
-_MOST_FRAMES = 4000
+# More frames than the picture has pixels are averaged: hours of audio would need gigabytes to draw.
+_MAX_FRAMES = 4000
 _ROW_IN = 0.28
 
 
 def timeline_png(title: str, recognition: Recognition, *, style: Style = LIGHT) -> bytes:
-    """Draws the spectrogram over a row for each label, darker where the model is surer; one axis of time.
+    """Draw the spectrogram above a row for each label, darker where it is more probable, on one time axis.
 
-    Of a silent file there is the spectrogram alone. What is out of the ordinary stands in the title.
+    Of a silent file only the spectrogram is drawn. A note on the file is part of the title.
 
     Args:
-      title: of the picture, such as the file's path.
-      recognition: what the model says of it.
+      title: of the picture, such as the file's name.
+      recognition: of the file.
       style: colours of paper and ink.
 
     Returns:
-      A PNG file.
+      The bytes of a PNG file.
     """
     rows_in = _ROW_IN * len(recognition.labels) if len(recognition.timeline) else 0.0
     figure = new_figure((_WIDTH_IN, 3.2 + rows_in), style, layout=ConstrainedLayoutEngine(hspace=0.03))
@@ -37,14 +37,14 @@ def timeline_png(title: str, recognition: Recognition, *, style: Style = LIGHT) 
         above = below = figure.subplots()
     _draw_spectrogram(above, recognition, style)
     above.set_title(
-        f"{shorten(title, 90)}   {_said(recognition)}", fontsize=10.5, loc="left", color=style.ink, parse_math=False
+        f"{shorten(title, 90)}   {_subtitle(recognition)}", fontsize=10.5, loc="left", color=style.ink, parse_math=False
     )
     below.set_xlabel("seconds", fontsize=9, color=style.ink)
     return png(figure)
 
 
-def _said(recognition: Recognition) -> str:
-    """The genre and what else is to be said, in the title's words; a long note goes on in a line of its own."""
+def _subtitle(recognition: Recognition) -> str:
+    """Return the genre and the note, if any, on a second line."""
     note = NOTES[recognition.note] if recognition.note else ""
     if recognition.label is None:
         return note
@@ -54,8 +54,8 @@ def _said(recognition: Recognition) -> str:
 
 def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> None:
     log_mel = recognition.log_mel
-    if len(log_mel) > _MOST_FRAMES:
-        log_mel = np.stack([piece.mean(axis=0) for piece in np.array_split(log_mel, _MOST_FRAMES)])
+    if len(log_mel) > _MAX_FRAMES:
+        log_mel = np.stack([piece.mean(axis=0) for piece in np.array_split(log_mel, _MAX_FRAMES)])
     extent = (0.0, recognition.duration_s, 0.0, float(log_mel.shape[1]))
     low, high = np.percentile(log_mel, (1, 99.9))
     axes.imshow(log_mel.T, "magma", vmin=low, vmax=high, aspect="auto", origin="lower", extent=extent)
@@ -65,11 +65,12 @@ def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> Non
 
 
 def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
-    """Rows from the likeliest label down; where no patch is, the paper shows."""
+    """Draw a row for each label, the most probable on top; stretches without a patch are left blank."""
     order = np.argsort(-recognition.probabilities, kind="stable")
-    edges, shares = _with_gaps(recognition)
+    edges, probabilities = _with_gaps(recognition)
     for row, index in enumerate(order):
-        axes.pcolormesh(edges, [row - 0.42, row + 0.42], shares[None, :, index], vmin=0, vmax=1, cmap="Blues")
+        values = probabilities[None, :, index]
+        axes.pcolormesh(edges, [row - 0.42, row + 0.42], values, vmin=0, vmax=1, cmap="Blues")
     names = [
         f"{printable(recognition.labels[index])}  {100 * recognition.probabilities[index]:.0f} %" for index in order
     ]
@@ -80,9 +81,9 @@ def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
 
 
 def _with_gaps(recognition: Recognition) -> tuple[np.ndarray, np.ndarray]:
-    """Where columns begin and the last one ends, [columns + 1] in seconds, and what they show, [columns, labels].
+    """Return the edges of the columns, [columns + 1] in seconds, and their probabilities, [columns, labels].
 
-    A column is a patch, or NaN: what the pieces of a long recording hold after their last whole patch.
+    A column is a patch, or NaN for the stretch after the last whole patch of a piece of a long recording.
     """
     starts, ends = recognition.starts_s, recognition.starts_s + recognition.patch_s
     after_gap = 1 + np.flatnonzero(starts[1:] - ends[:-1] > 1e-3 * recognition.patch_s)

@@ -6,7 +6,7 @@ from tfrecords.common.command_line import UserError
 
 @pytest.fixture
 def read(tmp_path):
-    """Header and (line, fields) of a CSV of a text or bytes."""
+    """Header and (line, fields) of a CSV with the given text or bytes."""
 
     def make(text, encoding="utf-8"):
         (tmp_path / "tracks.csv").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))

@@ -147,7 +147,7 @@ def test_names_that_are_not_utf8(music):
     [
         ("empty", r"no audio file in this folder.*1 \.md.*one folder per label .*\.mp3"),
         ("missing", "no such folder"),
-        ("file.wav", r"is a file; give the folder it lies in, or a \.csv"),
+        ("file.wav", r"is a file; give its folder, or a \.csv"),
         ("empty/*.wav", "matches no audio file"),
         ("missing.csv", "cannot be read: .*"),
     ],
@@ -335,9 +335,7 @@ def test_the_label_can_be_the_first_folder_below_the_input(music):
 def test_a_file_right_in_the_input_lies_in_no_first_folder(music):
     touch(music, "loose.wav")
     for source in (music, f"{music}/*.wav"):
-        with pytest.raises(
-            UserError, match=rf"^--label_folder=top: {music}/loose.wav lies in no folder below {music}$"
-        ):
+        with pytest.raises(UserError, match=rf"^label_folder=top: {music}/loose.wav is in no folder below {music}$"):
             list_tracks(str(source), label_folder="top")
 
 
@@ -460,7 +458,7 @@ def test_nothing_there_remotely(memory, source, message):
 
 @pytest.fixture
 def with_pipes(music, tmp_path):
-    """The music with what is no file among it, under the names of audio and of nothing in particular."""
+    """The music, with pipes, devices and broken links that are named like audio, and others."""
     os.mkfifo(music / "rock" / "pipe.wav")
     os.mkfifo(music / "rock" / "pipe")
     (music / "rock" / "zero.mp3").symlink_to("/dev/zero")
@@ -477,7 +475,7 @@ def test_what_is_named_like_audio_and_is_no_file_is_listed_for_the_job_to_reject
 @pytest.mark.parametrize("name", ["tracks.csv", "/dev/zero"])
 def test_a_pipe_in_place_of_an_input_is_one_line(tmp_path, name):
     os.mkfifo(tmp_path / "tracks.csv")
-    with pytest.raises(UserError, match=r"cannot be read: not a regular file|is a file; give the folder"):
+    with pytest.raises(UserError, match=r"cannot be read: not a regular file|is a file; give its folder"):
         list_tracks(str(tmp_path / name))
 
 

@@ -108,3 +108,16 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(UserError, match=f"{path}/below cannot be written: Not a directory"):
         write_text(path / "below", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_a_file_that_is_not_synced_appears_whole_as_well(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for sync, calls in ((False, 0), (True, 2)):
+        with atomic_write(tmp_path / "a.txt", sync=sync) as temporary:
+            temporary.write_text(str(sync))
+            assert not sync or (tmp_path / "a.txt").read_text() == "False"
+        assert (tmp_path / "a.txt").read_text() == str(sync)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        # The file and its directory.
+        assert len(synced) == calls

@@ -2,23 +2,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from trainer.serving.recognizer import Recognizer
-
-
-@pytest.fixture(scope="session")
-def recognizer(trained):
-    return Recognizer.load(trained)
-
-
-@pytest.fixture(scope="session")
-def exported(trained, tmp_path_factory):
-    """Directory of the exported model of `trained`; not to be changed by a test."""
-    from trainer.serving.export_dir import export
-
-    export_dir = tmp_path_factory.mktemp("exported") / "model"
-    export(trained, export_dir)
-    return export_dir
-
 
 def noise(seconds, *, rate=22050, seed=0):
     """[samples] float32: noise that swells and fades, so that no two patches are alike."""

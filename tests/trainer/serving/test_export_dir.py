@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer.serving.export_dir import FACTS_FILE, check_free, whole_directory
+from trainer.serving.export_dir import whole_directory
 
 
 def names(folder):
@@ -58,22 +58,6 @@ def test_a_link_stays_one(tmp_path):
     fill(tmp_path / "current", "second")
     assert (tmp_path / "current").is_symlink()
     assert (tmp_path / "model-1" / "file").read_text() == "second"
-
-
-def test_nothing_but_an_export_is_replaced(tmp_path):
-    target = tmp_path / "model"
-    check_free(target, overwrite=False)
-    target.mkdir()
-    check_free(target, overwrite=False)
-    (target / "holiday.jpg").write_text("")
-    with pytest.raises(UserError, match="no exported model; choose another"):
-        check_free(target, overwrite=True)
-    with pytest.raises(UserError, match="no exported model; choose another"):
-        check_free(target / "holiday.jpg", overwrite=True)
-    (target / FACTS_FILE).write_text("{}")
-    with pytest.raises(UserError, match="--overwrite replaces it"):
-        check_free(target, overwrite=False)
-    check_free(target, overwrite=True)
 
 
 def test_a_signal_leaves_what_was_there(tmp_path, end_by_signal):

@@ -1,3 +1,5 @@
+import shutil
+
 import soundfile
 
 from tools import skew
@@ -6,7 +8,10 @@ from tools.skew import EXPORTED, FLOAT16, FLOAT32, LIMITS, WAV_BYTES, write_tran
 LIMITS_OF_LOG10 = LIMITS["log10"]
 
 
-def test_a_file_gets_the_same_answer_by_every_path(trained, noise, tmp_path):
+def test_a_file_gets_the_same_answer_by_every_path(trained, exported, noise, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "trainer.serving.export_dir.export", lambda job_dir, export_dir: shutil.copytree(exported, export_dir)
+    )
     soundfile.write(tmp_path / "source.wav", noise(4, rate=44100), 44100)
     # One rate that is resampled, and the model's, which Opus does not have.
     files = write_transcodes(tmp_path / "source.wav", tmp_path / "audio", seconds=4, rates_hz=(22050, 48000))

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from beam_preprocess.audio import Reject, front_end
+from beam_preprocess.audio.front_end import segment_lengths
 from tfrecords.common.command_line import UserError
 from trainer.serving import recognizer as module
-from trainer.serving.recognizer import Recognizer, front_end_config
+from trainer.serving.recognizer import Recognizer, front_end_config, patch_starts
 from trainer.training_job import TrainingJob
 
 
@@ -21,7 +22,7 @@ def file_of(waveform, *, rate=22050):
     return file
 
 
-def test_a_recognition_holds_what_was_heard(recognizer, noise):
+def test_a_recognition_holds_spectrogram_and_patches(recognizer, noise):
     waveform = noise(6)
     recognition = recognizer.recognize(file_of(waveform))
     np.testing.assert_array_equal(recognition.log_mel, recognizer.front_end(waveform))
@@ -43,20 +44,20 @@ def test_patches_are_normalised_by_the_training_parts(recognizer, trained, noise
     np.testing.assert_allclose(recognition.timeline, expected, atol=1e-6)
 
 
-def test_files_judged_together_get_what_each_gets_alone(recognizer, noise, monkeypatch):
+def test_tracks_classified_together_get_the_same_result_as_alone(recognizer, noise, monkeypatch):
     monkeypatch.setattr(module, "_BATCH", 4)
-    heard = [recognizer.hear(file_of(noise(seconds, seed=seconds))) for seconds in (2, 12, 3)]
-    for one, together in zip(heard, recognizer.judge(heard), strict=True):
-        (alone,) = recognizer.judge([one])
+    tracks = [recognizer.decode(file_of(noise(seconds, seed=seconds))) for seconds in (2, 12, 3)]
+    for track, together in zip(tracks, recognizer.classify(tracks), strict=True):
+        (alone,) = recognizer.classify([track])
         np.testing.assert_allclose(together.timeline, alone.timeline, atol=1e-6)
-        assert together.log_mel is one.log_mel
-    assert recognizer.judge([]) == []
+        assert together.log_mel is track.log_mel
+    assert recognizer.classify([]) == []
 
 
 @pytest.mark.parametrize("channels", [[0.0], [0.25], [0.5, -0.5]])
 def test_silence_has_no_genre(recognizer, noise, channels):
     still = np.full((6 * 22050, len(channels)), channels, np.float32)
-    silent, music = recognizer.judge([recognizer.hear(file_of(still)), recognizer.hear(file_of(noise(2)))])
+    silent, music = recognizer.classify([recognizer.decode(file_of(still)), recognizer.decode(file_of(noise(2)))])
     assert (silent.note, silent.label, silent.duration_s) == ("silent", None, 6)
     assert silent.timeline.shape == (0, 3)
     assert silent.starts_s.shape == (0,)
@@ -97,11 +98,18 @@ def test_pieces_of_a_long_recording_that_hold_no_patch(recognizer, noise, monkey
 
 
 def test_threads_share_a_recognizer(trained, noise):
-    own = Recognizer.load(trained)
+    # A new one, whose functions Keras has not built yet.
+    fresh = Recognizer.load(trained)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: own.recognize(file_of(noise(2))).probabilities, range(8)))
-    for probabilities in found:
-        np.testing.assert_allclose(probabilities, found[0], atol=1e-6)
+        results = list(pool.map(lambda _: fresh.recognize(file_of(noise(2))).probabilities, range(8)))
+    for probabilities in results:
+        np.testing.assert_allclose(probabilities, results[0], atol=1e-6)
+
+
+def test_a_job_that_was_read_is_not_read_again(trained, monkeypatch):
+    job = TrainingJob.load(trained)
+    monkeypatch.setattr(TrainingJob, "load", None)
+    assert Recognizer.load(trained, job).job is job
 
 
 def test_a_job_that_cannot_be_used(trained, tmp_path):
@@ -114,3 +122,17 @@ def test_a_job_that_cannot_be_used(trained, tmp_path):
         Recognizer.load(job_dir)
     with pytest.raises(UserError, match="not one of this version"):
         front_end_config(dataclasses.replace(job, front_end={"n_mels": 40, "wavelets": 3}))
+
+
+def test_patches_follow_each_other_and_the_rest_is_left_out():
+    np.testing.assert_array_equal(patch_starts(79, 80), [])
+    np.testing.assert_array_equal(patch_starts(80, 80), [0])
+    np.testing.assert_array_equal(patch_starts(319, 80), [0, 80, 160])
+
+
+def test_patches_of_a_long_recording_lie_in_its_records(monkeypatch):
+    monkeypatch.setattr(front_end, "MAX_RECORD_FRAMES", 100)
+    # 259 frames are records of 87, 86 and 86.
+    assert segment_lengths(259) == [87, 86, 86]
+    np.testing.assert_array_equal(patch_starts(259, 40), [0, 40, 87, 127, 173, 213])
+    assert not len(patch_starts(259, 90))

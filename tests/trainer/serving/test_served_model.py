@@ -11,17 +11,20 @@ import soundfile
 import tensorflow as tf
 
 from beam_preprocess.audio import front_end
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig
 from trainer.serving import served_model
 from trainer.serving.recognizer import DecodedTrack, patch_starts
-from trainer.serving.served_model import ServedModel
+from trainer.serving.served_model import GraphFrontEnd, ServedModel
 from trainer.training_job import TrainingJob
 
 SHORTEST = 79 * 512
+# Odd lengths and hops, and a transform that is no power of two.
+ODD = FrontEndConfig(sample_rate=16000, frame_length=777, hop_length=333, window="hamming", n_mels=20, fmax_hz=8000)
 
 
 @pytest.fixture(scope="module")
 def loaded(exported):
-    """Kept by the tests' module: the functions of a loaded model end with it."""
+    """Referenced for the whole module: the functions of a loaded model end with it."""
     return tf.saved_model.load(exported)
 
 
@@ -31,14 +34,52 @@ def signatures(loaded):
 
 
 def expected(recognizer, waveform):
-    heard = DecodedTrack(recognizer.front_end(waveform), len(waveform) / 22050)
-    return recognizer.judge([heard])[0]
+    track = DecodedTrack(recognizer.front_end(waveform), len(waveform) / 22050)
+    return recognizer.classify([track])[0]
 
 
 def wav(waveform, *, rate=22050, subtype="PCM_16"):
     file = io.BytesIO()
     soundfile.write(file, waveform, rate, subtype, format="WAV")
     return tf.constant(file.getvalue())
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), ODD], ids=[*PRESETS, "odd"])
+@pytest.mark.parametrize("samples", [0, 1, 511, 512, 40_448, 66_150])
+def test_log_mel_is_that_of_the_front_end(config, samples, noise):
+    front_end = FrontEnd(config)
+    waveform = noise(3)[:samples]
+    expected = front_end(waveform)
+    found = GraphFrontEnd(front_end)(tf.constant(waveform[np.newaxis]))[0]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_decibels_far_below_the_peak(noise):
+    front_end = FrontEnd(PRESETS["librosa"])
+    time_s = np.arange(66_150) / 22050
+    # A loud tone over noise 100 dB below it.
+    waveform = (0.9 * np.sin(2 * np.pi * 440 * time_s) + 1e-4 * noise(3)).astype(np.float32)
+    expected = front_end(waveform)
+    found = GraphFrontEnd(front_end)(tf.constant(waveform[np.newaxis]))[0].numpy()
+    near = expected > expected.max() - 80
+    np.testing.assert_allclose(found[near], expected[near], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.02)
+    assert not near.all()
+
+
+def test_blocks_leave_no_seam(monkeypatch, noise):
+    front_end = FrontEnd(PRESETS["cbmi2016"])
+    waveforms = np.stack([noise(3, seed=seed) for seed in range(3)])
+    monkeypatch.setattr(served_model, "_BLOCK_FRAMES", 50)
+    found = GraphFrontEnd(front_end)(tf.constant(waveforms))
+    for row, waveform in zip(found, waveforms, strict=True):
+        np.testing.assert_allclose(row, front_end(waveform), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 79, 80, 319, 8192, 8193, 20_000])
+def test_the_graph_cuts_the_same_patches(frames):
+    np.testing.assert_array_equal(served_model.patch_starts(frames, 80), patch_starts(frames, 80))
 
 
 def test_a_waveform(signatures, recognizer, noise):

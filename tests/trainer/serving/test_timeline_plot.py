@@ -26,30 +26,25 @@ def draw(frames, *, labels=("jazz", "rock"), title="a.wav", note=None):
     return image.imread(io.BytesIO(timeline_png(title, recognition)))
 
 
-@pytest.mark.parametrize("frames", [80, 1000, 90_000])
+@pytest.mark.parametrize("frames", [80, 90_000])
 def test_any_length_has_one_size(frames):
     height, width, _ = draw(frames).shape
     assert 1800 < width < 2300
     assert 600 < height < 1000
 
 
-def test_more_labels_make_it_higher():
-    assert draw(200, labels=[f"genre {index}" for index in range(10)]).shape[0] > draw(200).shape[0] + 300
+def test_names_that_are_not_text_or_look_like_formulas_are_drawn():
+    assert draw(200, title="odd\udcff\n$name$.wav" * 20, labels=("$a", "r\udcf6ck", "ja\nzz")).shape[1] < 2300
 
 
-def test_foreign_names_are_drawn():
-    assert draw(200, title="odd\udcff\n$name$.wav" * 20, labels=("$a", "jazz & blues")).shape[1] < 2300
-    assert draw(200, labels=("r\udcf6ck", "ja\nzz")).shape[1] < 2300
-
-
-def test_a_silent_file_has_no_rows_of_labels_and_a_note_stands_in_the_title(monkeypatch):
+def test_labels_make_it_higher_and_a_note_is_part_of_the_title(monkeypatch):
     titles = []
     set_title = Axes.set_title
     monkeypatch.setattr(
         Axes, "set_title", lambda self, text, **how: titles.append(text) or set_title(self, text, **how)
     )
     plain, silent, _ = (draw(200, note=note).shape[0] for note in (None, "silent", "channels cancel"))
-    assert silent < plain
+    assert silent < plain < draw(200, labels=[f"genre {index}" for index in range(10)]).shape[0] - 300
     assert titles[1] == "a.wav   silent: no genre"
     assert titles[2].partition("\n")[2].startswith("channels cancel: ")
 

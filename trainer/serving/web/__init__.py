@@ -1,1 +1,1 @@
-"""The page of trainer.listen: its files, the application that answers it, and the bounds on what that can be asked."""
+"""The page of trainer.listen: its files, the application that answers requests, and the server with its bounds."""

@@ -1,4 +1,4 @@
-"""What the page's server answers: the page itself, a recognition, or a recording made playable."""
+"""The ASGI application of the page: it answers with the page, a recognition, or a recording converted to WAV."""
 
 import asyncio
 import contextlib
@@ -17,44 +17,43 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from beam_preprocess.audio import Reject
-from trainer.serving.web import answer, files
+from trainer.serving.web import uploads
+from trainer.serving.web.answer import Refusal, busy, recognition_to_json
 from trainer.serving.web.page_source import page
-from trainer.serving.web.refusal import Refusal, busy
 
 if TYPE_CHECKING:
     from trainer.serving.recognizer import Recognizer
 
-# With every answer. One request a connection, so that no client keeps its seat when it has been answered.
+# Sent with every response. A connection serves one request, so that no client keeps its place after its answer.
 HEADERS = [
     (b"connection", b"close"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-_NAMES = ("127.0.0.1", "localhost")
+_HOSTS = ("127.0.0.1", "localhost")
 _BLOCK_BYTES = 1 << 18
-# A second of lingering is worth so many bytes: a browser sends a large file to its own machine much faster, and one
-# that sends a byte now and then is not to keep a seat.
+# A refused client must send at least so fast to keep its connection; a browser sends to its own machine much faster.
 _LINGER_BYTES_PER_S = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a client may ask for.
+    """Bounds on what clients may ask for, all above 0.
 
     Attributes:
-      upload_bytes: in a file; above 0.
-      duration_s: of its audio; above 0.
-      connections: open at once; one more is told that the server is busy. At least 1.
-      files: held at once, being received, waiting or listened to, so that all take at most files * upload_bytes; one
-        more is told so too. At least 1.
+      upload_bytes: in a file.
+      duration_s: of a file's audio.
+      connections: open at once; further clients are told that the server is busy.
+      files: received, waiting or being recognized at once, so that all take at most files * upload_bytes; further ones
+        are told that the server is busy.
       head_s: seconds for the head of a request to arrive, and for a client to take a block of the answer.
       body_s: seconds for the file to arrive.
-      linger_s: seconds that a refused client may take to send the rest of its file; it gets one more for each megabyte
-        that arrives, up to body_s.
+      linger_s: seconds that a refused client has to send the rest of its file; each megabyte that arrives adds one, up
+        to body_s.
 
     Raises:
-      ValueError: one of them is not above 0.
+      ValueError: a bound is not above 0.
     """
 
     upload_bytes: int
@@ -74,18 +73,16 @@ class Limits:
 class App:
     """GET / is the page; POST /recognition and POST /wav take a file as their body, with its Content-Length.
 
-    What cannot be done is answered with {"error": {"reason", "message", "detail"}}. One file is listened to at a time.
+    Errors are answered with {"error": {"reason", "message", "detail"}}. One file is recognized at a time.
+
+    Args:
+      recognizer: names the genres.
+      limits: of each client and of all together.
+      port: that the server listens on.
+      facts: what the page shows about the model.
     """
 
     def __init__(self, recognizer: "Recognizer", limits: Limits, port: int, facts: Mapping[str, Any]) -> None:
-        """An application of ASGI.
-
-        Args:
-          recognizer: what names the genres.
-          limits: of each client and of all together.
-          port: that the server listens on.
-          facts: what the page says of the model.
-        """
         self._recognizer = recognizer
         self._limits = limits
         self._port = port
@@ -98,17 +95,17 @@ class App:
                 Route("/recognition", self._recognition, methods=["POST"]),
                 Route("/wav", self._wav, methods=["POST"]),
             ],
-            exception_handlers=dict.fromkeys((Refusal, Reject, HTTPException, Exception), _explained),
+            exception_handlers=dict.fromkeys((Refusal, Reject, HTTPException, Exception), _error_response),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, and lets a client that is refused before it has sent its file send the rest."""
-        whole = False
+        """Answer a request; a client that is refused while it still sends its file may send the rest."""
+        received_all = False
 
         async def receive_and_note() -> Message:
-            nonlocal whole
+            nonlocal received_all
             message = await receive()
-            whole = not message.get("more_body", False)
+            received_all = not message.get("more_body", False)
             return message
 
         async def send_and_linger(message: Message) -> None:
@@ -118,77 +115,76 @@ class App:
                 await send(message)
             else:
                 await send({**message, "more_body": True})
-                if not whole:
+                if not received_all:
                     await self._linger(receive)
                 await send({"type": "http.response.body"})
 
-        refusal = foreign(Headers(scope=scope), self._port)
-        answer_it = refused(refusal) if refusal else self._routes
-        await answer_it(scope, receive_and_note, send_and_linger)
+        refusal = check_origin(Headers(scope=scope), self._port)
+        answer = refusal_response(refusal) if refusal else self._routes
+        await answer(scope, receive_and_note, send_and_linger)
 
     async def _page(self, request: Request) -> Response:
         headers = {"Content-Security-Policy": self._policy, "Referrer-Policy": "same-origin"}
         return HTMLResponse(self._html, headers=headers)
 
     async def _recognition(self, request: Request) -> Response:
-        async with self._file(request) as file, self._turn:
+        async with self._upload(request) as file, self._turn:
             recognition = await run_in_threadpool(
                 self._recognizer.recognize, file, max_duration_s=self._limits.duration_s
             )
-        return JSONResponse(answer.to_json(recognition))
+        return JSONResponse(recognition_to_json(recognition))
 
     async def _wav(self, request: Request) -> Response:
         with contextlib.ExitStack() as stack:
-            async with self._file(request) as file, self._turn:
-                wav = stack.enter_context(files.nameless())
-                length = await run_in_threadpool(files.write_wav, file, wav, max_duration_s=self._limits.duration_s)
+            async with self._upload(request) as file, self._turn:
+                wav = stack.enter_context(uploads.nameless_file())
+                length = await run_in_threadpool(uploads.write_wav, file, wav, max_duration_s=self._limits.duration_s)
             blocks = _blocks(wav, stack.pop_all())
         return StreamingResponse(blocks, media_type="audio/wav", headers={"Content-Length": str(length)})
 
     @contextlib.asynccontextmanager
-    async def _file(self, request: Request) -> AsyncIterator[BinaryIO]:
-        """The request's body, when there is a place for it."""
-        length = files.declared_bytes(request.headers, self._limits.upload_bytes)
+    async def _upload(self, request: Request) -> AsyncIterator[BinaryIO]:
+        """Receive the request's body, if there is a free place for it, which it keeps until the block ends."""
+        length = uploads.declared_bytes(request.headers, self._limits.upload_bytes)
         if self._places.locked():
             raise busy()
         async with self._places:
-            with files.empty_file(length) as file:
-                await files.receive(request, file, self._limits.body_s)
+            with uploads.empty_file(length) as file:
+                await uploads.receive(request, file, self._limits.body_s)
                 yield file
 
     async def _linger(self, receive: Receive) -> None:
-        """Takes what a refused client still sends and throws it away: closed at once, it might not see the answer."""
-        begun, taken, more = asyncio.get_running_loop().time(), 0, True
+        """Discard what a refused client still sends: it might miss the answer if the connection were closed at once."""
+        start, received, more = asyncio.get_running_loop().time(), 0, True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as timeout:
                 while more:
-                    timeout.reschedule(begun + patience_s(self._limits, taken))
+                    timeout.reschedule(start + linger_limit_s(self._limits, received))
                     message = await receive()
-                    taken += len(message.get("body", b""))
+                    received += len(message.get("body", b""))
                     more = message.get("more_body", False)
 
 
-def patience_s(limits: Limits, taken: int) -> float:
-    """Seconds in all for which a refused client may send, after so many bytes."""
-    return min(limits.linger_s + taken / _LINGER_BYTES_PER_S, limits.body_s)
+def linger_limit_s(limits: Limits, received: int) -> float:
+    """Return for how many seconds in all a refused client may send, after it has sent `received` bytes."""
+    return min(limits.linger_s + received / _LINGER_BYTES_PER_S, limits.body_s)
 
 
-def foreign(headers: Headers, port: int) -> Refusal | None:
-    """Keeps other web sites out: what a browser sends for them is refused.
+def check_origin(headers: Headers, port: int) -> Refusal | None:
+    """Refuse requests that other web sites make through a browser on this machine.
 
-    The server listens on the loopback interface, which every page open in this machine's browser can reach too. Two
-    ways lead from such a page to a local server, and each has its check:
+    Every page that is open in such a browser can reach the loopback interface. There are two ways, each with its check:
 
-    - A name of the site's own that is made to point at 127.0.0.1 (DNS rebinding): then Host names the site.
-    - A plain cross-site request: then Origin, which a browser sends with every POST, names the site.
+    - DNS rebinding: the site points a name of its own at 127.0.0.1. Then the Host header names the site.
+    - A plain cross-site request. Then the Origin header, which browsers send with every POST, names the site.
 
-    What no browser sent (no Origin, as from curl) comes from a program of this machine, and is answered.
+    A request without Origin, as from curl, comes from a program on this machine and is answered.
 
     Args:
       headers: of the request.
       port: that the server listens on.
     """
-    hosts = {f"{name}:{port}" for name in _NAMES} | (set(_NAMES) if port == 80 else set())
+    hosts = {f"{host}:{port}" for host in _HOSTS} | (set(_HOSTS) if port == 80 else set())
     if headers.getlist("Host") not in [[host] for host in hosts]:
         return Refusal(HTTPStatus.FORBIDDEN, "other_host", f"This server answers at http://127.0.0.1:{port} only.")
     if headers.getlist("Origin") not in [[], *([f"http://{host}"] for host in hosts)]:
@@ -196,22 +192,22 @@ def foreign(headers: Headers, port: int) -> Refusal | None:
     return None
 
 
-def refused(refusal: Refusal) -> Response:
-    """A refusal as an answer."""
+def refusal_response(refusal: Refusal) -> Response:
+    """Return a refusal as an HTTP response."""
     return JSONResponse(refusal.to_json(), refusal.status)
 
 
-async def _explained(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, Refusal):
-        return refused(error)
+        return refusal_response(error)
     if isinstance(error, Reject):
-        return refused(Refusal.of(error))
+        return refusal_response(Refusal.from_reject(error))
     if isinstance(error, HTTPException):
         message = f"There is nothing at {request.method} {request.url.path}."
-        return refused(Refusal(HTTPStatus.NOT_FOUND, "not_found", message))
-    # uvicorn tells the terminal.
+        return refusal_response(Refusal(HTTPStatus.NOT_FOUND, "not_found", message))
+    # Starlette raises the error again, and uvicorn prints its traceback.
     message = "The server failed at this file. Its terminal says more."
-    return refused(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", message))
+    return refusal_response(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", message))
 
 
 def _blocks(file: BinaryIO, closing: contextlib.ExitStack) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The page, put together from the files in the folder `page`: one HTML that asks for nothing more."""
+"""The page as one HTML document, put together from the files in the folder `page`; it loads nothing else."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from beam_preprocess.audio import EXTENSIONS
 from trainer.reports.page import CSS
 
 _FOLDER = Path(__file__).parent / "page"
-# In this order; page.js is last and starts it all.
+# In this order: page.js uses the others.
 _SCRIPTS = ("upload.js", "spectrogram.js", "timeline.js", "stage.js", "player.js", "result.js", "page.js")
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
@@ -22,10 +22,10 @@ _POLICY = (
 
 
 def page(facts: Mapping[str, Any]) -> tuple[bytes, str]:
-    """The page, and the Content-Security-Policy to send it with: it runs its own script and talks to its own server.
+    """Return the page and its Content-Security-Policy, which allows its own script and requests to its own server.
 
     Args:
-      facts: what the script needs to know, JSON: see facts in page.js.
+      facts: about the model and the limits, JSON: see `facts` in page.js.
     """
     style = CSS + _read("page.css")
     script = "\n".join(["", '"use strict";', *(_read(name) for name in _SCRIPTS)])
@@ -40,5 +40,5 @@ def _read(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """As a policy names an inline style or script (Content Security Policy Level 2, 4.2.5)."""
+    """Return the hash of an inline style or script as a policy spells it (Content Security Policy Level 2, 4.2.5)."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,7 +1,6 @@
-"""The page's server: uvicorn on this machine only, with bounds on how many clients it has and for how long."""
+"""The page's server: uvicorn, reachable from this machine only, with bounds on the number and time of its clients."""
 
 import contextlib
-import os
 import socket
 from asyncio import Protocol, Transport
 from collections.abc import Iterator
@@ -11,30 +10,24 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tfrecords.common.command_line import UserError
-from trainer.serving.web.app import HEADERS, App, Limits, refused
-from trainer.serving.web.refusal import Refusal, busy
+from trainer.serving.web.answer import Refusal, busy
+from trainer.serving.web.app import HEADERS, App, Limits, refusal_response
 
 HOST = "127.0.0.1"
 _BACKLOG = 128
 
 
 def take_port(port: int) -> socket.socket:
-    """Listens from now on, so that clients wait until they are answered; 0 is any port that is free.
+    """Return a listening socket, whose clients wait until they are answered; port 0 is any free one.
 
     Raises:
-      UserError: the port cannot be had.
+      OSError: the port cannot be used.
     """
-    try:
-        return socket.create_server((HOST, port), backlog=_BACKLOG)
-    except OSError as error:
-        # Its own words name the address, too.
-        words = os.strerror(error.errno or 0)
-        raise UserError(f"--port={port} cannot be used: {words}; choose another, or 0 for any") from None
+    return socket.create_server((HOST, port), backlog=_BACKLOG)
 
 
 class Server(uvicorn.Server):
-    """Answers when it is run with the socket of `take_port`; signals end it as they end the process around it."""
+    """Serves the application when it is run with the socket of `take_port`; signals are left to the process."""
 
     def __init__(self, app: App, limits: Limits) -> None:
         super().__init__(
@@ -45,7 +38,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 backlog=_BACKLOG,
-                # The terminal is for what goes wrong in the server itself.
+                # Only errors of the server itself are printed.
                 log_config=None,
                 log_level="error",
                 access_log=False,
@@ -56,46 +49,51 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves them to whoever has them."""
+        """Install no signal handlers."""
         yield
 
 
 def _protocol(limits: Limits) -> type[Protocol]:
-    """What uvicorn has no bound for: connections without a request, slow heads, and clients that take no answer."""
+    """Return uvicorn's protocol with bounds on connections without a request, slow heads and slow readers."""
 
+    # uvicorn has no option for any of these, and a middleware comes too late: it is called once the head has arrived,
+    # and send() returns before the client has read. limit_concurrency also refuses only then, so that idle connections
+    # have no limit. Timeouts of a socket do not apply to asyncio, which does not block. So the bounds are set where
+    # asyncio tells of connections and of full buffers, in methods of asyncio.Protocol; of uvicorn's own, `cycle` (the
+    # request that is being answered), `conn`, `connections` and `send_400_response` are used.
     class Connection(H11Protocol):
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            # Then writing is paused whenever a client has not taken all that was written.
+            # So that writing is paused until the client has taken all of it.
             transport.set_write_buffer_limits(0)
-            self._limit = self.loop.call_later(limits.head_s, self._end_without_request)
+            self._timer = self.loop.call_later(limits.head_s, self._abort_without_request)
             if len(self.connections) > limits.connections:
                 self._refuse(busy())
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._limit.cancel()
+            self._timer.cancel()
             super().connection_lost(exc)
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._limit.cancel()
-            self._limit = self.loop.call_later(limits.head_s, self.transport.abort)
+            self._timer.cancel()
+            self._timer = self.loop.call_later(limits.head_s, self.transport.abort)
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._limit.cancel()
+            self._timer.cancel()
 
         def send_400_response(self, msg: str) -> None:
             self._refuse(Refusal(HTTPStatus.BAD_REQUEST, "bad_request", msg))
 
-        def _end_without_request(self) -> None:
+        def _abort_without_request(self) -> None:
             if self.cycle is None:
                 self.transport.abort()
 
         def _refuse(self, refusal: Refusal) -> None:
-            """Answers, unless an answer has begun, and closes."""
+            """Answer, unless another answer has begun, and close the connection."""
             if self.cycle is None:
-                response = refused(refusal)
+                response = refusal_response(refusal)
                 head = h11.Response(status_code=response.status_code, headers=[*response.raw_headers, *HEADERS])
                 for event in (head, h11.Data(data=response.body), h11.EndOfMessage()):
                     self.transport.write(self.conn.send(event) or b"")

@@ -11,13 +11,13 @@ import soundfile
 from starlette.datastructures import Headers
 
 from tests.trainer.serving.web.page_server import RealDecoding, ask, recognize, running, wait_until
-from trainer.serving.web import files
-from trainer.serving.web.app import Limits, foreign, patience_s
+from trainer.serving.web import uploads
+from trainer.serving.web.app import Limits, check_origin, linger_limit_s
 
 
 @pytest.fixture(scope="module")
 def server():
-    with running(head_s=60, body_s=60) as started:
+    with running(head_s=60, body_s=60, linger_s=0.2) as started:
         yield started
 
 
@@ -82,11 +82,12 @@ def test_a_file_larger_than_allowed_is_refused_before_it_is_read(server):
     assert time.monotonic() - begun < 30
 
 
-def test_a_client_that_sends_all_of_a_file_too_large_still_gets_the_answer(server):
-    assert recognize(server, bytes(5_000_000)) == (413, "too_large")
+def test_a_client_that_sends_all_of_a_file_too_large_still_gets_the_answer():
+    with running(head_s=60, body_s=60, linger_s=60) as server:
+        assert recognize(server, bytes(5_000_000)) == (413, "too_large")
 
 
-def test_a_refused_client_that_sends_slowly_does_not_keep_its_seat():
+def test_a_refused_client_that_sends_slowly_does_not_keep_its_place():
     # All of it would take an hour, and body_s is that long.
     with (
         running(head_s=60, body_s=3600, linger_s=0.2, connections=1) as server,
@@ -95,7 +96,7 @@ def test_a_refused_client_that_sends_slowly_does_not_keep_its_seat():
         slow.sendall(head(server, "Content-Length: 500000000", "Origin: http://music.example"))
         assert slow.makefile("rb").readline().startswith(b"HTTP/1.1 403")
         ends = time.monotonic() + 60
-        while (status := seated(server)) in (503, None):
+        while (status := try_recognize(server)) in (503, None):
             with contextlib.suppress(OSError):
                 slow.send(b"m")
             assert time.monotonic() < ends
@@ -105,7 +106,7 @@ def test_a_refused_client_that_sends_slowly_does_not_keep_its_seat():
 
 def test_what_a_refused_client_sends_buys_it_time():
     limits = Limits(upload_bytes=1, duration_s=1)
-    assert [patience_s(limits, megabytes * 1_000_000) for megabytes in (0, 1, 50, 10_000)] == [2, 3, 52, 120]
+    assert [linger_limit_s(limits, megabytes * 1_000_000) for megabytes in (0, 1, 50, 10_000)] == [2, 3, 52, 120]
 
 
 def test_a_client_that_asks_first_does_not_send_a_file_too_large(server):
@@ -193,34 +194,34 @@ def test_a_format_that_browsers_do_not_play_comes_back_as_wav(server):
     assert (status, answer["error"]["reason"]) == (422, "undecodable")
 
 
-def seated(server):
-    """The status of a recognition; None if this client, too, was so slow that it lost its seat."""
+def try_recognize(server):
+    """The status of a recognition; None if this client, too, was so slow that it lost its place."""
     try:
         return recognize(server, b"music")[0]
     except (OSError, http.client.HTTPException):
         return None
 
 
-def test_a_silent_client_loses_its_seat(capfd):
+def test_a_silent_client_loses_its_place(capfd):
     with (
         running(head_s=0.5, connections=1) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as silent,
     ):
         assert silent.recv(1) == b""
         ends = time.monotonic() + 60
-        while (status := seated(server)) in (503, None):
+        while (status := try_recognize(server)) in (503, None):
             assert time.monotonic() < ends
     assert status == 200
     assert capfd.readouterr() == ("", "")
 
 
-def test_clients_that_send_a_byte_now_and_then_keep_nobody_out_for_longer_than_a_head_may_take():
+def test_clients_that_send_a_byte_now_and_then_keep_their_places_no_longer_than_a_head_may_take():
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(running(head_s=0.5, connections=8))
         slow = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(8)]
         wait_until(lambda: server.connections == 8)
         ends = time.monotonic() + 60
-        while (status := seated(server)) in (503, None):
+        while (status := try_recognize(server)) in (503, None):
             for connection in slow:
                 with contextlib.suppress(OSError):
                     connection.send(b"G")
@@ -229,7 +230,7 @@ def test_clients_that_send_a_byte_now_and_then_keep_nobody_out_for_longer_than_a
     assert status == 200
 
 
-def test_a_client_that_takes_no_answer_loses_its_seat(capfd):
+def test_a_client_that_takes_no_answer_loses_its_place(capfd):
     with (
         running(head_s=0.5, connections=1) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=60) as deaf,
@@ -259,9 +260,9 @@ def test_a_client_that_goes_away_in_the_midst_of_its_wav_is_no_fault_of_the_serv
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_the_pages_own_requests_pass(name):
     own = f"{name}:8000"
-    assert foreign(Headers({"Host": own}), 8000) is None
-    assert foreign(Headers({"Host": own, "Origin": f"http://{own}"}), 8000) is None
-    assert foreign(Headers({"Host": name, "Origin": f"http://{name}"}), 80) is None
+    assert check_origin(Headers({"Host": own}), 8000) is None
+    assert check_origin(Headers({"Host": own, "Origin": f"http://{own}"}), 8000) is None
+    assert check_origin(Headers({"Host": name, "Origin": f"http://{name}"}), 80) is None
 
 
 @pytest.mark.parametrize(
@@ -281,14 +282,14 @@ def test_the_pages_own_requests_pass(name):
     ],
 )
 def test_all_others_are_refused(pairs, reason):
-    refusal = foreign(Headers(raw=[(name.encode(), value.encode()) for name, value in pairs]), 8000)
+    refusal = check_origin(Headers(raw=[(name.encode(), value.encode()) for name, value in pairs]), 8000)
     assert refusal.reason == reason and refusal.status == 403
 
 
 @pytest.mark.parametrize("in_memory", [1 << 20, 0])
 @pytest.mark.parametrize("path", ["/recognition", "/wav"])
 def test_a_temporary_directory_that_takes_nothing_is_told(no_temporary_files, monkeypatch, in_memory, path, capfd):
-    monkeypatch.setattr(files, "_IN_MEMORY_BYTES", in_memory)
+    monkeypatch.setattr(uploads, "_IN_MEMORY_BYTES", in_memory)
     file = io.BytesIO()
     soundfile.write(file, np.linspace(-0.5, 0.5, 11025), 22050, format="AU")
     with running(RealDecoding()) as server:

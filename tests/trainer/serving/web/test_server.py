@@ -7,7 +7,6 @@ import pytest
 
 from beam_preprocess.audio import Reject
 from tests.trainer.serving.web.page_server import CountingRecognizer, ask, recognize, running, wait_until
-from tfrecords.common.command_line import UserError
 from trainer.serving.web.app import Limits
 from trainer.serving.web.server import take_port
 
@@ -51,8 +50,8 @@ def test_a_connection_too_many_is_told_so():
         assert recognize(server, MUSIC)[0] == 200
 
 
-def test_a_port_in_use_is_a_mistake_of_the_command_line():
-    with running() as server, pytest.raises(UserError, match=f"--port={server.port} cannot be used: Address"):
+def test_a_port_in_use_is_an_error():
+    with running() as server, pytest.raises(OSError, match="Address already in use"):
         take_port(server.port)
 
 
@@ -78,7 +77,7 @@ def test_a_client_that_goes_away_leaves_the_server_answering(capfd):
 
 
 @pytest.mark.slow
-def test_half_a_gigabyte_ten_times_at_once_fills_no_memory(tmp_path):
+def test_large_files_sent_at_once_do_not_fill_the_memory(tmp_path):
     class Weighing(CountingRecognizer):
         def recognize(self, file, *, max_duration_s):
             self.sizes.append(file.seek(0, 2))
@@ -87,17 +86,17 @@ def test_half_a_gigabyte_ten_times_at_once_fills_no_memory(tmp_path):
 
     big, recognizer = tmp_path / "big.mp3", Weighing()
     with big.open("wb") as sparse:
-        sparse.truncate(500_000_000)
+        sparse.truncate(100_000_000)
 
     def send(number):
         with big.open("rb") as body:
-            return recognize(server, body, {"Content-Length": "500000000"})
+            return recognize(server, body, {"Content-Length": "100000000"})
 
     before = resident_bytes()
-    with running(recognizer, upload_bytes=500_000_000) as server:
+    with running(recognizer, upload_bytes=100_000_000) as server:
         assert at_once(10, send) == [(422, "undecodable")] * 10
         assert recognize(server, b"small") == (422, "undecodable")
-    assert recognizer.sizes == [500_000_000] * 10 + [5]
+    assert recognizer.sizes == [100_000_000] * 10 + [5]
     assert recognizer.resident - before < 100e6
     with running(recognizer) as server:
         assert send(0) == (413, "too_large")

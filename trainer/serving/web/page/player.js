@@ -1,13 +1,13 @@
-// The sound: the file itself where the browser can play it, or else a WAV file that the server makes of it.
+// Plays the file itself, or a WAV file that the server makes of it where the browser cannot play the format.
 
 class Player {
-  // audio, note: elements. onMove is called whenever the position changes: with seconds, and whether it just plays on.
+  // audio, note: elements. onMove(seconds, playsOn) is called whenever the position changes; playsOn: by playing alone.
   constructor(audio, note, onMove) {
     this.audio = audio;
     this.note = note;
     this.onMove = onMove;
     this.duration = 0;
-    // Where the playhead was put before the sound was there.
+    // The playhead may have been moved before the sound was loaded.
     audio.addEventListener("loadedmetadata", () => (audio.currentTime = this.start));
     audio.addEventListener("play", () => this.follow());
     audio.addEventListener("seeking", () => this.moved());
@@ -16,18 +16,18 @@ class Player {
     audio.addEventListener("error", () => this.convert());
   }
 
-  // Takes a file that is known to be audio of so many seconds.
+  // Loads a file whose audio lasts duration seconds.
   load(file, duration, signal) {
     this.file = file;
     this.duration = duration;
     this.start = 0;
     this.signal = signal;
     this.converted = false;
-    this.tell("");
+    this.showNote("");
     this.play(file);
   }
 
-  // Silence, while there is no recording.
+  // Stops and forgets the recording.
   clear() {
     this.file = null;
     this.audio.pause();
@@ -52,27 +52,27 @@ class Player {
     if (!file) return;
     this.audio.hidden = true;
     if (this.converted) {
-      this.tell("This browser cannot play the recording. The pictures can be explored without sound.");
+      this.showNote("This browser cannot play the recording. The pictures can be explored without sound.");
       return;
     }
     this.converted = true;
-    this.tell("This browser cannot play the format: the server is making a WAV file of it …");
+    this.showNote("This browser cannot play the format: the server is making a WAV file of it …");
     try {
       const wav = await send("wav", file, { responseType: "blob", signal });
-      this.tell("Played as a mono WAV file, for this browser cannot play the format.");
+      this.showNote("Played as a mono WAV file, for this browser cannot play the format.");
       this.play(wav);
     } catch (problem) {
-      this.tell(`This browser cannot play the format. ${problem.message}`);
+      this.showNote(`This browser cannot play the format. ${problem.message}`);
     }
   }
 
-  tell(text) {
+  showNote(text) {
     this.note.textContent = text;
   }
 
   toggle() {
     if (this.audio.hidden) return;
-    if (this.audio.paused) this.audio.play().catch((error) => this.tell(`It cannot be played: ${error.message}`));
+    if (this.audio.paused) this.audio.play().catch((error) => this.showNote(`It cannot be played: ${error.message}`));
     else this.audio.pause();
   }
 
@@ -87,7 +87,7 @@ class Player {
     if (this.file) this.onMove(this.audio.currentTime, playsOn);
   }
 
-  // Once a picture of the screen while it plays: the audio element itself tells only four times a second.
+  // Once per frame of the screen while it plays: the events of the audio element come only four times a second.
   follow() {
     this.moved(true);
     if (!this.audio.paused) requestAnimationFrame(() => this.follow());

@@ -1,6 +1,6 @@
-// The genre of the whole recording, in large letters and as bars.
+// The genre of the whole recording, and a bar for each genre.
 
-// A new element with attributes and text or children.
+// Makes an element with attributes and text or children.
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -8,14 +8,14 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// The chance of a genre in so many words: 100 % is never claimed.
-function chanceInWords(share) {
+// A probability as text, never as 100 % or 0 %.
+function formatChance(share) {
   if (share > 0.999) return "over 99.9 %";
   if (share < 0.001) return "below 0.1 %";
   return `${(100 * share).toFixed(1)} %`;
 }
 
-// Of a recording without a genre there is nothing but the note that says why.
+// A recording without a genre has only a note that says why.
 function showResult(part, name, result) {
   part("file-name").textContent = name;
   part("genre").textContent = result.label ?? "No genre";
@@ -25,7 +25,7 @@ function showResult(part, name, result) {
   if (result.label === null) return;
   const best = result.probabilities[result.labels.indexOf(result.label)];
   const patches = result.timeline.length === 1 ? "one patch" : `the mean of ${result.timeline.length} patches`;
-  part("chance").textContent = `${chanceInWords(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
+  part("chance").textContent = `${formatChance(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
   part("chances").replaceChildren(
     ...rowOrder(result).map((label) => {
       const bar = element("i");
@@ -35,7 +35,7 @@ function showResult(part, name, result) {
         result.labels[label] === result.label ? { class: "best" } : {},
         element("th", { scope: "row" }, result.labels[label]),
         element("td", { "aria-hidden": "true" }, element("span", {}, bar)),
-        element("td", {}, chanceInWords(result.probabilities[label])),
+        element("td", {}, formatChance(result.probabilities[label])),
       );
       return row;
     }),

@@ -1,4 +1,4 @@
-// Spectrogram and timeline as one thing with a position: it follows the sound, and is moved by pointer and keyboard.
+// Spectrogram and timeline with a common playhead, which follows the sound and is moved by pointer and keyboard.
 
 const TICK_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const TICK_PIXELS = 56;
@@ -17,14 +17,14 @@ function percent(share) {
 }
 
 class Stage {
-  // part: finds an element by its id. onSeek is called with seconds, onToggle when Space is pressed.
+  // part: returns an element by its id. onSeek is called with seconds, onToggle when Space is pressed.
   constructor(part, { onSeek, onToggle }) {
     this.part = part;
     this.plots = part("stage");
     this.onSeek = onSeek;
     this.position = 0;
     this.hovered = null;
-    this.plots.addEventListener("keydown", (event) => this.pressed(event, onToggle));
+    this.plots.addEventListener("keydown", (event) => this.handleKey(event, onToggle));
     this.plots.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       this.plots.setPointerCapture(event.pointerId);
@@ -74,14 +74,14 @@ class Stage {
     this.part("axis").replaceChildren(...ticks);
   }
 
-  // Puts the playhead at a time, and tells the genres there unless the pointer asks for others. To those who listen to
-  // the page it says nothing while the sound just plays on.
+  // Moves the playhead and shows the genres there, unless the pointer is elsewhere on the plots. Screen readers do not
+  // read out every step while the sound plays on.
   moveTo(time, playsOn = false) {
     this.position = Math.min(Math.max(time, 0), this.result.duration_s);
     this.place("playhead", this.position);
     this.plots.setAttribute("aria-valuenow", this.position.toFixed(1));
-    if (!playsOn) this.plots.setAttribute("aria-valuetext", this.inWords(this.position, ", "));
-    this.tellValues();
+    if (!playsOn) this.plots.setAttribute("aria-valuetext", this.describe(this.position, ", "));
+    this.updateValues();
   }
 
   hover(time) {
@@ -90,15 +90,15 @@ class Stage {
     const bubble = this.part("bubble");
     for (const each of [this.part("hover"), bubble]) each.hidden = time === null;
     if (time !== null) {
-      bubble.textContent = this.inWords(time, "\n");
+      bubble.textContent = this.describe(time, "\n");
       const line = this.place("hover", time);
       const fits = line + 10 + bubble.offsetWidth <= this.plots.clientWidth;
       bubble.style.left = `${fits ? line + 10 : Math.max(0, line - 10 - bubble.offsetWidth)}px`;
     }
-    this.tellValues();
+    this.updateValues();
   }
 
-  tellValues() {
+  updateValues() {
     const chances = this.result.timeline[patchAt(this.result, this.hovered ?? this.position)];
     const top = topOf(chances);
     this.order.forEach((label, row) => {
@@ -108,7 +108,7 @@ class Stage {
   }
 
   // "0:12 of 0:30", and the three most probable genres there.
-  inWords(time, between) {
+  describe(time, between) {
     const chances = this.result.timeline[patchAt(this.result, time)];
     const best = rowOrder({ probabilities: chances }).slice(0, 3);
     const genres = best.map((label) => `${this.result.labels[label]} ${percent(chances[label])}`);
@@ -126,7 +126,7 @@ class Stage {
     return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * this.result.duration_s;
   }
 
-  pressed(event, onToggle) {
+  handleKey(event, onToggle) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === " ") onToggle();
     else if (event.key in KEY_STEPS_S) this.onSeek(this.position + KEY_STEPS_S[event.key]);

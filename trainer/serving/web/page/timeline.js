@@ -1,7 +1,7 @@
-// The genres over time: a row for each, the most probable of the whole recording first. In a row the height is the
-// genre's probability in a patch, and the genre that is ahead in that patch stands out.
+// The genres over time: a row for each, the most probable of the whole recording first. The height of a bar is the
+// genre's probability in a patch; the most probable genre of each patch stands out.
 
-// The labels' numbers in the order of the rows.
+// The indices of the labels in the order of the rows.
 function rowOrder({ probabilities }) {
   return probabilities.map((_, label) => label).sort((one, other) => probabilities[other] - probabilities[one]);
 }
@@ -10,7 +10,7 @@ function topOf(chances) {
   return chances.indexOf(Math.max(...chances));
 }
 
-// The patch that a time lies in, or the nearest one: its index.
+// The index of the patch at a time, or of the nearest one.
 function patchAt({ starts_s: starts, patch_s: length }, time) {
   let nearest = 0;
   let least = Infinity;
@@ -24,7 +24,7 @@ function patchAt({ starts_s: starts, patch_s: length }, time) {
 // Draws the rows, each rowHeight CSS pixels high, in the page's colours.
 function drawTimeline(canvas, result, rowHeight) {
   const colours = getComputedStyle(canvas);
-  const [ahead, others, line] = ["--accent", "--band", "--line"].map((name) => colours.getPropertyValue(name));
+  const [highest, others, line] = ["--accent", "--band", "--line"].map((name) => colours.getPropertyValue(name));
   const order = rowOrder(result);
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
@@ -40,8 +40,8 @@ function drawTimeline(canvas, result, rowHeight) {
       const left = pixels(result.starts_s[patch]);
       const right = pixels(result.starts_s[patch] + result.patch_s);
       const height = chances[label] * (rowHeight - 4);
-      context.fillStyle = topOf(chances) === label ? ahead : others;
-      // A pixel of paper between patches, where there is room for it.
+      context.fillStyle = topOf(chances) === label ? highest : others;
+      // A gap of a pixel between patches, where there is room for it.
       context.fillRect(left, floor - height, Math.max(right - left - (right - left > 5 ? 1 : 0), 0.5), height);
     });
     context.fillStyle = line;

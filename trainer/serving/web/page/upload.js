@@ -1,6 +1,6 @@
-// Sending a file to the server, and what can go wrong with that.
+// Sends a file to the server.
 
-// What a person is told: a sentence, and what was found (may be empty).
+// An error to show: a sentence, and what was received (may be empty).
 class Problem extends Error {
   constructor(message, detail = "") {
     super(message);
@@ -38,7 +38,7 @@ async function problemOf(request) {
   }
 }
 
-// What can be said before anything is sent.
+// Throws a Problem before a file is sent that the server would refuse.
 function checkSize(file, mostBytes) {
   if (file.size > mostBytes) {
     throw new Problem(

@@ -1,4 +1,4 @@
-"""The files that a request leaves in memory or, without a name, in the temporary directory: its body, a WAV of it."""
+"""Uploaded files, kept in memory or in a nameless temporary file, and their conversion to WAV."""
 
 import asyncio
 import contextlib
@@ -15,33 +15,33 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from beam_preprocess import audio
-from trainer.serving.web.refusal import Refusal, no_room
+from trainer.serving.web.answer import Refusal, no_room
 
-# Of files larger than this, the system keeps what fits into its memory and writes the rest to its temporary directory.
+# Larger files go to the temporary directory; the system keeps in memory what fits.
 _IN_MEMORY_BYTES = 8 << 20
 _MEGABYTE = 1_000_000
 _WAV_RATE_HZ = 22_050
 _FULL_SCALE = 32767
 
 
-def declared_bytes(headers: Headers, most: int) -> int:
-    """The length of a body, before any of it is read. That Content-Length is one whole number is seen to by uvicorn.
+def declared_bytes(headers: Headers, limit: int) -> int:
+    """Return the length of a request's body, before any of it is read.
 
     Args:
-      headers: of the request.
-      most: bytes allowed.
+      headers: of the request; h11 has checked that Content-Length is one whole number.
+      limit: bytes allowed.
 
     Raises:
-      Refusal: the length is missing, or more than `most`.
+      Refusal: the length is missing or above the limit.
     """
     if "Transfer-Encoding" in headers or "Content-Length" not in headers:
         raise Refusal(HTTPStatus.LENGTH_REQUIRED, "no_length", "A file must be sent with its length (Content-Length).")
     length = int(headers["Content-Length"])
-    if length > most:
+    if length > limit:
         raise Refusal(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too_large",
-            f"The file is larger than {most / _MEGABYTE:g} MB. Send a shorter or a compressed one, or start the page "
+            f"The file is larger than {limit / _MEGABYTE:g} MB. Send a shorter or a compressed one, or start the page "
             "with a larger --max_upload_mb.",
             f"{length / _MEGABYTE:.1f} MB",
         )
@@ -49,19 +49,37 @@ def declared_bytes(headers: Headers, most: int) -> int:
 
 
 def empty_file(length: int) -> contextlib.AbstractContextManager[BinaryIO]:
-    """An empty file for so many bytes, gone when the block ends.
+    """Return an empty file with room for `length` bytes, closed and removed when the block ends.
 
     Raises:
       Refusal: it cannot be made.
     """
-    return io.BytesIO() if length <= _IN_MEMORY_BYTES else nameless()
+    return io.BytesIO() if length <= _IN_MEMORY_BYTES else nameless_file()
+
+
+@contextlib.contextmanager
+def nameless_file() -> Iterator[BinaryIO]:
+    """Open a file in the temporary directory for writing and reading; it is removed when the block ends.
+
+    Raises:
+      Refusal: it cannot be made.
+    """
+    # On Linux the file never appears in its directory; elsewhere its name is removed at once.
+    with _errors_as_no_room():
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    try:
+        yield file
+    finally:
+        # Closing flushes the buffer, which fails again on a full disk.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 async def receive(request: Request, file: BinaryIO, limit_s: float) -> None:
-    """Writes a body to a file, and goes back to its start.
+    """Write a request's body to a file and rewind it.
 
     Raises:
-      Refusal: the body takes longer than `limit_s`, its client goes away, or there is no room for it.
+      Refusal: the body takes longer than `limit_s`, the client goes away, or there is no room for it.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -72,32 +90,27 @@ async def receive(request: Request, file: BinaryIO, limit_s: float) -> None:
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", message) from None
     except ClientDisconnect:
         raise Refusal(HTTPStatus.BAD_REQUEST, "broken_off", "The file did not arrive whole.") from None
-    with _filling():
+    with _errors_as_no_room():
         file.seek(0)
 
 
-def _write(file: BinaryIO, block: bytes) -> None:
-    with _filling():
-        file.write(block)
-
-
 def write_wav(file: BinaryIO, wav: BinaryIO, *, max_duration_s: float) -> int:
-    """Decodes audio that a browser may not know, such as AU and AIFF, into what it plays: mono, 16 bits, 22050 Hz.
+    """Decode audio that a browser may not know, such as AU and AIFF, to WAV: mono, 16 bits, 22050 Hz.
 
     Args:
       file: any audio.
-      wav: empty; left at its start.
-      max_duration_s: that is taken.
+      wav: empty; rewound at the end.
+      max_duration_s: longer audio is rejected.
 
     Returns:
-      The length of the WAV in bytes.
+      The length of the WAV file in bytes.
 
     Raises:
       Reject: the file cannot be used.
-      Refusal: the temporary directory has no room for it.
+      Refusal: the temporary directory has no room for the WAV file.
     """
-    with _filling():
-        # Not by soundfile, which prints what goes wrong in writing to a Python file, and goes on.
+    with _errors_as_no_room():
+        # Not soundfile, which prints errors in writing to a Python file, and goes on.
         with wave.open(wav, "wb") as sound:
             sound.setnchannels(1)
             sound.setsampwidth(2)
@@ -109,31 +122,14 @@ def write_wav(file: BinaryIO, wav: BinaryIO, *, max_duration_s: float) -> int:
     return length
 
 
-@contextlib.contextmanager
-def nameless() -> Iterator[BinaryIO]:
-    """A file in the temporary directory that is gone when the block ends, open for writing and reading.
-
-    Raises:
-      Refusal: it cannot be made.
-    """
-    # On Linux a temporary file is never listed in its directory; elsewhere its name is removed at once.
-    with _filling():
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-    try:
-        yield file
-    finally:
-        # What did not fit is still in its buffer, and does not fit now either.
-        with contextlib.suppress(OSError):
-            file.close()
+def _write(file: BinaryIO, block: bytes) -> None:
+    with _errors_as_no_room():
+        file.write(block)
 
 
 @contextlib.contextmanager
-def _filling() -> Iterator[None]:
-    """Takes an error of the system in the block for one of the temporary directory, which may be full or missing.
-
-    Raises:
-      Refusal: there was one.
-    """
+def _errors_as_no_room() -> Iterator[None]:
+    """Turn an OSError, which comes from a full or missing temporary directory, into a Refusal."""
     try:
         yield
     except OSError as error:

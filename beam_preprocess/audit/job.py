@@ -1,13 +1,12 @@
 """The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline."""
 
-import contextlib
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, TextIO
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -66,12 +65,6 @@ def run(
 
 class AuditProgress(Progress):
     """Watches for the files that workers write of each batch."""
-
-    @classmethod
-    def of(cls, output: str, plan: Plan, stream: TextIO) -> contextlib.AbstractContextManager[object]:
-        """Return the progress of an audit; nothing is shown where the output is not on this machine."""
-        local = storage.local_path(output)
-        return cls(local, plan, stream) if local else contextlib.nullcontext()
 
     def _names(self, plan: Plan) -> set[str]:
         return {PurePosixPath(analysis.analysis_name(number)).name for number in range(len(plan.shards))}

@@ -74,8 +74,8 @@ def download(mirrors: Sequence[str], path: Path, *, md5: str, retry: RetryPolicy
     for mirror in mirrors:
         _check_url(mirror)
     if path.exists():
-        if (found := md5_of(path)) != md5:
-            raise UserError(f"{path}: its md5 is {found}, that of the published archive is {md5}; delete or move it")
+        if (actual := md5_of(path)) != md5:
+            raise UserError(f"{path}: its md5 is {actual}, that of the published archive is {md5}; delete or move it")
         return
     _writing(path.parent, lambda: path.parent.mkdir(parents=True, exist_ok=True))
     part = path.with_name(f"{path.name}.part")
@@ -138,11 +138,11 @@ def _from_mirror(url: str, part: Path, md5: str, retry: RetryPolicy) -> None:
             log(f"{_cause(error)}; again in {wait_s:g} s")
             retry.sleep(wait_s)
             continue
-        if (found := md5_of(part)) == md5:
+        if (actual := md5_of(part)) == md5:
             return
         _writing(part, part.unlink)
         if not inherited:
-            raise _MirrorError(f"holds another file: md5 {found} instead of {md5}")
+            raise _MirrorError(f"holds another file: md5 {actual} instead of {md5}")
         log("the bytes of an earlier attempt do not belong to this file: downloading it from the start")
         inherited, most = False, 0
 

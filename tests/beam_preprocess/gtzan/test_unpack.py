@@ -182,6 +182,16 @@ def test_clips_are_forced_to_the_disk_one_by_one_and_folders_once(folder, output
     assert synced == [False] * 1000 + [True] * 10
 
 
+def test_a_folder_that_cannot_be_forced_to_the_disk(folder, output, monkeypatch):
+    def full(path):
+        if path.is_dir():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unpack, "_sync", full)
+    with pytest.raises(UserError, match=r"blues cannot be written: No space left on device$"):
+        copy_folder(folder, output)
+
+
 def test_a_clip_that_is_no_file(folder, output):
     clip = folder / "genres_original" / "blues" / "blues.00000.wav"
     clip.unlink()

@@ -1,14 +1,17 @@
 import dataclasses
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer.evaluation import intervals, metrics
-from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, scored
+from trainer.evaluation import intervals
+from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, leaking_groups, scored
 from trainer.evaluation.entries import entries_of, load_all
 from trainer.evaluation.pooling import PooledPredictions
+from trainer.evaluation.summary import WITHOUT_PATCH
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def each_of(pooled, number):
 def test_how_many_tracks_are_not_scored_is_told_once(cv_dirs):
     path = cv_dirs[0] / "results.json"
     results = json.loads(path.read_text())
-    results["warnings"] = ["no artists were given", f"{metrics.WITHOUT_PATCH}: 1"]
+    results["warnings"] = ["no artists were given", f"{WITHOUT_PATCH}: 1"]
     path.write_text(json.dumps(results))
     assert compare(cv_dirs)["warnings"] == ["no artists were given"]
 
@@ -123,7 +126,7 @@ def test_the_same_predictions_differ_by_nothing(tmp_path, write_cv):
 
 
 def test_an_entry_that_is_not_there(cv_dirs):
-    message = r"^--against must be one of 'time, modern'; 'black_box, modern'; 'time, cbmi2016'; got 'time'$"
+    message = r"^against must be one of 'time, modern'; 'black_box, modern'; 'time, cbmi2016'; got 'time'$"
     with pytest.raises(UserError, match=message):
         compare(cv_dirs, against=["time"])
 
@@ -142,3 +145,65 @@ def test_data_tell_what_is_scored(cv_dirs):
     data = compare(cv_dirs, left_out=ExcludedTracks(frozenset(track_ids[:5]), "a" * 64))["data"]
     assert (data["tracks"], data["tracks_without_patch"]) == (8, 3)
     assert compare(cv_dirs)["data"]["left_out"] is None
+
+
+@pytest.fixture
+def finished(tmp_path, write_cv):
+    return load_all([write_cv(tmp_path / name, {"time": 0.5}) for name in ("one", "other")])
+
+
+def excluded(*track_ids):
+    return ExcludedTracks(frozenset(track_ids), "0" * 64)
+
+
+def test_a_list_is_a_track_id_a_line(tmp_path):
+    # As some editors begin a file.
+    data = b"\xef\xbb\xbf" + "b é/1\n\na 2\r\na 2\n".encode() + b"\xff"
+    (tmp_path / "list.txt").write_bytes(data)
+    found = ExcludedTracks.read(tmp_path / "list.txt")
+    assert found.track_ids == {"b é/1", "a 2", "\udcff"}
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_an_empty_list_is_refused(tmp_path, text):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(UserError, match=r"list.txt must name tracks by their track_id, .*; it is empty$"):
+        ExcludedTracks.read(tmp_path / "list.txt")
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory$"):
+        ExcludedTracks.read(tmp_path)
+
+
+def test_what_is_left_is_the_same_for_all(finished):
+    names = finished[0].pooled.track_ids
+    for each in scored(finished, excluded(names[3], names[0])):
+        assert each.pooled.track_ids == (*names[1:3], *names[4:])
+        assert each.pooled.probabilities.shape == (1, 1, len(names) - 2, 2)
+    assert scored(finished, None)[0].pooled.track_ids == names
+
+
+def test_a_track_that_is_not_there_is_refused(finished):
+    name = finished[0].pooled.track_ids[0]
+    message = r"^tracks to leave out must give a patch; 2 of 3 are not among those predicted, the first 'x/1'$"
+    with pytest.raises(UserError, match=message):
+        scored(finished, excluded("x/2", name, "x/1"))
+
+
+def test_groups_that_are_torn_are_found(finished):
+    # Two labels' tracks 0 and 1 are by artist 0, and so on.
+    assert leaking_groups(finished, excluded("0/0", "1/0", "0/1", "1/1")) == []
+    assert leaking_groups(finished, excluded("0/0", "1/5", "0/5", "1/4", "0/4")) == ["artist 0"]
+    # A track that one of them has no patch of is not scored.
+    one, other = finished
+    shorter = other.pooled.only([name for name in other.pooled.track_ids if name not in ("1/0", "0/1", "1/1")])
+    assert leaking_groups([one, dataclasses.replace(other, pooled=shorter)], excluded("0/0")) == []
+
+
+def test_one_must_be_left(finished):
+    with pytest.raises(UserError, match=r"^no track is left to score: 16 left out, 16 in all$"):
+        scored(finished, excluded(*finished[0].pooled.track_ids))
+
+
+def test_a_device_in_place_of_a_list_is_refused():
+    with pytest.raises(UserError, match=r"^/dev/null cannot be read: not a regular file$"):
+        ExcludedTracks.read(Path("/dev/null"))

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -6,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfrecords.common import files
 from tfrecords.common.command_line import UserError
 from tfrecords.plots import Spectrogram
-from trainer.evaluation import metrics
+from trainer.evaluation import intervals, metrics
+from trainer.evaluation.summary import NewGroups, Summary
 from trainer.reports import evaluation
 
 HOSTILE = "<script>alert('1')</script> & \"x\" ü\udcff\0"
@@ -20,7 +23,22 @@ def summary(wrong=0, tracks=120, names=("blues", HOSTILE, "jazz")):
     probabilities = np.full((tracks, len(names)), 0.1, np.float32)
     probabilities[np.arange(tracks), guesses] = np.linspace(0.5, 0.8, tracks)
     ids = [f"{HOSTILE}/{number:03d}.wav" for number in range(tracks)]
-    return metrics.summarize(metrics.Predictions(probabilities, labels.astype(np.int32), ids, names))
+    return summary_of(metrics.Predictions(probabilities, labels.astype(np.int32), ids, names))
+
+
+def summary_of(predictions, groups=None):
+    return Summary(
+        scores=metrics.summarize(predictions, groups),
+        data_dir="DATA",
+        parts=("test",),
+        model="black_box",
+        recipe="modern",
+        seed=0,
+        seen_in_training=False,
+        groups="not_given",
+        new_groups=None,
+        tracks_without_patch=0,
+    )
 
 
 HISTORY = {"loss": [2.0, 1.0], "val_loss": [2.1, 1.5], "accuracy": [0.3, 0.6], "val_accuracy": [0.3, 0.4]}
@@ -30,7 +48,7 @@ FACTS = {"Model": "black_box", HOSTILE: HOSTILE}
 
 def write(path, **changes):
     contents = {"summary": summary(wrong=60), "history": HISTORY, "samples": SAMPLES, "facts": FACTS} | changes
-    evaluation.write_report(path, **contents)
+    files.write_text(path, evaluation.render(contents.pop("summary"), **contents))
     return path.read_text("utf-8")
 
 
@@ -70,7 +88,7 @@ def test_is_semantic_and_accessible(page):
 
 
 def test_says_what_was_found(page):
-    low, high = metrics.wilson_interval(60, 120)
+    low, high = intervals.wilson_interval(60, 120)
     for words in ("50.0 %", "of 120 test tracks recognised", f"{100 * low:.1f} % to {100 * high:.1f} %", "black_box"):
         assert words in page.text
     assert "60 tracks in all, the most confident mistake first. 10 more are not shown." in page.text
@@ -81,7 +99,7 @@ def test_says_what_was_found(page):
 
 def test_training_data_do_not_pass_for_a_test(tmp_path, page, parse_page):
     assert "Genre recognition, test report: 50.0 %" in page.text
-    page = parse_page(write(tmp_path / "report.html", training_data=True))
+    page = parse_page(write(tmp_path / "report.html", summary=dataclasses.replace(summary(60), seen_in_training=True)))
     assert "Genre recognition, report on training data: 50.0 %" in page.text
     assert "Music genre recognition: report on training data" in page.text
     assert "of 120 tracks recognised, training data: no score for new music" in page.text
@@ -118,7 +136,7 @@ def test_thirty_genres_and_one(tmp_path, parse_page):
     for count in (1, 30):
         names = tuple(f"genre {number}" for number in range(count))
         predictions = metrics.Predictions(np.eye(count, dtype=np.float32), np.arange(count), names, names)
-        parse_page(write(tmp_path / "report.html", summary=metrics.summarize(predictions), history=None, samples=[]))
+        parse_page(write(tmp_path / "report.html", summary=summary_of(predictions), history=None, samples=[]))
 
 
 def test_a_failed_write_leaves_the_old_report_alone(tmp_path, monkeypatch):
@@ -136,23 +154,19 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, text):
     assert write(tmp_path / "other.html") == text
 
 
-def test_text_table():
-    table = evaluation.text_table(summary(wrong=60)).splitlines()
-    assert table[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
-    assert table[2].split() == ["blues", "60", "50.0", "%", "50.0", "%", "50.0", "%", "0.500"]
-    assert table[4].split() == ["jazz", "0", "-", "0.0", "%", "-", "0.000"]
-    assert table[-1].split() == ["overall", "120", "50.0", "%", "0.500"]
-    assert len({len(line) for line in table}) == 1
-    assert "\n".join(table).encode("utf-8").isascii() is False and r"\udcff" in table[3]
+def test_the_statistic_of_the_interval_is_named(tmp_path, page, parse_page):
+    assert "The interval is Wilson's and takes the tracks as independent" in page.text
+    predictions = metrics.Predictions(np.eye(2, dtype=np.float32), np.arange(2), ["a", "b"], ("x", "y"))
+    grouped = summary_of(predictions, {"a": "one artist", "b": "one artist"})
+    text = parse_page(write(tmp_path / "report.html", summary=grouped, history=None, samples=[])).text
+    assert "The interval is a bootstrap over the 1 group of tracks" in text and "Wilson" not in text
 
 
-def test_text_table_of_a_torn_split():
-    scores = {"tracks": 100, "track_accuracy_mean": 0.4, "track_accuracy_mean_interval": [0.3, 0.5], "macro_f1": 0.25}
-    entries = [{"new_to": "training", **scores}, {"new_to": "training and validation", "tracks": 0}]
-    table = evaluation.text_table(summary(wrong=60) | {"new_groups": entries}).splitlines()
-    assert table[-2].split() == ["overall", "120", "50.0", "%", "0.500"]
-    assert table[-1].split() == ["artists", "new", "to", "training", "100", "40.0", "%", "0.250"]
-    assert set(table[-3]) == set(table[1]) == {"-", " "}
+def test_artists_that_are_new_have_a_row(tmp_path, parse_page):
+    new = NewGroups("training", ["A"], 60, summary(10, tracks=60).scores)
+    both = dataclasses.replace(summary(60), new_groups=(new, NewGroups("training and validation", ["A"], 120, None)))
+    text = parse_page(write(tmp_path / "report.html", summary=both, history=None, samples=[])).text
+    assert "Tracks, artists new to training83.3 %" in text and "new to training and validation" not in text
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")

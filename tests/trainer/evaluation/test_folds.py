@@ -57,11 +57,11 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd,
     done = carried_out(own)
     assert own.is_done
     saved = FoldPredictions.load(own.job_dir / PREDICTIONS_FILE)
-    summary = summarize(saved.predictions)
+    scores = summarize(saved.predictions)
     assert set(saved.predictions.track_ids) == {record.track_id for record in data.records["fold_1"]}
     assert (saved.parameters, saved.epochs) == (3971, 2)
     assert 0 < saved.core_seconds < done.seconds * os.cpu_count()
-    assert (done.accuracy, done.tracks) == (summary["track_accuracy_mean"], 6)
+    assert (done.accuracy, done.tracks) == (scores.track_accuracy_mean, 6)
     assert (done.epochs, done.best_epoch) == (2, saved.best_epoch)
     assert TrainingJob.load(own.job_dir).parts.test == ("fold_1",)
     log = (own.job_dir / LOG_FILE).read_text()
@@ -142,10 +142,10 @@ def test_a_directory_that_another_process_writes_to(make):
 
 
 def test_a_fault_at_claiming_the_directory_is_not_hidden(make, monkeypatch):
-    def claimed(directory):
+    def lock_job_dir(directory):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(training_job, "claimed", claimed)
+    monkeypatch.setattr(training_job, "lock_job_dir", lock_job_dir)
     with pytest.raises(ValueError, match=r"^a bug$") as caught:
         carry_out(make())
     assert not isinstance(caught.value, UserError)

@@ -6,8 +6,8 @@ import soundfile
 
 from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from beam_preprocess.audit import report
+from beam_preprocess.audit.findings import Pair
 from beam_preprocess.audit.fingerprint import Alignment
-from beam_preprocess.audit.pipeline import Pair
 from beam_preprocess.inputs.tracks import Track
 from tfrecords import plots
 

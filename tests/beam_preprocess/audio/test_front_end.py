@@ -1,4 +1,5 @@
 import dataclasses
+import doctest
 import itertools
 import json
 import pickle
@@ -11,7 +12,8 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz
+from beam_preprocess.audio import front_end as module
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz, segment_lengths
 from tfrecords.common.command_line import UserError
 
 GOLDEN = Path(__file__).parent / "golden" / "cbmi2016.json"
@@ -280,3 +282,17 @@ def test_a_band_is_most_sensitive_at_its_centre(paper):
     np.testing.assert_allclose(bins_hz[paper.filters.argmax(axis=0)], centres_hz, atol=bins_hz[1])
     low, high = dataclasses.replace(paper.config, fmin_hz=500.0), dataclasses.replace(paper.config, fmax_hz=4000.0)
     assert band_centres_hz(low)[0] > 500 and band_centres_hz(high)[-1] < 4000
+
+
+@pytest.mark.parametrize(("frames", "records"), [(1, 1), (8192, 1), (8193, 2), (16384, 2), (100_000, 13)])
+def test_records_of_a_long_track_are_equal(frames, records):
+    lengths = segment_lengths(frames)
+    assert len(lengths) == records
+    assert sum(lengths) == frames
+    assert max(lengths) <= 8192
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_examples():
+    result = doctest.testmod(module)
+    assert result.attempted and not result.failed

@@ -18,9 +18,14 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
-    package_data={"beam_preprocess.gtzan": ["data/*", "data/*/*"], "trainer.serving.web": ["page/*"]},
+    package_data={
+        "beam_preprocess.gtzan": ["data/*", "data/*/*"],
+        "trainer.reports": ["templates/*"],
+        "trainer.serving.web": ["page/*"],
+    },
     install_requires=[
         *(line for line in REQUIREMENTS if not line.startswith("#")),
+        "jinja2",
         "keras>=3.13",
         "matplotlib",
         "pillow",

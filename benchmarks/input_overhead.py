@@ -36,7 +36,7 @@ _UTILISATION = ("nvidia-smi", "--id=0", "--query-gpu=utilization.gpu", "--format
 FLAGS = flags.FlagValues()
 flags.DEFINE_list("models", ["time", "black_box"], "names of models", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "patches in a step", lower_bound=1, flag_values=FLAGS)
-flags.DEFINE_string("precision", precision.FLOAT32, ", ".join(precision.PRECISIONS), flag_values=FLAGS)
+flags.DEFINE_enum("precision", precision.FLOAT32, list(precision.PRECISIONS), "of the layers", flag_values=FLAGS)
 flags.DEFINE_bool("in_memory", False, "keep the clips in memory", flag_values=FLAGS)
 flags.DEFINE_bool("jit_compile", None, "compile the step by XLA; by default as trainer.train", flag_values=FLAGS)
 flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=16, flag_values=FLAGS)
@@ -48,7 +48,6 @@ flags.DEFINE_string("work_dir", "build/benchmark", "where the dataset is kept", 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Writes the dataset once, then trains."""
     command_line.no_arguments(positional)
-    precision.check_name(flag_values.precision)
     command_line.import_tensorflow()
     import keras
     import tensorflow as tf

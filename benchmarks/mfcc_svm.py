@@ -26,7 +26,8 @@ from trainer.evaluation import intervals
 from trainer.evaluation.comparison import ExcludedTracks, scored
 from trainer.evaluation.entries import Entry, entries_of, load_all
 from trainer.evaluation.pooling import PooledPredictions
-from trainer.reports.tables import DIFFERENCE_COLUMNS, difference_cells, percent, percent_interval, text_table
+from trainer.reports.formatting import percent, percent_interval
+from trainer.reports.tables import DIFFERENCE_COLUMNS, Table, difference_cells
 from trainer.training_job import count_folds
 
 NAME = "MFCCs, SVM"
@@ -143,7 +144,7 @@ def accuracies(own: PooledPredictions, entries: Sequence[Entry]) -> list[str]:
         )
         for number, entry in enumerate(entries, start=1)
     ]
-    return [*lines, *(text_table(("compared with it", *DIFFERENCE_COLUMNS), rows) if rows else ())]
+    return [*lines, *(Table(("compared with it", *DIFFERENCE_COLUMNS), rows).text().splitlines() if rows else ())]
 
 
 def _right(pooled: PooledPredictions, model: str) -> np.ndarray:

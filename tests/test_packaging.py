@@ -16,6 +16,7 @@ def test_three_packages_are_installed_that_need_no_other_folder_of_the_checkout(
     for package in PACKAGES:
         assert files >= {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
     assert any(name.startswith("beam_preprocess/gtzan/data/") for name in files)
+    assert {"trainer/reports/templates/base.html", "trainer/reports/templates/page.css"} <= files
     assert any(name.startswith("trainer/serving/web/page/") for name in files)
     own = {path.name for path in ROOT.iterdir() if path.is_dir()} - PACKAGES
     assert {"benchmarks", "tests", "tools"} <= own

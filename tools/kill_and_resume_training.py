@@ -37,7 +37,7 @@ from benchmarks import processes
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME
-from trainer.training import recipes
+from trainer.config import RECIPES
 from trainer.training.stop import BEFORE_A_STEP, STOPPED_STATUS
 from trainer.training.training_state import STATE_FILE
 from trainer.training_job import HISTORY_FILE, read_history
@@ -156,7 +156,7 @@ def _command(flag_values: flags.FlagValues, data_dir: Path | str, job_dir: Path)
         "trainer.train",
         *places,
         *same,
-        *([f"--patience={flag_values.epochs}"] if recipes.get(flag_values.recipe).patience else []),
+        *([f"--patience={flag_values.epochs}"] if RECIPES[flag_values.recipe].uses_patience else []),
         f"--save_every_s={_SAVE_EVERY_S}",
     ]
 

@@ -253,7 +253,7 @@ def by_shards(job: TrainingJob, recognizer: "Recognizer", data_dir: Path) -> dic
         for record in dataset.records(part):
             pieces.setdefault(record.track_id, []).append(record.log_mel.astype(np.float32))
     probabilities: dict[str, list[np.ndarray]] = {}
-    batches = dataset.batches(patch_frames=job.patch_frames, statistics=job.statistics)
+    batches = dataset.batches(patch_frames=job.patch_frames, patch_mode=job.evaluation_mode, statistics=job.statistics)
     for patches, _, track_ids in batches.as_numpy_iterator():
         for track_id, row in zip(track_ids, recognizer.model.predict_on_batch(patches), strict=True):
             probabilities.setdefault(schema.to_text(track_id), []).append(np.asarray(row))
@@ -276,7 +276,7 @@ def _preprocess(job: TrainingJob, output: Path, dtype: str) -> Path:
             front_end=front_end_config(job),
             dtype=dtype,
             split=SplitConfig(folds=2),
-            min_frames=job.patch_frames,
+            min_frames=job.min_frames,
         )
     )
     return data_dir

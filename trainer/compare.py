@@ -1,4 +1,4 @@
-"""Compares several cross-validations of one dataset: accuracy, differences and cost, in a table and a picture.
+"""Compare several cross-validations of one dataset: accuracy, differences and cost, in a table and a picture.
 
 python -m trainer.compare --job_dirs=CV1,CV2,... --output_dir=DIR [--leave_out=FILE] [--against=NAME] ...
 
@@ -29,7 +29,7 @@ from tfrecords.common.command_line import UserError
 from trainer import training_job
 from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, leaking_groups, scored
 from trainer.evaluation.entries import entries_of, load_all
-from trainer.reports import comparison_tables
+from trainer.reports import tables
 
 TABLE_FILE = "compare.md"
 RESULTS_FILE = "compare.json"
@@ -49,7 +49,7 @@ flags.DEFINE_bool("predictions", True, "time predictions on this machine", flag_
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Compares, writes what came out and prints the tables."""
+    """Compare, write the tables and the picture, and print the tables."""
     from trainer.reports.cost_plot import accuracy_against_cost
 
     command_line.no_arguments(positional)
@@ -59,7 +59,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     finished = load_all(map(Path, flag_values.job_dirs))
     entries = entries_of(scored(finished, left_out))
     against = check_against(entries, flag_values.against)
-    torn = leaking_groups(finished, left_out) if left_out else []
+    leaking = leaking_groups(finished, left_out) if left_out else []
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
     output_dir = Path(flag_values.output_dir)
@@ -71,12 +71,15 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
             from trainer.evaluation.entries import predictions_per_s
 
             speeds = predictions_per_s(entries)
-        found = compare_entries(entries, against=against, left_out=left_out, torn=torn, speeds=speeds, command=command)
+        compared = compare_entries(
+            entries, against=against, left_out=left_out, leaking=leaking, speeds=speeds, command=command
+        )
+        document = tables.comparison(compared)
         with files.atomic_write(output_dir / PICTURE_FILE) as temporary:
-            temporary.write_bytes(accuracy_against_cost(found))
-        files.write_text(output_dir / TABLE_FILE, comparison_tables.markdown(found))
-        files.write_text(output_dir / RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"{comparison_tables.text(found)}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
+            temporary.write_bytes(accuracy_against_cost(compared))
+        files.write_text(output_dir / TABLE_FILE, document.markdown())
+        files.write_text(output_dir / RESULTS_FILE, json.dumps(compared, indent=1) + "\n")
+    print(f"{document.text()}\n\ntables: {output_dir / TABLE_FILE}\npicture: {output_dir / PICTURE_FILE}")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ among the models; else each of its trainings makes its own first. What has begun
 to add the last of the two later, CV/time_frequency_init is to be deleted, and its trainings are done again.
 """
 
-import copy
 import dataclasses
 import json
 import os
@@ -38,7 +37,8 @@ from absl import flags
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import models, train, training_job
+from trainer import config, models, settings, training_job
+from trainer.config import TrainConfig
 from trainer.evaluation import cross_validation, fold_workers, metrics, results
 from trainer.evaluation.cross_validation import CrossValidation, Run
 from trainer.evaluation.folds import FoldRun
@@ -46,13 +46,14 @@ from trainer.evaluation.pooling import pool, read_tracks
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.reports import tables
 from trainer.reports.audio_links import AudioLinks
+from trainer.train import new_job
+from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob, count_folds
 
-# Of trainer.train's flags: those that say here what differs between the trainings, or have no meaning for many.
-_ANOTHER_MEANING = ("data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite")
-_NOT_FOR_MANY = ("init_from", "log_batches", "distribution", "tpu", "jit_compile", "profile_steps")
-_HOW_TO_RUN = ("save_every_s",)
-_TRAINING_FLAGS = [name for name in train.FLAGS if name not in (*_ANOTHER_MEANING, *_NOT_FOR_MANY, *_HOW_TO_RUN)]
+# Settings that the flags --model and --seeds give each training another value of.
+_VARIED = ("model", "seed")
+# A worker has no other say in how its training runs.
+_NOT_FOR_MANY = ("distribution", "tpu", "jit_compile", "log_batches", "profile_steps")
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset, which has folds", flag_values=FLAGS)
@@ -75,8 +76,8 @@ flags.DEFINE_string(
     "of the tracks' audio, for links in the report; by default where preprocessing found it",
     flag_values=FLAGS,
 )
-for _name in (*_TRAINING_FLAGS, *_HOW_TO_RUN):
-    FLAGS[_name] = copy.deepcopy(train.FLAGS[_name])
+config.define_flags(FLAGS, skip=_VARIED)
+settings.define_flags(RunOptions, FLAGS, skip=_NOT_FOR_MANY)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
@@ -88,13 +89,16 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     AudioLinks(flag_values.data_dir, flag_values.audio_dir)
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
-    asked = _asked(flag_values, manifest)
-    fold_runs = [_fold_run(flag_values, asked, run) for run in asked.runs()]
+    with settings.naming_flags():
+        train_config = config.from_flags(flag_values, skip=_VARIED)
+        asked = _asked(flag_values, train_config, manifest)
+        fold_runs = [_fold_run(flag_values, train_config, asked, run) for run in asked.runs()]
     training_job.make_dir(cv_dir, "job_dir")
     with training_job.lock_job_dir(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         left = [each for each in fold_runs if flag_values.overwrite or not each.is_done]
-        fold_workers.check_models(left, mel_bands=manifest.mel_bands)
+        with settings.naming_flags():
+            fold_workers.check_models(left, mel_bands=manifest.mel_bands)
         if flag_values.overwrite:
             cross_validation.clear(cv_dir)
         asked.save(cv_dir)
@@ -102,7 +106,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
 
 
-def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation:
+def _asked(flag_values: flags.FlagValues, train_config: TrainConfig, manifest: Manifest) -> CrossValidation:
     names = list(models.MODELS) if flag_values.model == ["all"] else flag_values.model
     if "all" in names:
         raise UserError(f"--model=all has every model already, got {','.join(names)!r}; write --model=all")
@@ -118,36 +122,29 @@ def _asked(flag_values: flags.FlagValues, manifest: Manifest) -> CrossValidation
         models=tuple(names),
         seeds=tuple(range(flag_values.seeds)),
         folds=folds,
-        flags={name: train.value_of(flag_values, name) for name in _TRAINING_FLAGS},
+        flags=settings.to_flags(train_config, skip=_VARIED),
         command=shlex.join(["python", "-m", "trainer.cross_validate", *given]),
     )
 
 
-def _fold_run(flag_values: flags.FlagValues, asked: CrossValidation, run: Run) -> FoldRun:
+def _fold_run(flag_values: flags.FlagValues, train_config: TrainConfig, asked: CrossValidation, run: Run) -> FoldRun:
     cv_dir, parents = Path(flag_values.job_dir), None
     if run.model == models.WITH_PARENTS and {"time", "frequency"} <= set(asked.models):
         # Of the same fold: they may know no track that their child is not trained on.
         own = [dataclasses.replace(run, model=model).job_dir(cv_dir) for model in ("time", "frequency")]
         parents = (own[0], own[1])
-    return FoldRun(run, make_job(flag_values, run), run.job_dir(cv_dir), flag_values.save_every_s, parents)
+    job = job_of_run(train_config, asked.data_dir, run)
+    options = RunOptions(**settings.from_flags(RunOptions, flag_values, skip=_NOT_FOR_MANY))
+    return FoldRun(run, job, run.job_dir(cv_dir), options.save_every_s, parents)
 
 
-def make_job(flag_values: flags.FlagValues, run: Run) -> TrainingJob:
-    """The job that trainer.train would make of the same flags.
+def job_of_run(train_config: TrainConfig, data_dir: str | Path, run: Run) -> TrainingJob:
+    """Return the job that trainer.train makes of the same settings, for a run's model, seed and test fold.
 
     Raises:
-      UserError: as trainer.train.make_job.
+      UserError: as trainer.train.new_job.
     """
-    same = [flag_values[name].serialize() for name in _TRAINING_FLAGS if flag_values[name].present]
-    own = [
-        f"--data_dir={flag_values.data_dir}",
-        f"--model={run.model}",
-        f"--seed={run.seed}",
-        f"--test_fold={run.fold}",
-    ]
-    values = copy.deepcopy(train.FLAGS)
-    values(["trainer.train", *same, *own])
-    return train.make_job(values)
+    return new_job(dataclasses.replace(train_config, model=run.model, seed=run.seed), data_dir, test_fold=run.fold)
 
 
 def _check_directory(asked: CrossValidation, cv_dir: Path, fold_runs: Sequence[FoldRun], *, overwrite: bool) -> None:
@@ -178,14 +175,15 @@ def _finish(
     # As they were trained, whichever versions of the libraries are here now.
     jobs = [TrainingJob.load(each.job_dir) for each in fold_runs]
     job = dataclasses.replace(jobs[0], versions=_versions(jobs))
-    tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.patch_frames)
+    tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.min_frames)
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
     found = results.results(asked, manifest, job, runs, pooled)
     pooled.save(cv_dir / cross_validation.POOLED_FILE)
-    files.write_text(cv_dir / cross_validation.TABLE_FILE, tables.markdown(found))
+    document = tables.cross_validation(found)
+    files.write_text(cv_dir / cross_validation.TABLE_FILE, document.markdown())
     files.write_text(cv_dir / cross_validation.RESULTS_FILE, json.dumps(found, indent=1) + "\n")
-    print(f"\n{tables.text(found)}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
+    print(f"\n{document.text()}\n\nresults: {cv_dir / cross_validation.TABLE_FILE}")
     print(f"report: {write_report(cv_dir, audio_dir=audio_dir)}")
 
 

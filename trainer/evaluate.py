@@ -1,4 +1,4 @@
-"""Scores a trained model on tracks that training never saw.
+"""Score a trained model on tracks that training never saw.
 
 python -m trainer.evaluate --job_dir=JOB [--data_dir=OTHER --parts=all] [--output_dir=DIR] [--audio_dir=DIR]
 
@@ -8,9 +8,9 @@ page that needs no network.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -21,11 +21,15 @@ from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
-from trainer.evaluation.metrics import LEAKING, evaluation_warnings, groups_of
+from trainer.evaluation.summary import Summary, score
+from trainer.reports import tables
 from trainer.reports.audio_links import AudioLinks
 from trainer.training import recipes
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    import keras
 
 _SAMPLES = 10
 
@@ -40,7 +44,7 @@ flags.DEFINE_string(
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Evaluates, prints a table, writes two files."""
+    """Evaluate, print a table and write metrics.json and report.html."""
     command_line.no_arguments(positional)
     if not flag_values.job_dir:
         raise UserError("--job_dir=JOB is needed (see --help)")
@@ -57,10 +61,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         parts=flag_values.parts,
         audio_dir=flag_values.audio_dir,
     )
-    from trainer.reports.evaluation import text_table
-
-    print(text_table(summary))
-    for warning in evaluation_warnings(summary).values():
+    print(tables.evaluation(summary))
+    for warning in summary.warnings().values():
         print(f"warning: {warning}")
     print(f"\nreport: {output_dir / training_job.REPORT_FILE}")
 
@@ -72,8 +74,15 @@ def evaluate(
     data_dir: str | None = None,
     parts: Sequence[str] | None = None,
     audio_dir: str | None = None,
-) -> dict[str, Any]:
-    """Writes metrics.json and report.html, and returns what metrics.json holds.
+) -> Summary:
+    """Score a trained job, and write metrics.json and report.html.
+
+    Args:
+      job_dir: the directory of the job.
+      output_dir: where to write.
+      data_dir: another dataset; by default the one that the job was trained on.
+      parts: which parts, or "all"; by default the job's test part.
+      audio_dir: where the tracks' audio lies, for links; by default where preprocessing read it.
 
     Raises:
       UserError: no trained job, no dataset, or one that does not fit the model; output_dir cannot be written, or
@@ -84,57 +93,45 @@ def evaluate(
     data_dir = data_dir or job.data_dir
     manifest = Manifest.load(data_dir)
     _check_fits(job, manifest, data_dir)
-    chosen = _choose_parts(job, manifest, parts)
+    parts = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
     training_job.make_dir(output_dir, "output_dir")
     with training_job.lock_job_dir(output_dir):
-        return _evaluate(job, job_dir, output_dir, manifest=manifest, data_dir=data_dir, parts=chosen, links=audio_link)
+        command_line.import_tensorflow()
+        from trainer.evaluation.predictions import load_model
+
+        model = load_model(job_dir)
+        summary = score(job, model, manifest, data_dir, parts)
+        # Metrics last: where they are, the report is there too.
+        page = _page(job, job_dir, model, summary, manifest, audio_link)
+        files.write_text(output_dir / training_job.REPORT_FILE, page)
+        files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary.to_json(), indent=1) + "\n")
+    return summary
 
 
-def _evaluate(
+def _page(
     job: TrainingJob,
     job_dir: Path,
-    output_dir: Path,
-    *,
+    model: "keras.Model",
+    summary: Summary,
     manifest: Manifest,
-    data_dir: str,
-    parts: tuple[str, ...],
-    links: AudioLinks,
-) -> dict[str, Any]:
-    command_line.import_tensorflow()
+    audio_link: AudioLinks,
+) -> str:
     from tfrecords.show import samples
-    from trainer.evaluation.metrics import summarize
-    from trainer.evaluation.new_groups import scores_of_new_groups
-    from trainer.evaluation.predictions import load_model, predict
-    from trainer.reports.evaluation import write_report
-    from trainer.reports.filter_plots import filter_sections
+    from trainer.reports import evaluation
+    from trainer.reports.filter_plots import filter_figures
 
-    model = load_model(job_dir)
-    predictions = predict(job, model, data_dir, parts)
-    summary = summarize(predictions)
-    summary |= {"data_dir": data_dir, "parts": parts, "model": job.model, "recipe": job.recipe, "seed": job.seed}
-    summary["seen_in_training"] = _seen_in_training(job, manifest, parts)
-    summary["groups"] = groups_of(manifest)
-    summary["new_groups"] = None
-    if summary["groups"] == LEAKING and summary["seen_in_training"] is False:
-        roles = dataclasses.replace(job.parts, test=parts)
-        summary["new_groups"] = scores_of_new_groups(predictions, manifest, data_dir, roles)
-    summary["tracks_without_patch"] = sum(manifest.tracks(parts).values()) - summary["tracks"]
     history = training_job.read_history(job_dir)
-    # Metrics last: where they are, the report is there too.
-    write_report(
-        output_dir / training_job.REPORT_FILE,
-        summary=summary,
+    data_dir, parts = summary.data_dir, summary.parts
+    return evaluation.render(
+        summary,
+        facts=_facts(job, manifest, summary),
         history=history,
         best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.checkpoint_metric else 0,
         samples=samples(Dataset(data_dir, manifest), parts=parts, count=_SAMPLES),
-        facts=_facts(job, manifest, summary),
-        training_data=bool(summary["seen_in_training"]),
-        filters=filter_sections(job, model, data_dir, parts),
-        audio_link=links,
+        filters=filter_figures(job, model, data_dir, parts),
+        audio_link=audio_link,
     )
-    files.write_text(output_dir / training_job.METRICS_FILE, json.dumps(summary, indent=1) + "\n")
-    return summary
 
 
 def _check_fits(job: TrainingJob, manifest: Manifest, data_dir: str) -> None:
@@ -161,14 +158,7 @@ def _choose_parts(job: TrainingJob, manifest: Manifest, parts: Sequence[str] | N
     )
 
 
-def _seen_in_training(job: TrainingJob, manifest: Manifest, parts: Sequence[str]) -> bool | None:
-    """Whether the parts were trained or validated on; None for another dataset, whose tracks nobody compared."""
-    if manifest.fingerprint != job.fingerprint:
-        return None
-    return bool(set(parts) & {*job.parts.train, *job.parts.valid})
-
-
-def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> dict[str, str]:
+def _facts(job: TrainingJob, manifest: Manifest, summary: Summary) -> dict[str, str]:
     training_dataset = {}
     if manifest.fingerprint != job.fingerprint:
         training_dataset = {"Training dataset": f"{job.data_dir}, fingerprint {job.fingerprint}"}
@@ -176,13 +166,13 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
     return {
         "Model": ", ".join([job.model, *(f"{name} {size}" for name, size in job.model_options.items())]),
         **_filters(job),
-        "Scored on": ", ".join(summary["parts"]),
-        **evaluation_warnings(summary),
-        "Dataset": summary["data_dir"],
+        "Scored on": ", ".join(summary.parts),
+        **summary.warnings(),
+        "Dataset": summary.data_dir,
         "Dataset fingerprint": manifest.fingerprint,
         **training_dataset,
         "Trained on": ", ".join(job.parts.train),
-        "Epoch chosen on": _chosen_on(job),
+        "Epoch chosen on": _describe_choice(job),
         "Normalised by": "mean and variance per band of the training parts",
         "Patch": f"{job.patch_frames} frames, {patch_s:.2f} s",
         "Front end": ", ".join(f"{name} {value}" for name, value in job.front_end.items()),
@@ -194,7 +184,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Mapping[str, Any]) -> 
     }
 
 
-def _chosen_on(job: TrainingJob) -> str:
+def _describe_choice(job: TrainingJob) -> str:
     if job.rules.checkpoint_metric is not None:
         return ", ".join(job.parts.valid)
     watched = f"{', '.join(job.parts.valid)} was only watched" if job.parts.valid else "there was no validation"
@@ -205,8 +195,8 @@ def _filters(job: TrainingJob) -> dict[str, str]:
     if job.model != models.WITH_PARENTS:
         return {}
     parents = job.init_from
-    whose = f"those in {parents.time_dir} and {parents.frequency_dir}" if parents else "trained first in its directory"
-    return {"Filters": f"of a time and a frequency model, {whose}"}
+    origin = f"those in {parents.time_dir} and {parents.frequency_dir}" if parents else "trained first in its directory"
+    return {"Filters": f"of a time and a frequency model, {origin}"}
 
 
 def _augmentation(job: TrainingJob) -> dict[str, str]:

@@ -36,47 +36,52 @@ import sys
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import models, training_job
-from trainer.distribution.choice import Choice
+from trainer import config, settings, training_job
+from trainer.config import TrainConfig
 from trainer.distribution.hosts import STATUS as LOST_STATUS
 from trainer.distribution.hosts import VARIABLE as CLUSTER
 from trainer.distribution.hosts import HostLostError, end_process
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE
-from trainer.training import init_filters, recipes, run_record
-from trainer.training.resume import describe_finished, follow, go_on, is_finished, start_over, unfinished
-from trainer.training.running import Running, parse_profile_steps
+from trainer.training import init_filters, run_record
+from trainer.training.resume import describe_finished, is_finished, resume, start_over, sync_with_chief, unfinished
+from trainer.training.run_options import RunOptions
 from trainer.training.stop import Stop, Stopped
-from trainer.training.train_flags import FLAGS
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
-from trainer.training_job import TrainingJob, check_patches, choose_parts
+from trainer.training_job import Parents, TrainingJob, check_patches, choose_parts, count_patches
 
 if TYPE_CHECKING:
     import keras
 
     from trainer.distribution.devices import Devices
 
-
-# Fields of a job that are flags, and fields of its recipe.
-_OF_THE_RECIPE = (
-    "patch_frames",
-    "batch_size",
-    "learning_rate",
-    "epochs",
-    "patience",
-    "warmup",
-    "label_smoothing",
-    "weight_average",
-    "patch_mode",
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
+flags.DEFINE_string("job_dir", "", "directory for the model, its history and logs", flag_values=FLAGS)
+flags.DEFINE_integer("test_fold", None, "fold kept for the score; by default the last", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "valid_fold",
+    None,
+    "fold that chooses the epoch; by default the one before, or none where the last epoch is kept",
+    flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "init_from",
+    "",
+    "TIME_JOB,FREQUENCY_JOB whose filters --model=time_frequency_init starts from; by default it trains both first, "
+    "in JOB/time and JOB/frequency",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a job", flag_values=FLAGS)
+config.define_flags(FLAGS)
+settings.define_flags(RunOptions, FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
@@ -86,7 +91,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     stop = Stop()
     try:
-        with stop.on_signals(flag_values.job_dir):
+        with stop.on_signals(flag_values.job_dir), settings.naming_flags():
             _main(flag_values, stop)
         return 0
     except HostLostError as error:
@@ -108,8 +113,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
 
 def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     job_dir = Path(flag_values.job_dir)
-    running = _running(flag_values, stop)
-    devices = running.devices
+    options = _run_options(flag_values, stop)
+    devices = options.devices
     stop.resuming = devices.resuming
     job = make_job(flag_values)
     _check_directory(job, job_dir)
@@ -119,70 +124,70 @@ def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
     training_job.make_dir(job_dir, "job_dir")
     with training_job.lock_job_dir(job_dir) if devices.is_chief else contextlib.nullcontext():
         start = None if flag_values.overwrite else unfinished(job, job_dir)
-        train(job, job_dir, start=start, running=running)
+        train(job, job_dir, start=start, options=options)
 
 
-def _running(flag_values: flags.FlagValues, stop: Stop) -> Running:
+def _run_options(flag_values: flags.FlagValues, stop: Stop) -> RunOptions:
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present]
-    return Running(
-        save_every_s=flag_values.save_every_s,
-        log_batches=Path(flag_values.log_batches) if flag_values.log_batches else None,
-        devices=Choice.of(flag_values.distribution, tpu=flag_values.tpu, environ=os.environ),
-        jit_compile=flag_values.jit_compile,
-        profile_steps=parse_profile_steps(flag_values.profile_steps),
-        pictures=True,
-        command=shlex.join(["python", "-m", "trainer.train", *given]),
-        stop=stop,
-    )
-
-
-def value_of(flag_values: flags.FlagValues, name: str) -> Any:
-    """What was asked for, or what the recipe makes of a flag that was not given.
-
-    Raises:
-      UserError: no such recipe.
-    """
-    given = flag_values[name].value
-    return getattr(recipes.get(flag_values.recipe), name) if given is None else given
+    command = shlex.join(["python", "-m", "trainer.train", *given])
+    return RunOptions(**settings.from_flags(RunOptions, flag_values), pictures=True, command=command, stop=stop)
 
 
 def make_job(flag_values: flags.FlagValues) -> TrainingJob:
-    """The flags and the dataset's manifest as a job.
+    """Return the job that the flags ask for.
 
     Raises:
-      UserError: no dataset, no such fold, model or recipe, nothing to train or validate on, a value out of range,
-        parents that do not fit.
+      UserError: as `new_job`; its message names the flag.
     """
-    manifest = Manifest.load(flag_values.data_dir)
-    recipe = recipes.get(flag_values.recipe)
-    parts = choose_parts(
-        manifest,
-        test_fold=flag_values.test_fold,
-        valid_fold=flag_values.valid_fold,
-        validates=recipe.checkpoint_metric is not None,
-    )
+    with settings.naming_flags():
+        return new_job(
+            config.from_flags(flag_values),
+            flag_values.data_dir,
+            test_fold=flag_values.test_fold,
+            valid_fold=flag_values.valid_fold,
+            init_from=init_filters.parse(flag_values.init_from),
+        )
+
+
+def new_job(
+    train_config: TrainConfig,
+    data_dir: str | Path,
+    *,
+    test_fold: int | None = None,
+    valid_fold: int | None = None,
+    init_from: Parents | None = None,
+) -> TrainingJob:
+    """Return a training of a dataset by a configuration.
+
+    Args:
+      train_config: how to train.
+      data_dir: of the dataset.
+      test_fold: see `choose_parts`, as for `valid_fold`.
+      valid_fold: the fold that chooses the epoch.
+      init_from: trained models whose filters time_frequency_init starts from.
+
+    Raises:
+      UserError: no dataset, no such fold, nothing to train or validate on, parents that do not fit.
+    """
+    manifest = Manifest.load(data_dir)
+    validates = train_config.rules.checkpoint_metric is not None
+    parts = choose_parts(manifest, test_fold=test_fold, valid_fold=valid_fold, validates=validates)
     job = TrainingJob(
-        data_dir=str(Path(flag_values.data_dir).resolve()),
+        **{field.name: getattr(train_config, field.name) for field in dataclasses.fields(TrainConfig)},
+        data_dir=str(Path(data_dir).resolve()),
         fingerprint=manifest.fingerprint,
-        model=flag_values.model,
         parts=parts,
         labels=manifest.labels,
         front_end=manifest.front_end,
         statistics=manifest.statistics(parts.train),
-        **{name: value_of(flag_values, name) for name in _OF_THE_RECIPE},
-        seed=flag_values.seed,
         versions={name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
-        augmentation=Augmentation.parse(value_of(flag_values, "augment")),
-        recipe=recipe.name,
-        model_options=models.parse_options(flag_values.model_options),
-        init_from=init_filters.parse(flag_values.init_from),
-        precision=flag_values.precision,
+        init_from=init_from,
     )
     init_filters.check_parents(job)
     job.augmentation.check_fits(patch_frames=job.patch_frames, mel_bands=manifest.mel_bands)
     for role, names in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
         if names:
-            check_patches(manifest, names, role, patch_frames=job.patch_frames)
+            check_patches(manifest, names, role, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
             Dataset(job.data_dir, manifest).check_files(names)
     return job
 
@@ -195,7 +200,7 @@ def _check_directory(job: TrainingJob, job_dir: Path) -> None:
         raise UserError(f"--job_dir={job_dir} is one of --init_from, whose filters are needed; choose another")
 
 
-def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
+def _train_parents(job: TrainingJob, job_dir: Path, options: RunOptions) -> None:
     """Trains, or goes on to train, the models that a job takes its filters from."""
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
@@ -205,10 +210,10 @@ def _train_parents(job: TrainingJob, job_dir: Path, running: Running) -> None:
             continue
         print(f"{job.model}: trains its {name} model first, in {parent_dir}", flush=True)
         # Log and trace are of this job's own steps.
-        own = dataclasses.replace(running, log_batches=None, profile_steps=None)
+        own = dataclasses.replace(options, log_batches=None, profile_steps=None)
         # Where to begin is the chief's to find; the others follow it.
-        start = unfinished(parent, parent_dir) if running.devices.is_chief else None
-        train(parent, parent_dir, start=start, running=own)
+        start = unfinished(parent, parent_dir) if options.devices.is_chief else None
+        train(parent, parent_dir, start=start, options=own)
 
 
 def _agreed(
@@ -217,7 +222,7 @@ def _agreed(
     """What all hosts begin with: what the chief has found, or made, and left in the directory."""
     devices.barrier()
     if not devices.is_chief:
-        start = follow(job, job_dir, model)
+        start = sync_with_chief(job, job_dir, model)
     # The chief may change the directory only when all have read it.
     devices.barrier()
     assert start is not None  # noqa: S101 - the chief has one by now
@@ -225,7 +230,7 @@ def _agreed(
 
 
 def train(
-    job: TrainingJob, job_dir: Path, *, start: TrainingState | None = None, running: Running | None = None
+    job: TrainingJob, job_dir: Path, *, start: TrainingState | None = None, options: RunOptions | None = None
 ) -> None:
     """Trains a job's model; that of the epoch that its recipe keeps is in job_dir/best.keras afterwards.
 
@@ -233,7 +238,7 @@ def train(
       job: what to train.
       job_dir: an earlier job there is gone once this one's model and data are known to be good.
       start: where this job's training was left, if it was (see `unfinished`).
-      running: how; by default as the command line does.
+      options: how it runs.
 
     Raises:
       UserError: the loss is no longer a number, the model's filters do not fit the patches, a shard is corrupt, the
@@ -244,22 +249,22 @@ def train(
     from trainer.distribution.devices import begin
     from trainer.training.epochs import new_model, run_epochs
 
-    running = running or Running()
-    devices = begin(running.devices)
+    options = options or RunOptions()
+    devices = begin(options.devices)
     manifest = Manifest.load(job.data_dir)
-    patches = manifest.num_patches(job.parts.train, patch_frames=job.patch_frames, patch_hop=job.patch_frames)
+    patches = count_patches(manifest, job.parts.train, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
     steps = -(-patches // job.batch_size)
-    new = partial(new_model, job, mel_bands=manifest.mel_bands, steps=steps, running=running, devices=devices)
+    new = partial(new_model, job, mel_bands=manifest.mel_bands, steps=steps, options=options, devices=devices)
     model = new()
     if devices.is_chief:
         if start is None:
             init_filters.start_from_parents(model, job)
             start = start_over(job, job_dir, model)
         elif start.variables:
-            go_on(job, job_dir, model, start, steps=steps)
+            resume(job, job_dir, model, start, steps=steps)
     start = _agreed(start, job, job_dir, model, devices)
     if not start.variables:
-        _train_parents(job, job_dir, running)
+        _train_parents(job, job_dir, options)
         # Anew: the random numbers of the first one have been followed by the parents'.
         model = new()
         if devices.is_chief:
@@ -267,8 +272,8 @@ def train(
             start = TrainingState(variables=values_of(model))
             start.save(job_dir / STATE_FILE)
         start = _agreed(start, job, job_dir, model, devices)
-    if running.command is not None and devices.is_chief:
-        run_record.add(job_dir, job, start, command=running.command)
+    if options.command is not None and devices.is_chief:
+        run_record.add(job_dir, job, start, command=options.command)
     validating = f"validating on {', '.join(job.parts.valid)}" if job.parts.valid else "without validation"
     print(
         f"{job.model}: {model.count_params():,} parameters, {patches} patches of {job.patch_frames} frames; "
@@ -276,7 +281,7 @@ def train(
         f"batches of {job.batch_size} in all",
         flush=True,
     )
-    history = run_epochs(model, job, job_dir, start, running, steps=steps, patches=patches, devices=devices)
+    history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
     devices.barrier()

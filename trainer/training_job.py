@@ -1,11 +1,4 @@
-"""Which parts train, which choose the model, and which are kept for the reported score.
-
-Which trained jobs the filters of a time_frequency_init job come from.
-
-A job directory: what was asked, and the files that training and evaluation leave in it.
-
-Files of a job directory that several commands use, and the lock on it.
-"""
+"""A job directory: what was trained, on which parts of which dataset, and the files that training leaves there."""
 
 import contextlib
 import csv
@@ -17,19 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tfrecords.augmentation import Augmentation
 from tfrecords.common import files, json_data
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, Manifest
 from trainer import models
-from trainer.distribution import precision
-from trainer.training import recipes
-from trainer.training.recipes import History, Recipe
+from trainer.config import RESIZE, WINDOWS, TrainConfig
+from trainer.settings import SettingError
+from trainer.training.recipes import History
 
 if TYPE_CHECKING:
     import keras
+
+CONFIG_FILE = "config.json"
+CHECKPOINT_FILE = "best.keras"
+HISTORY_FILE = "history.csv"
+LOGS_DIR = "logs"
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+# Where the data lie and what reads them change no training; the statistics follow from fingerprint and parts.
+_NOT_COMPARED = ("data_dir", "versions", "statistics")
+# Settings that every version has written; without a later one, a file means that setting's default.
+_ALWAYS_SAVED = ("model", "patch_frames", "batch_size", "learning_rate", "epochs", "patience", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,8 @@ def choose_parts(
             f"name the lists train.txt, valid.txt, test.txt{without}"
         )
     if test_fold is not None or valid_fold is not None:
-        raise UserError("--test_fold and --valid_fold need a dataset of folds; this one has train, valid, test")
+        given = "valid_fold" if test_fold is None else "test_fold"
+        raise SettingError(f"{given} needs a dataset of folds; this one has {', '.join(names)}")
     if without_valid:
         return PartChoice(("train",), (), ("test",))
     return PartChoice(("train",), ("valid",), ("test",)) if validates else PartChoice(("train", "valid"), (), ("test",))
@@ -105,19 +108,29 @@ def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int
     valid = (test - 1) % len(names) if valid_fold is None else valid_fold
     for flag, fold in (("test_fold", test), ("valid_fold", valid)):
         if not 0 <= fold < len(names):
-            raise UserError(f"--{flag} must be from 0 to {len(names) - 1}, got {fold}")
+            raise SettingError(f"{flag} must be from 0 to {len(names) - 1}, got {fold}")
     if test == valid:
-        raise UserError(f"--test_fold and --valid_fold must differ, both are {test}")
+        raise SettingError(f"test_fold must differ from valid_fold, both are {test}")
     held = (test, valid) if validates else (test,)
     train = tuple(name for index, name in enumerate(names) if index not in held)
     return PartChoice(train, (names[valid],) if validates else (), (names[test],))
 
 
-def check_patches(manifest: Manifest, parts: Sequence[str], role: str, *, patch_frames: int) -> None:
-    """Raises UserError when parts hold no patch to do their role with."""
-    if not manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_frames):
+def count_patches(manifest: Manifest, parts: Sequence[str], *, patch_frames: int, patch_mode: str = WINDOWS) -> int:
+    """Return how many patches the parts of a dataset give in an epoch."""
+    if patch_mode == RESIZE:
+        return sum(sum(manifest.parts[part].record_frames.values()) for part in manifest.select(parts))
+    return manifest.num_patches(parts, patch_frames=patch_frames, patch_hop=patch_frames)
+
+
+def check_patches(
+    manifest: Manifest, parts: Sequence[str], role: str, *, patch_frames: int, patch_mode: str = WINDOWS
+) -> None:
+    """Raise UserError where parts hold no patch to do their role with."""
+    if not count_patches(manifest, parts, patch_frames=patch_frames, patch_mode=patch_mode):
+        record = "record" if patch_mode == RESIZE else f"record of {patch_frames} frames"
         raise UserError(
-            f"{', '.join(parts)} should be for {role} but hold no record of {patch_frames} frames; "
+            f"{', '.join(parts)} should be for {role} but hold no {record}; "
             "lower --patch_frames, or take fewer --folds, or more tracks"
         )
 
@@ -139,125 +152,41 @@ class Parents:
     fingerprint: str
 
 
-CONFIG_FILE = "config.json"
-CHECKPOINT_FILE = "best.keras"
-LOGS_DIR = "logs"
-RUN_FILE = "run.json"
-METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
-# Where the data lie and what reads them change no training; the statistics follow from fingerprint and parts.
-_NOT_COMPARED = ("data_dir", "versions", "statistics")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingJob:
-    """Everything that decides a training run, and what is needed to use its model.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingJob(TrainConfig):
+    """A training: its configuration, its dataset, and what is needed to use its model.
 
     Attributes:
       data_dir: of the dataset.
       fingerprint: of the dataset.
-      model: one of trainer.models.MODELS.
       parts: for training, validation and test; none for validation where the recipe keeps the last epoch.
       labels: label names; the model's outputs, in order.
       front_end: configuration of the front end, as in the manifest.
       statistics: of the training parts' log-mel; patches are normalised by them before the model sees them.
-      patch_frames: frames in a patch.
-      batch_size: patches in a step.
-      learning_rate: at the start.
-      epochs: at most.
-      patience: epochs without a better one before training stops; None where the recipe has another rule.
-      seed: of weights, dropout and order; from 0 to 2^32 - 1.
       versions: of the libraries.
-      augmentation: how the training batches are varied.
-      recipe: one of trainer.training.recipes.RECIPES.
-      model_options: of the model, such as filter sizes; see its file.
       init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
         with its own settings, in the directories `time` and `frequency` of its own.
-      precision: one of trainer.distribution.precision.PRECISIONS.
-      warmup, label_smoothing, weight_average, patch_mode: as trainer.training.recipes.Recipe has them.
     """
 
     data_dir: str
     fingerprint: str
-    model: str
     parts: PartChoice
     labels: tuple[str, ...]
     front_end: Mapping[str, Any]
     statistics: BandStatistics
-    patch_frames: int
-    batch_size: int
-    learning_rate: float
-    epochs: int
-    patience: int | None
-    seed: int
     versions: Mapping[str, str]
-    augmentation: Augmentation = Augmentation()  # noqa: RUF009 - frozen
-    recipe: str = "modern"
-    model_options: Mapping[str, int] = dataclasses.field(default_factory=dict)
     init_from: Parents | None = None
-    precision: str = precision.FLOAT32
-    warmup: float = 0.0
-    label_smoothing: float = 0.0
-    weight_average: float = 0.0
-    patch_mode: str = recipes.WINDOWS
 
     def __post_init__(self) -> None:
-        models.check_name(self.model)
-        precision.check_name(self.precision)
-        self._check_recipe()
-        for name in ("patch_frames", "batch_size", "epochs", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, got {value}")
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise UserError(f"--learning_rate must be above 0, got {self.learning_rate}")
-        for name in ("warmup", "label_smoothing", "weight_average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name} must be from 0 to below 1, got {getattr(self, name)}")
-        if self.patch_mode not in recipes.PATCH_MODES:
-            raise UserError(f"--patch_mode must be one of {', '.join(recipes.PATCH_MODES)}, got {self.patch_mode!r}")
-        if not 0 <= self.seed < 1 << 32:
-            raise UserError(f"--seed must be from 0 to {(1 << 32) - 1}, got {self.seed}")
+        super().__post_init__()
+        if self.rules.checkpoint_metric is not None and not self.parts.valid:
+            raise UserError(f"the recipe {self.recipe} needs a part for validation, which chooses its epoch")
         if len(set(self.labels)) < max(2, len(self.labels)):
             raise UserError(f"the labels must be different ones, at least two, got {', '.join(self.labels)}")
         if (bands := len(self.statistics.mean)) != self.front_end.get("n_mels"):
             raise UserError(f"the statistics have {bands} bands, the front end {self.front_end.get('n_mels')}")
         if self.init_from is not None and self.model != models.WITH_PARENTS:
-            raise UserError(f"--init_from is for --model={models.WITH_PARENTS}, got --model={self.model}")
-
-    def _check_recipe(self) -> None:
-        """Raises UserError where a number has no meaning in the recipe, or one is missing."""
-        rules = self.rules
-        by_loss = "ends training by the training loss" if rules.rises else "keeps its last epoch"
-        if self.patience is not None and rules.patience is None:
-            raise UserError(
-                f"--patience does not apply to --recipe={self.recipe}, which {by_loss}; got {self.patience}"
-            )
-        if self.patience is None and rules.patience is not None:
-            raise UserError(f"--recipe={self.recipe} needs a --patience")
-        if self.warmup and rules.rises:
-            raise UserError(
-                f"--warmup does not apply to --recipe={self.recipe}, whose rate only falls; got {self.warmup}"
-            )
-        if rules.checkpoint_metric is not None and not self.parts.valid:
-            raise UserError(f"--recipe={self.recipe} needs a part for validation, which chooses its epoch")
-
-    @property
-    def soft_labels(self) -> bool:
-        """Whether training and its loss take labels as shares, [batch, labels] float32, instead of [batch] int32."""
-        return self.augmentation.soft_labels or self.label_smoothing > 0
-
-    @property
-    def described(self) -> str:
-        """How it is trained in words, for a report."""
-        names = ("learning_rate", "batch_size", "epochs", "patience")
-        more = ("warmup", "label_smoothing", "weight_average", "patch_mode")
-        return self.rules.described(**{name: getattr(self, name) for name in (*names, *more)})
-
-    @property
-    def rules(self) -> Recipe:
-        """Its recipe."""
-        return recipes.get(self.recipe)
+            raise SettingError(f"init_from is for the model {models.WITH_PARENTS}, got the model {self.model}")
 
     def check_shapes(self, model: "keras.Model") -> None:
         """Raises UserError when a model's input or output is not what this configuration says."""
@@ -266,10 +195,6 @@ class TrainingJob:
         if found != expected:
             has, says = (" to ".join(str(shapes)[1:-1] for shapes in both) for both in (found, expected))
             raise UserError(f"the model maps {has}, its job's configuration says {says}; train again")
-
-    def is_done(self, history: History) -> bool:
-        """Whether training ends with the last of the epochs that are finished."""
-        return self.rules.is_done(history, epochs=self.epochs, patience=self.patience)
 
     def save(self, job_dir: Path) -> None:
         """Writes config.json, whole or not at all."""
@@ -291,6 +216,8 @@ class TrainingJob:
             data = json_data.parse(files.read_text(path))
             if isinstance(data, dict):
                 models.check_saved([data.get("model")], path)
+                if missing := [name for name in _ALWAYS_SAVED if name not in data]:
+                    raise ValueError(f"{missing[0]} is missing")
             return json_data.build(cls, data)
         except UserError:
             raise
@@ -312,9 +239,6 @@ class TrainingJob:
                 brief = isinstance(own, str | int | float) and field.name != "fingerprint"
                 phrases.append(f"{field.name} {own}, not {others}" if brief else f"other {field.name}")
         return phrases
-
-
-HISTORY_FILE = "history.csv"
 
 
 def make_dir(path: Path, flag: str) -> None:

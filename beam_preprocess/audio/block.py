@@ -1,25 +1,25 @@
-"""Why a file cannot be used.
-
-What decoders hand on.
-"""
+"""A block of decoded audio, and the errors of decoding."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+# Why a file cannot be used.
 REASONS = (
     *("unreadable", "undecodable", "unsupported_format", "truncated", "unsupported_rate", "not_finite", "empty"),
     *("too_short", "too_long"),
 )
+# A damaged header can ask for any rate; outside this range there is no audio, and resampling would explode.
+_MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 384_000
 
 
-class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not a fault of the program
-    """An input that cannot be used.
+class Reject(Exception):  # noqa: N818 - an expected outcome, not a fault of the program
+    """A file that cannot be used.
 
     Attributes:
-      reason: one word, counted and printed (REASONS).
-      detail: what was found.
+      reason: one of REASONS; rejects are counted by it.
+      detail: what was found, in a few words.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -29,33 +29,19 @@ class Reject(Exception):  # noqa: N818 - an outcome with a name of its own, not 
 
 
 class NoRoom(Reject):
-    """The temporary directory does not take what is needed of a file: no fault of the file."""
+    """A file that could not be copied to the temporary directory; nothing is wrong with the file."""
 
 
 class DecodeError(Exception):
-    """A decoder cannot make anything of a file, or of the rest of it; another one may."""
-
-
-def unreadable(error: OSError) -> Reject:
-    """The reject of a file that a disk or a store could not give."""
-    return Reject("unreadable", error.strerror or str(error))
-
-
-def no_room(error: OSError) -> NoRoom:
-    """The reject of a file that could not be copied to the temporary directory."""
-    return NoRoom("unreadable", f"the temporary directory: {error.strerror or error}")
-
-
-# A file with a lying header can ask for any rate; outside this range no audio is made, and resampling would explode.
-_MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 384_000
+    """A decoder cannot read a file, or the rest of it; another decoder may."""
 
 
 class Block(NamedTuple):
-    """Some of a file's audio.
+    """A stretch of a file's audio.
 
     Attributes:
-      channels: [samples] float32 of each channel, at full scale from -1 to 1.
-      rate: Hz.
+      channels: one array of [samples] float32 for each channel; full scale is -1 to 1.
+      rate: sample rate in Hz.
     """
 
     channels: tuple[np.ndarray, ...]
@@ -63,19 +49,29 @@ class Block(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Samples of a channel."""
+        """Samples of each channel."""
         return len(self.channels[0])
 
 
+def unreadable(error: OSError) -> Reject:
+    """Return the reject of a file that a disk or a store failed to read."""
+    return Reject("unreadable", error.strerror or str(error))
+
+
+def no_room(error: OSError) -> NoRoom:
+    """Return the reject of a file that could not be copied to the temporary directory."""
+    return NoRoom("unreadable", f"the temporary directory: {error.strerror or error}")
+
+
 def check_rate(rate: int) -> None:
-    """Raises Reject for a sample rate (Hz) that no audio has."""
+    """Raise Reject ("unsupported_rate") for a sample rate, in Hz, that no audio has."""
     if not _MIN_RATE_HZ <= rate <= _MAX_RATE_HZ:
         raise Reject("unsupported_rate", f"{rate} Hz")
 
 
-def after(found: Iterator[Block], samples: int) -> Iterator[Block]:
-    """The blocks without the first so many samples."""
-    for block in found:
+def skip_samples(blocks: Iterator[Block], samples: int) -> Iterator[Block]:
+    """Yield the blocks without the first `samples` samples of each channel."""
+    for block in blocks:
         if samples >= block.samples:
             samples -= block.samples
         else:

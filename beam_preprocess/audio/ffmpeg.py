@@ -1,4 +1,4 @@
-"""The decoder of what is coded: FFmpeg, by PyAV.
+"""The decoder of coded audio: FFmpeg, by PyAV.
 
 A filter graph inside FFmpeg reads, demuxes and decodes, and Python sees seconds of audio at a time: packet by packet,
 threads would wait for each other, and half of the time would be Python's. What the graph does not do (it stops at the
@@ -19,22 +19,22 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from beam_preprocess.audio import containers
-from beam_preprocess.audio.block import Block, DecodeError, Reject, after, check_rate
+from beam_preprocess.audio.block import Block, DecodeError, Reject, check_rate, skip_samples
 from beam_preprocess.audio.formats import Container
 from beam_preprocess.audio.source import Source
 
 # Values, over all channels, that are decoded at a time: what fits into a processor's cache.
 _BLOCK_VALUES = 1 << 18
-# Demuxers whose length is an estimate by the size of the file.
+# Demuxers that estimate the length by the size of the file.
 _ESTIMATED = {"aac", "loas", "ac3", "eac3", "dts", "amr", "mpegts", "mpeg", "avi"}
-# Those whose length is that of the samples; of others, frames and clocks round it, and an encoder's delay may count.
+# Demuxers whose length is that of the samples; others round it to frames or clocks, or count an encoder's delay.
 _EXACT = {"wav", "w64", "aiff", "au", "flac", "tta", "wv", "ape", "ogg"}
 _EXACT_S, _ROUNDED_S = 0.04, 0.1
-# What damaged packets may take from the middle of a file: two frames of AAC or WMA, three of MP3.
+# Audio that damaged packets may take from the middle of a file: two frames of AAC or WMA, three of MP3.
 _LOST_TOLERANCE_S = 0.1
-# Titles and artists of old files are in other encodings; PyAV would raise where it reads them, and nothing here does.
+# Tags of old files are not in UTF-8, where PyAV would raise; nothing here reads them.
 _TAGS_NOT_IN_UTF_8 = "replace"
-# Sample types of FFmpeg that are not floats: type, offset and scale.
+# FFmpeg's integer sample formats: dtype, offset and scale. And its floats.
 _INTEGERS = {
     "u8": (np.uint8, 128, 1 << 7),
     "s16": (np.int16, 0, 1 << 15),
@@ -42,62 +42,68 @@ _INTEGERS = {
     "s64": (np.int64, 0, 1 << 63),
 }
 _FLOATS = {"flt": np.float32, "dbl": np.float64}
-# FFmpeg's logging is one for the whole process, whose threads decode.
-_logging = threading.Lock()
+# FFmpeg's log level is one for the whole process.
+_log_lock = threading.Lock()
 
 
-def blocks(source: Source, container: Container) -> Iterator[Block]:
-    """Decodes a file.
+class _Length(NamedTuple):
+    """The length that a file declares, 0 where it declares none, and by how much a whole file may be shorter."""
+
+    seconds: float
+    tolerance_s: float
+
+
+def decode_blocks(source: Source, container: Container) -> Iterator[Block]:
+    """Yield the blocks of a file.
 
     Raises:
-      DecodeError: FFmpeg cannot make anything of it.
+      DecodeError: FFmpeg cannot read the file.
       Reject: it ends before it should, too much of it is damaged, or it cannot be read.
     """
-    with _opened(source, container) as opened:
+    with _open(source, container) as opened:
         stream = _audio_stream(opened)
-        length = _declared(source, opened, stream)
-        demuxer, frames = opened.format.name, _block_samples(stream)
+        length = _declared_length(source, opened, stream)
+        demuxer = opened.format.name
+        block_samples = max(1, _BLOCK_VALUES // max(1, stream.codec_context.channels))
     samples = 0
     duration_s = 0.0
     try:
-        for block in _graph_blocks(source, container, frames):
+        for block in _graph_blocks(source, container, block_samples):
             samples += block.samples
             duration_s += block.samples / block.rate
             yield block
     except av.error.FFmpegError:
         # What the graph gave is good; the rest follows packet by packet.
-        for block in after(_packet_blocks(source, container, frames), samples):
+        for block in skip_samples(_packet_blocks(source, container, block_samples), samples):
             duration_s += block.samples / block.rate
             yield block
-    if duration_s < length.seconds - length.tolerance_s and not _ends_as_a_whole_file(
-        source, container, demuxer, length
-    ):
+    if duration_s < length.seconds - length.tolerance_s and not _is_whole(source, container, demuxer, length):
         raise Reject("truncated", f"{duration_s:.2f} of {length.seconds:.2f} s")
 
 
 @contextlib.contextmanager
-def _opened(source: Source, container: Container) -> Iterator[InputContainer]:
-    """Opens a file with FFmpeg.
+def _open(source: Source, container: Container) -> Iterator[InputContainer]:
+    """Open a file with FFmpeg.
 
     Raises:
-      DecodeError: it cannot.
+      DecodeError: FFmpeg cannot open it.
     """
     options = _options(source, container)
     try:
         opened = av.open("fd:", options=options, metadata_errors=_TAGS_NOT_IN_UTF_8)
     except av.error.FFmpegError as error:
-        raise DecodeError(f"{error.strerror}{_said(source, container)}") from None
+        raise DecodeError(f"{error.strerror}{_logged_reason(source, container)}") from None
     with opened:
         yield opened
 
 
 def _options(source: Source, container: Container) -> dict[str, str]:
-    """How FFmpeg opens a file: nothing but this descriptor, by no other demuxer than its content asks for."""
+    """Return options that keep FFmpeg to this descriptor and to the demuxers that the content asks for."""
     return {"fd": str(source.rewind()), "protocol_whitelist": "fd", "format_whitelist": container.demuxers}
 
 
-def _said(source: Source, container: Container) -> str:
-    """What FFmpeg logs when it cannot open a file, which its error does not tell."""
+def _logged_reason(source: Source, container: Container) -> str:
+    """Return what FFmpeg logs when it cannot open a file: its error alone does not say why."""
     with _errors_logged(), av.logging.Capture() as logs, contextlib.suppress(av.error.FFmpegError):
         av.open("fd:", options=_options(source, container), metadata_errors=_TAGS_NOT_IN_UTF_8).close()
     return f" ({logs[-1][2].strip()})" if logs else ""
@@ -105,11 +111,11 @@ def _said(source: Source, container: Container) -> str:
 
 @contextlib.contextmanager
 def _errors_logged() -> Iterator[None]:
-    """Has FFmpeg log errors, which go nowhere unless they are captured; one thread at a time."""
+    """Make FFmpeg log errors, which are dropped unless they are captured; one thread at a time."""
     logger = logging.getLogger("libav")
-    with _logging:
+    with _log_lock:
         level, skips, propagate = av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate
-        # What the file before was refused for is to be told of this one too.
+        # An error that the file before had too is to be logged again.
         av.logging.set_skip_repeated(False)
         logger.propagate = False
         av.logging.set_level(av.logging.ERROR)
@@ -122,11 +128,11 @@ def _errors_logged() -> Iterator[None]:
 
 
 def _audio_stream(opened: InputContainer) -> AudioStream:
-    """The stream that a player would play.
+    """Return the stream that a player would play.
 
     Raises:
-      DecodeError: there is none, or its codec is not known.
-      Reject: its rate is none of audio.
+      DecodeError: there is none, or its codec is unknown.
+      Reject: no audio has its sample rate.
     """
     stream = opened.streams.best("audio")
     if not isinstance(stream, AudioStream):
@@ -138,18 +144,7 @@ def _audio_stream(opened: InputContainer) -> AudioStream:
     return stream
 
 
-def _block_samples(stream: AudioStream) -> int:
-    return max(1, _BLOCK_VALUES // max(1, stream.codec_context.channels))
-
-
-class _Length(NamedTuple):
-    """How long a file says that it is: 0 where it does not say; and how much less may be decoded of a whole one."""
-
-    seconds: float
-    tolerance_s: float
-
-
-def _declared(source: Source, opened: InputContainer, stream: AudioStream) -> _Length:
+def _declared_length(source: Source, opened: InputContainer, stream: AudioStream) -> _Length:
     demuxer = opened.format.name
     if demuxer == "mp3":
         return _Length(containers.mp3_length_s(source) or 0.0, 0.0)
@@ -164,12 +159,12 @@ def _declared(source: Source, opened: InputContainer, stream: AudioStream) -> _L
 
 
 def _graph_blocks(source: Source, container: Container, samples: int) -> Iterator[Block]:
-    """Decodes by a filter graph, so many samples at a time.
+    """Decode by a filter graph, in blocks of `samples`.
 
     Raises:
-      FFmpegError: at the first packet that is damaged, and where rate or channels change.
+      FFmpegError: at the first damaged packet, and where the rate or the channels change.
     """
-    options = ":".join(f"{name}={_escaped(value)}" for name, value in _options(source, container).items())
+    options = ":".join(f"{name}={_escape(value)}" for name, value in _options(source, container).items())
     graph = av.filter.Graph()
     graph.threads = 1
     graph.link_nodes(
@@ -180,41 +175,41 @@ def _graph_blocks(source: Source, container: Container, samples: int) -> Iterato
     ).configure()
     with contextlib.suppress(av.error.EOFError):
         while True:
-            yield _block([cast("AudioFrame", graph.pull())])
+            yield _to_block([cast("AudioFrame", graph.pull())])
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")
 
 
 def _packet_blocks(source: Source, container: Container, samples: int) -> Iterator[Block]:
-    """Decodes packet by packet, about so many samples at a time; damaged packets are left out, as players do.
+    """Decode packet by packet, in blocks of about `samples`; damaged packets are left out, as players do.
 
     Raises:
-      Reject: they are too many.
+      Reject: too many packets are damaged.
     """
-    with _opened(source, container) as opened:
+    with _open(source, container) as opened:
         packets = _Packets(opened, _audio_stream(opened))
-        for _, same in itertools.groupby(packets.frames(), key=_form):
+        for _, frames in itertools.groupby(packets.frames(), key=_frame_format):
             waiting: list[AudioFrame] = []
             count = 0
-            for frame in same:
+            for frame in frames:
                 waiting.append(frame)
                 count += frame.samples
                 if count >= samples:
-                    yield _block(waiting)
+                    yield _to_block(waiting)
                     waiting, count = [], 0
             if waiting:
-                yield _block(waiting)
+                yield _to_block(waiting)
     packets.check_loss()
 
 
-def _form(frame: AudioFrame) -> tuple[int, str, int]:
+def _frame_format(frame: AudioFrame) -> tuple[int, str, int]:
     return frame.sample_rate, frame.format.name, frame.layout.nb_channels
 
 
 class _Packets:
-    """The packets of a stream, decoded, and what of them is damaged."""
+    """Decodes the packets of a stream, and counts the damaged ones."""
 
     def __init__(self, opened: InputContainer, stream: AudioStream) -> None:
         self._opened, self._stream = opened, stream
@@ -223,26 +218,26 @@ class _Packets:
         self._ended_by: av.error.FFmpegError | None = None
 
     def frames(self) -> Iterator[AudioFrame]:
-        """All that can be decoded."""
+        """Yield all frames that can be decoded."""
         try:
             for packet in self._opened.demux(self._stream):
                 self._packets += 1
                 try:
-                    found = packet.decode()
+                    frames = packet.decode()
                 except av.error.FFmpegError:
                     self._damaged += 1
                     self._waiting_s += float((packet.duration or 0) * (packet.time_base or 0))
                     continue
-                if found:
-                    # What is damaged at the end may be no audio: a tag, or half a frame.
+                if frames:
+                    # Only damage before good audio counts: at the end it may be a tag, or half a frame.
                     self._lost_s += self._waiting_s
                     self._waiting_s = 0.0
-                yield from found
+                yield from frames
         except av.error.FFmpegError as error:
             self._ended_by = error
 
     def check_loss(self) -> None:
-        """Raises Reject if too much is lost."""
+        """Raise Reject where too much is lost, or the file could not be read."""
         if self._lost_s > _LOST_TOLERANCE_S or 2 * self._damaged > self._packets:
             detail = f"{self._damaged} of {self._packets} packets are damaged ({self._lost_s:.2f} s)"
             raise Reject("undecodable", detail)
@@ -250,8 +245,8 @@ class _Packets:
             raise Reject("unreadable", self._ended_by.strerror)
 
 
-def _block(frames: list[AudioFrame]) -> Block:
-    """Frames of one form as a block."""
+def _to_block(frames: list[AudioFrame]) -> Block:
+    """Return frames of one rate, sample format and channel layout as a block."""
     planes = [_channels(frame) for frame in frames]
     if len(planes) == 1:
         channels = tuple(planes[0])
@@ -262,10 +257,11 @@ def _block(frames: list[AudioFrame]) -> Block:
 
 
 def _channels(frame: AudioFrame) -> list[np.ndarray]:
-    """[samples] float32 of each channel."""
+    """Return [samples] float32 of each channel, at full scale from -1 to 1."""
     count, name = frame.layout.nb_channels, frame.format.name
     kind = name.removesuffix("p")
     dtype: Any = _FLOATS[kind] if kind in _FLOATS else _INTEGERS[kind][0]
+    # A name that ends in p is planar: a plane for each channel; else one plane holds all, interleaved.
     if name.endswith("p"):
         values = [np.frombuffer(cast("Any", frame.planes[channel]), dtype, frame.samples) for channel in range(count)]
     else:
@@ -276,22 +272,21 @@ def _channels(frame: AudioFrame) -> list[np.ndarray]:
     return [(channel.astype(np.float64) - offset).astype(np.float32) / np.float32(scale) for channel in values]
 
 
-def _ends_as_a_whole_file(source: Source, container: Container, demuxer: str, length: _Length) -> bool:
-    """Whether a file that is shorter than it says was not cut off: a tool that shortened it left its header alone."""
+def _is_whole(source: Source, container: Container, demuxer: str, length: _Length) -> bool:
+    """Return whether a file shorter than it declares was not cut off: editors shorten files and keep the header.
+
+    An MP3 is whole if it ends with a frame; others if all packets of the index are there, or another stream, such as a
+    film's pictures, lasts as long as declared.
+    """
     if demuxer == "mp3":
         return containers.mp3_ends_with_a_frame(source)
-    with _opened(source, container) as opened:
-        return _reaches_its_end(opened, length)
-
-
-def _reaches_its_end(opened: InputContainer, length: _Length) -> bool:
-    """Whether all packets that an index lists are there, or another stream, as a film's pictures, lasts as long."""
-    stream = _audio_stream(opened)
-    packets, others_s = 0, 0.0
-    with contextlib.suppress(av.error.FFmpegError):
-        for packet in opened.demux():
-            if packet.stream.index == stream.index:
-                packets += packet.size > 0
-            elif packet.pts is not None and packet.time_base:
-                others_s = max(others_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    return packets == stream.frames or others_s >= length.seconds - length.tolerance_s
+    with _open(source, container) as opened:
+        stream = _audio_stream(opened)
+        packets, others_s = 0, 0.0
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in opened.demux():
+                if packet.stream.index == stream.index:
+                    packets += packet.size > 0
+                elif packet.pts is not None and packet.time_base:
+                    others_s = max(others_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        return packets == stream.frames or others_s >= length.seconds - length.tolerance_s

@@ -1,6 +1,6 @@
-"""How a long recording becomes several records, so that no record grows with its recording.
+"""The front end: waveform -> log-mel spectrogram, as librosa defines it.
 
-The front end: waveform -> log-mel spectrogram, NumPy and SciPy only (importable without Beam or TensorFlow).
+NumPy and SciPy only: importable without Beam or TensorFlow, and librosa only where filters are built.
 """
 
 import dataclasses
@@ -14,20 +14,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecords.common.command_line import UserError
 
-# A record of a long recording holds at most this many frames (3 minutes of the default front end).
+# Frames of a record at most (3 minutes of the default front end); a longer track becomes several records.
 MAX_RECORD_FRAMES = 8192
-
-
-def segment_lengths(frames: int) -> list[int]:
-    """Frames of the records that a track of so many frames makes: equal to within one, at most MAX_RECORD_FRAMES."""
-    count = -(-frames // MAX_RECORD_FRAMES)
-    return [frames // count + (index < frames % count) for index in range(count)]
-
-
-# Three-term Blackman-Harris of 62 dB (Harris 1978, table 1). Not scipy's blackmanharris: four terms, 92 dB.
-_BLACKMAN_HARRIS_62_DB = (0.44959, 0.49364, 0.05677)
 WINDOWS = ("blackman_harris_62db", "hann", "hamming", "blackman")
 COMPRESSIONS = ("log10", "db")
+# Three-term Blackman-Harris of 62 dB (Harris 1978, table 1). Not scipy's blackmanharris: four terms, 92 dB.
+_BLACKMAN_HARRIS_62_DB = (0.44959, 0.49364, 0.05677)
 # Power below which decibels stop, as in librosa.power_to_db.
 _AMIN = 1e-10
 # Frames transformed at a time: their spectra stay in the processor's cache (64-256 are alike, 2,000 a third slower).
@@ -45,10 +37,13 @@ class FrontEndConfig:
       frame_length: samples in a frame, and in its Fourier transform. At least 16.
       hop_length: samples from one frame to the next, 1 to frame_length.
       window: one of WINDOWS, periodic.
-      n_mels: mel bands (Slaney's scale and area normalisation, as librosa.filters.mel).
+      n_mels: mel bands (Slaney's scale and area normalisation, as librosa.filters.mel), 1 to frame_length / 2.
       fmin_hz: lower edge of the lowest band.
       fmax_hz: upper edge of the highest band, at most half the sample rate.
       compression: "log10", log10(1 + 10000 x) of the mel power x; or "db", 10 log10(max(x, 1e-10)).
+
+    Raises:
+      UserError: a field is outside its range.
     """
 
     sample_rate: int = 22050
@@ -78,12 +73,12 @@ class FrontEndConfig:
 
     @property
     def frames_per_s(self) -> float:
-        """Frames per second of audio."""
+        """Frames in a second of audio."""
         return self.sample_rate / self.hop_length
 
 
 PRESETS = {
-    # At 22050 Hz what the paper's 2048/1024 at 44.1 kHz is in seconds.
+    # Pons, Lidy and Serra (CBMI 2016): at 22050 Hz, their 2048/1024 at 44.1 kHz in seconds.
     "cbmi2016": FrontEndConfig(),
     # librosa.feature.melspectrogram and power_to_db(top_db=None), defaults.
     "librosa": FrontEndConfig(frame_length=2048, window="hann", n_mels=128, compression="db"),
@@ -91,7 +86,11 @@ PRESETS = {
 
 
 class FrontEnd:
-    """Waveform -> log-mel. Window and filters are built once; instances are small, and pickle with them.
+    """Waveform -> log-mel spectrogram.
+
+    Frames are centred and padded with zeros, power spectra are averaged by mel bands of unit area (Slaney), and the
+    result is compressed: librosa's melspectrogram, transposed, within 1e-3 of a decibel for all that is less than 80 dB
+    below the loudest. Window and filters are built once; instances are small and can be pickled.
 
     Attributes:
       config: the configuration.
@@ -100,10 +99,21 @@ class FrontEnd:
 
     Raises:
       UserError: a band is too narrow to hold any frequency of the transform.
+
+    Example:
+      >>> import numpy as np
+      >>> front_end = FrontEnd(PRESETS["cbmi2016"])
+      >>> second_of_a = np.sin(2 * np.pi * 440 / 22050 * np.arange(22050))
+      >>> log_mel = front_end(second_of_a)
+      >>> log_mel.shape, log_mel.dtype
+      ((44, 40), dtype('float32'))
+      >>> loudest = log_mel[20].argmax()
+      >>> print(f"{band_centres_hz(front_end.config)[loudest]:.0f} Hz")
+      406 Hz
     """
 
     def __init__(self, config: FrontEndConfig) -> None:
-        # Costs seconds to import, and only where filters are built: workers get them ready-made.
+        # Takes seconds to import; workers get their filters pickled.
         from librosa.filters import mel as mel_filters
 
         self.config = config
@@ -113,14 +123,7 @@ class FrontEnd:
             window = scipy.signal.get_window(config.window, config.frame_length)
         self.window = window.astype(np.float64)
         self._window32 = window.astype(np.float32)
-        edges_hz = _band_edges_hz(config)
-        bins_hz = np.fft.rfftfreq(config.frame_length, 1 / config.sample_rate)
-        held = np.searchsorted(bins_hz, edges_hz[2:], "left") - np.searchsorted(bins_hz, edges_hz[:-2], "right")
-        if (held < 1).any():
-            raise UserError(
-                f"n_mels={config.n_mels}: band {int(np.argmin(held))} is narrower than the transform's resolution of "
-                f"{bins_hz[1]:.1f} Hz; take fewer bands or a longer --frame_length"
-            )
+        self._check_bands()
         filters = mel_filters(
             sr=config.sample_rate,
             n_fft=config.frame_length,
@@ -130,12 +133,24 @@ class FrontEnd:
         )
         self.filters = np.ascontiguousarray(filters.T, np.float32)
 
+    def _check_bands(self) -> None:
+        """Raise UserError where a band holds no bin of the transform."""
+        config = self.config
+        edges_hz = _band_edges_hz(config)
+        bins_hz = np.fft.rfftfreq(config.frame_length, 1 / config.sample_rate)
+        bins = np.searchsorted(bins_hz, edges_hz[2:], "left") - np.searchsorted(bins_hz, edges_hz[:-2], "right")
+        if (bins < 1).any():
+            raise UserError(
+                f"n_mels={config.n_mels}: band {int(np.argmin(bins))} is narrower than the transform's resolution of "
+                f"{bins_hz[1]:.1f} Hz; take fewer bands or a longer frame_length"
+            )
+
     def min_samples(self, frames: int) -> int:
-        """Samples of the shortest waveform that gives so many frames."""
+        """Return the length in samples of the shortest waveform that gives `frames` frames."""
         return (frames - 1) * self.config.hop_length
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """The log-mel spectrogram; frame i is centred on sample i * hop_length, zeros beyond the ends.
+        """Return the log-mel spectrogram; frame i is centred on sample i * hop_length, with zeros beyond the ends.
 
         Args:
           waveform: [samples] float, at the configuration's sample rate.
@@ -149,10 +164,10 @@ class FrontEnd:
         return np.concatenate(list(self.stream([waveform])))
 
     def stream(self, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The log-mel spectrogram of a waveform that comes in blocks; the same to the bit however it is cut.
+        """Yield the log-mel spectrogram of a waveform that comes in blocks; the same to the bit however it is cut.
 
         Args:
-          waveforms: blocks of [samples] float of any lengths.
+          waveforms: blocks of [samples] float, of any lengths.
 
         Yields:
           [frames, n_mels] float32, at least one frame; end to end they are the spectrogram.
@@ -166,7 +181,7 @@ class FrontEnd:
             if waveform.ndim != 1:
                 raise ValueError(f"waveform must be [samples], got shape {waveform.shape}")
             rest = np.concatenate([rest, waveform], dtype=np.float32)
-            # Whole blocks of frames only: then every frame is computed beside the same ones, whatever the cuts.
+            # Whole blocks of frames only: each frame is then computed beside the same ones, wherever the cuts are.
             frames = (len(rest) - length + hop) // hop // _BLOCK_FRAMES * _BLOCK_FRAMES
             if frames > 0:
                 yield self._log_mel(rest, frames)
@@ -176,7 +191,7 @@ class FrontEnd:
             yield self._log_mel(rest, frames)
 
     def _log_mel(self, padded: np.ndarray, count: int) -> np.ndarray:
-        """The first `count` frames of a padded waveform, [count, n_mels] float32."""
+        """Return the first `count` frames of a padded waveform, [count, n_mels] float32."""
         frames = sliding_window_view(padded, self.config.frame_length)[:: self.config.hop_length]
         mel = np.empty((count, self.config.n_mels), np.float32)
         for start in range(0, count, _BLOCK_FRAMES):
@@ -187,10 +202,10 @@ class FrontEnd:
         return self._compress(mel)
 
     def _refine(self, frames: np.ndarray, mel: np.ndarray) -> None:
-        """Does again, in float64, the frames in which float32's rounding of the peak is heard in the quietest band.
+        """Compute again, in float64, the frames whose quietest band is changed by float32's rounding of the peak.
 
         Decibels show it: without this, bands 125 dB under the peak are off by 0.06 dB. Few frames of music are so
-        steep; log10(1 + 10000 x) does not see such bands at all.
+        steep; log10(1 + 10000 x) does not resolve such bands at all.
         """
         quietest = np.maximum(mel.min(axis=1), _AMIN)
         steep = np.flatnonzero(quietest < _FLOAT32_RANGE * mel.max(axis=1))
@@ -204,20 +219,31 @@ class FrontEnd:
         return np.log10(np.maximum(mel, np.float32(_AMIN))) * np.float32(10)
 
 
+def segment_lengths(frames: int) -> list[int]:
+    """Return the frames of each record of a track: equal to within one, at most MAX_RECORD_FRAMES.
+
+    Example:
+      >>> segment_lengths(20_000)
+      [6667, 6667, 6666]
+    """
+    count = -(-frames // MAX_RECORD_FRAMES)
+    return [frames // count + (index < frames % count) for index in range(count)]
+
+
 def band_centres_hz(config: FrontEndConfig) -> np.ndarray:
-    """Where each mel band is most sensitive, [n_mels] float64 in Hz."""
+    """Return the frequency at which each mel band is most sensitive, [n_mels] float64 in Hz."""
     return _band_edges_hz(config)[1:-1]
 
 
 def _band_edges_hz(config: FrontEndConfig) -> np.ndarray:
-    """[n_mels + 2]: band i reaches from edge i to edge i + 2 and is most sensitive at edge i + 1."""
+    """Return [n_mels + 2]: band i reaches from edge i to edge i + 2 and is most sensitive at edge i + 1."""
     import librosa
 
     return librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin_hz, fmax=config.fmax_hz)
 
 
 def _power(frames: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Power spectrum [frames, bins] of frames [frames, frame_length], in the precision of its arguments."""
+    """Return the power spectra [frames, bins] of [frames, frame_length], in the precision of the arguments."""
     squares = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True).view(window.dtype)
     np.square(squares, out=squares)
     return squares[:, 0::2] + squares[:, 1::2]

@@ -1,4 +1,4 @@
-"""What silences a track or gives its label away, whatever the music; measured on short windows while it is decoded."""
+"""What silences a track or sets its label apart, whatever the music: measured on short windows while it is decoded."""
 
 import dataclasses
 
@@ -6,18 +6,19 @@ import numpy as np
 
 from beam_preprocess.audio.block import Block
 
-# A window each 3 s at 22050 Hz: enough for what holds all along, and a hundredth of the decoder's time.
+# A window of 1024 samples each 65,536 (3 s at 22050 Hz): enough for what holds all along a track, at a hundredth of the
+# decoder's time.
 _WINDOW, _EVERY = 1024, 1 << 16
 _HANN = np.hanning(_WINDOW).astype(np.float32)
-# Power relative to the strongest bin (-80 dB) down to which there is sound: music has noise above that up to the top,
-# what was once at a lower rate has nothing.
-_NOTHING = 1e-8
+# Power relative to the strongest bin (-80 dB) above which there is sound: music has noise above that up to the top,
+# while audio that once had a lower rate has nothing there.
+_SOUND_POWER = 1e-8
 # Power of the mean of the channels relative to that of the channels (-40 dB) below which they cancel.
-_CANCELLED = 1e-4
-# Times full scale. Lossy decoders and floats go somewhat past 1.
+_CANCELLED_POWER = 1e-4
+# Multiple of full scale. Lossy decoders and floats go somewhat past 1.
 _FAR_BEYOND = 8.0
-# Of full scale (-90 dB), how far samples of silence lie at most from the middle between the highest and the lowest:
-# silence that was dithered to 16 bits moves by one step, 3.05e-5; what is heard of music moves by many.
+# Half of the range, of full scale (-90 dB), within which all samples of silence lie: silence that was dithered to 16
+# bits moves by one step, 3.05e-5; audible music moves by many.
 _STILL = 10 ** (-90 / 20)
 
 
@@ -27,8 +28,8 @@ class TrackSound:
 
     Attributes:
       sample_rate: Hz, as in the file.
-      bandwidth_hz: above it there is nothing; 0 in a silent track.
-      cancels: whether its channels are each other's opposite, so that their mean is silent.
+      bandwidth_hz: frequency above which there is no sound; 0 in a silent track.
+      cancels: whether the channels are each other's opposite, so that their mean is silent.
       far_beyond_full_scale: whether samples are many times as large as full scale.
       silent: whether no sample of any channel moves from a constant, which need not be 0.
     """
@@ -41,7 +42,7 @@ class TrackSound:
 
 
 class TrackMeasure:
-    """Sees the blocks of one track as `audio.stream` decodes them, and sums up."""
+    """Measures a track block by block: an observer of `audio.stream`."""
 
     def __init__(self) -> None:
         self._rate = self._until_next = 0
@@ -51,9 +52,9 @@ class TrackMeasure:
         self._silent = True
 
     def __call__(self, block: Block, mean: np.ndarray) -> None:
-        """Takes a block, and the mean of its channels, [samples] float32."""
+        """Add a block, and the mean of its channels, [samples] float32."""
         self._rate = self._rate or block.rate
-        # Unlike all else, this is asked of every sample; of music it is known after the first few blocks.
+        # The only check of every sample; music ends it after the first few blocks.
         if self._silent:
             self._silent = self._is_still(block)
         starts = range(self._until_next, len(mean) - _WINDOW + 1, _EVERY)
@@ -64,34 +65,34 @@ class TrackMeasure:
         np.maximum(self._spectrum, np.abs(np.fft.rfft(windows * _HANN)).max(axis=0), out=self._spectrum)
         self._mean_power += float(np.vdot(windows, windows)) * len(block.channels)
         for channel in block.channels:
-            # Of one channel the mean is the channel itself.
-            own = windows if channel is mean else _windows(channel, starts)
-            self._channel_power += float(np.vdot(own, own))
-            self._peak = max(self._peak, float(own.max()), float(-own.min()))
+            # The mean of a single channel is the channel itself.
+            channel_windows = windows if channel is mean else _windows(channel, starts)
+            self._channel_power += float(np.vdot(channel_windows, channel_windows))
+            self._peak = max(self._peak, float(channel_windows.max()), float(-channel_windows.min()))
 
     def _is_still(self, block: Block) -> bool:
-        """Whether each channel stays within the range of silence, in this block and in those before."""
+        """Return whether each channel stays within the range of silence, in this block and in all before it."""
         if not block.samples:
             return True
-        own = [(float(channel.min()), float(channel.max())) for channel in block.channels]
-        if len(self._ranges) == len(own):
-            own = [(min(low, a), max(high, b)) for (low, high), (a, b) in zip(self._ranges, own, strict=True)]
-        self._ranges = own
-        return all(high - low <= 2 * _STILL for low, high in own)
+        ranges = [(float(channel.min()), float(channel.max())) for channel in block.channels]
+        if len(self._ranges) == len(ranges):
+            ranges = [(min(low, a), max(high, b)) for (low, high), (a, b) in zip(self._ranges, ranges, strict=True)]
+        self._ranges = ranges
+        return all(high - low <= 2 * _STILL for low, high in ranges)
 
     def sound(self) -> TrackSound:
-        """What was measured, after the last block."""
+        """Return what was measured, after the last block."""
         power = self._spectrum.astype(np.float64) ** 2
-        there = np.flatnonzero(power > _NOTHING * power.max()) if power.max() else np.zeros(1)
+        bins = np.flatnonzero(power > _SOUND_POWER * power.max()) if power.max() else np.zeros(1)
         return TrackSound(
             sample_rate=self._rate,
-            bandwidth_hz=float(there[-1]) * self._rate / _WINDOW,
-            cancels=self._mean_power < _CANCELLED * self._channel_power,
+            bandwidth_hz=float(bins[-1]) * self._rate / _WINDOW,
+            cancels=self._mean_power < _CANCELLED_POWER * self._channel_power,
             far_beyond_full_scale=self._peak > _FAR_BEYOND,
             silent=self._silent,
         )
 
 
 def _windows(channel: np.ndarray, starts: range) -> np.ndarray:
-    """[windows, _WINDOW] float32."""
+    """Return [windows, _WINDOW] float32."""
     return np.stack([channel[start : start + _WINDOW] for start in starts])

@@ -1,4 +1,4 @@
-"""An audio file as the decoders need it: with a descriptor, by which they read it themselves."""
+"""An audio file as the decoders need it: read at any offset, or through a file descriptor of this machine."""
 
 import contextlib
 import io
@@ -13,31 +13,29 @@ _BLOCK_BYTES = 1 << 20
 
 
 class Source:
-    """A file that is open for reading, on this machine or elsewhere.
+    """A file that is open for reading, on this machine or in a store.
+
+    Every method that reads raises `Reject` ("unreadable") where the disk or the store fails.
 
     Attributes:
       file: seekable.
-      descriptor: of a file of this machine, which decoders written in C read by themselves; else None.
-      size: bytes.
-
-    Raises:
-      Reject: "unreadable".
+      descriptor: of a file of this machine, for decoders written in C, which read by themselves; else None.
+      size: in bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.descriptor = _descriptor(file)
+        try:
+            self.descriptor: int | None = file.fileno()
+        except (AttributeError, OSError):
+            self.descriptor = None
         try:
             self.size = file.seek(0, io.SEEK_END)
         except OSError as error:
             raise unreadable(error) from error
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Bytes from an offset on; fewer at the end of the file.
-
-        Raises:
-          Reject: "unreadable".
-        """
+        """Return `size` bytes from `offset` on; fewer at the end of the file."""
         try:
             if self.descriptor is not None:
                 return os.pread(self.descriptor, size, offset)
@@ -47,10 +45,10 @@ class Source:
             raise unreadable(error) from error
 
     def rewind(self) -> int:
-        """Puts the descriptor at the file's start, and gives it.
+        """Return the descriptor, positioned at the start of the file.
 
         Raises:
-          ValueError: a file elsewhere has none.
+          ValueError: the file is not on this machine.
         """
         if self.descriptor is None:
             raise ValueError("no descriptor: the file is not on this machine")
@@ -58,35 +56,33 @@ class Source:
         return self.descriptor
 
     @contextlib.contextmanager
-    def local(self) -> Iterator["Source"]:
-        """The file with a descriptor: itself, or a copy in the temporary directory, which lasts as long as the block.
+    def part(self, start: int = 0, end: int | None = None) -> Iterator["Source"]:
+        """Yield the bytes from `start` to `end` as a file with a descriptor.
+
+        It is a copy without a name in the temporary directory, unless it is a whole file of this machine.
 
         Raises:
-          Reject: "unreadable".
+          NoRoom: the temporary directory cannot hold it.
         """
-        with self.part(0, self.size) as whole:
-            yield whole
-
-    @contextlib.contextmanager
-    def part(self, start: int, end: int) -> Iterator["Source"]:
-        """The bytes from start to end as a file with a descriptor: a copy in the temporary directory, without a name.
-
-        A whole file of this machine is not copied.
-
-        Raises:
-          Reject: "unreadable".
-        """
+        end = self.size if end is None else end
         if self.descriptor is not None and (start, end) == (0, self.size):
             yield self
         else:
-            with self._copied(start, end) as copy:
+            with self._copy(start, end) as copy:
                 yield copy
 
     @contextlib.contextmanager
-    def _copied(self, start: int, end: int) -> Iterator["Source"]:
+    def patched(self, offset: int, data: bytes) -> Iterator["Source"]:
+        """Yield a copy, as `part` does, with other bytes at an offset."""
+        with self._copy(0, self.size) as copy:
+            os.pwrite(copy.rewind(), data, offset)
+            yield copy
+
+    @contextlib.contextmanager
+    def _copy(self, start: int, end: int) -> Iterator["Source"]:
         try:
-            # Without a buffer: what does not fit would be in it, and closing would fail once more.
-            copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - only its making is looked at here
+            # Unbuffered: what the disk refuses would stay in the buffer and fail once more on closing.
+            copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below; only its creation is caught here
         except OSError as error:
             raise no_room(error) from error
         with copy:
@@ -99,36 +95,17 @@ class Source:
                     raise no_room(error) from error
             yield Source(copy)
 
-    @contextlib.contextmanager
-    def patched(self, offset: int, data: bytes) -> Iterator["Source"]:
-        """A copy with other bytes at an offset.
-
-        Raises:
-          Reject: "unreadable".
-        """
-        with self._copied(0, self.size) as copy:
-            os.pwrite(copy.rewind(), data, offset)
-            yield copy
-
     def find_all(self, *words: bytes) -> Iterator[int]:
-        """Where any of some words stands in the file, in order.
-
-        Raises:
-          Reject: "unreadable".
-        """
+        """Yield the offsets at which any of the words begins, in ascending order."""
         overlap = max(map(len, words)) - 1
         for offset in range(0, self.size, _BLOCK_BYTES):
             data = self.read_at(offset, _BLOCK_BYTES + overlap)
-            # One by one: a pattern of several words takes seven times as long.
+            # Word by word: a regular expression of several words takes seven times as long.
             places = {place for word in words for place in _find(data, word) if place < _BLOCK_BYTES}
             yield from (offset + place for place in sorted(places))
 
     def check_readable(self) -> None:
-        """Reads all: to a decoder that reads by itself, what a disk cannot give may look like the file's end.
-
-        Raises:
-          Reject: "unreadable".
-        """
+        """Read the whole file: a decoder in C may take a read error for the end of the file."""
         offset = 0
         while data := self.read_at(offset, _BLOCK_BYTES):
             offset += len(data)
@@ -139,10 +116,3 @@ def _find(data: bytes, word: bytes) -> Iterator[int]:
     while place >= 0:
         yield place
         place = data.find(word, place + 1)
-
-
-def _descriptor(file: BinaryIO) -> int | None:
-    try:
-        return file.fileno()
-    except (AttributeError, OSError):
-        return None

@@ -3,10 +3,10 @@
 python -m beam_preprocess.audit --input=DIR|GLOB|tracks.csv|music.tar.gz --output=DIR [flags] [any flag of Beam]
 
 Input, labels, groups and split are those of `python -m beam_preprocess`, dealt by the same code: give the flags that
-the dataset is made with, and the parts are its parts. Found are recordings that are there more than once, whether
-their samples are identical or only the sound is (other gain, start, rate or codec; by acoustic fingerprints), groups
-(artists) that are in more than one part, files that cannot be used, and tracks that are clipped, silent, mono in
-several channels or of unusual length.
+the dataset is made with, and the parts are its parts. The audit finds recordings that are there more than once, with
+identical samples or as copies with another gain, start, rate or codec (by acoustic fingerprints); groups (artists) that
+are in more than one part; files that cannot be used; and tracks that are clipped, silent, mono in several channels or
+of unusual length.
 
 A table is printed; DIR/audit.json holds all, and DIR/pairs/ pictures of the pairs that are one recording. Exit status:
 0 if the split does not leak, 1 if a recording or a group is in more than one part, 2 for a mistake on the command line
@@ -20,7 +20,7 @@ from beam_preprocess.__main__ import shared_config
 from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
-# What the preprocessing job has too, with the same meaning.
+# Flags of the preprocessing job, with the same meaning.
 _SHARED = (
     "folds",
     "train_size",
@@ -47,7 +47,7 @@ flags.DEFINE_integer("pictures", 20, "pairs to draw, leaks first", lower_bound=0
 
 
 def main(flag_values: flags.FlagValues, beam_args: list[str]) -> int:
-    """Runs the audit that the flags describe; returns the exit status."""
+    """Run the audit that the flags describe, and return the exit status."""
     config = shared_config(flag_values)
     # Imported late: --help and a mistaken flag should not wait for Beam; and Beam warns of parts that are not needed.
     with no_warnings():

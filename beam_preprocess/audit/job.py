@@ -1,16 +1,12 @@
-"""Progress of an audit on this machine.
+"""The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline."""
 
-The launcher of an audit: lists and deals the tracks as the preprocessing job does, and runs the pipeline.
-"""
-
-import contextlib
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, TextIO
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_preprocess import engine, job, output_error, storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.audit import analysis, findings, pipeline, report
-from beam_preprocess.audit.analysis import Sound, analysis_name, parse_analysis
-from beam_preprocess.audit.pipeline import Match, pairs_to_draw, recordings
+from beam_preprocess.audit.analysis import AnalyzedTrack
+from beam_preprocess.audit.pipeline import Match
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs import archive
 from beam_preprocess.inputs.tracks import Track, absolute
@@ -31,41 +27,22 @@ from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import log
 from tfrecords.manifest import FILE_NAME
 
-
-class AuditProgress(Progress):
-    """Watches the files appear in which workers keep what they have heard."""
-
-    @classmethod
-    def of(cls, output: str, plan: Plan, stream: TextIO) -> contextlib.AbstractContextManager[object]:
-        """Progress where the output is on this machine, else nothing."""
-        here = storage.local_path(output)
-        return cls(here, plan, stream) if here else contextlib.nullcontext()
-
-    def _names(self, plan: Plan) -> set[str]:
-        return {PurePosixPath(analysis_name(number)).name for number in range(len(plan.shards))}
-
-    def _counts(self, text: str) -> tuple[int, int, float]:
-        heard = parse_analysis(text)
-        sounds = [item for item in heard if isinstance(item, Sound)]
-        return len(sounds), len(heard) - len(sounds), sum(sound.duration_s for sound in sounds)
-
-
 AUDIT_FILE = "audit.json"
 
 
 def run(
     config: JobConfig, *, beam_args: Sequence[str] = (), own_flags: Iterable[str] = (), max_pictures: int = 20
 ) -> dict[str, Any]:
-    """Runs a whole audit and returns what audit.json holds.
+    """Run a whole audit, and return the content of audit.json.
 
     Args:
-      config: the preprocessing job whose input and split are audited; its output is the audit's directory.
+      config: of the preprocessing job whose input and split are audited; its output is the audit's directory.
       beam_args: Beam's own command line.
       own_flags: names of our flags, to tell a misspelt one from one of an engine.
       max_pictures: pairs to draw.
 
     Raises:
-      UserError: bad input or output, or another one writes to the output.
+      UserError: bad input or output, or another process writes to the output.
     """
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)
@@ -77,55 +54,29 @@ def run(
     # Workers may run in another directory than the launcher.
     config = dataclasses.replace(config, output=absolute(config.output))
     with job.lock_output(config.output):
-        _claim(config.output, plan)
+        _prepare_output(config.output, plan)
         if archive.is_archive(config.source):
             archive.unpack(config, tracks)
-        listed, heard, matches = _by_name(plan, *_listen(config, plan, options))
-        audit = _write_audit(config, plan, listed, heard, matches, max_pictures)
-    log(f"listened to {len(heard)} tracks in {time.monotonic() - began:.1f} s")
+        listed, analyses, matches = _by_name(plan, *_analyze(config, plan, options))
+        audit = _write_audit(config, plan, listed, analyses, matches, max_pictures)
+    log(f"listened to {len(analyses)} tracks in {time.monotonic() - began:.1f} s")
     return audit
 
 
-def _write_audit(
-    config: JobConfig,
-    plan: Plan,
-    listed: list[tuple[Track, str]],
-    heard: list[Sound | Rejected],
-    matches: list[Match],
-    max_pictures: int,
-) -> dict[str, Any]:
-    """Writes audit.json, after its pictures, and gives what it holds."""
-    contents = {number: (item.content, item.duration_s) for number, item in enumerate(heard) if isinstance(item, Sound)}
-    found = recordings(contents, matches)
-    sample_rate = config.front_end.sample_rate
-    audit = findings.make_audit(plan, listed, heard, found, sample_rate=sample_rate)
-    with storage.reporting(f"--output={config.output} cannot be used"):
-        if drawn := pairs_to_draw(found, [part for _, part in listed], max_pictures):
-            # Costs seconds (librosa makes its filters), and audits of a clean set draw nothing.
-            audit["pictures"] = report.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
-        storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
-        storage.delete([storage.partial_dir(config.output)])
-    return audit
+class AuditProgress(Progress):
+    """Watches for the files that workers write of each batch."""
+
+    def _names(self, plan: Plan) -> set[str]:
+        return {PurePosixPath(analysis.analysis_name(number)).name for number in range(len(plan.shards))}
+
+    def _counts(self, text: str) -> tuple[int, int, float]:
+        analyses = analysis.parse_analysis(text)
+        usable = [item for item in analyses if isinstance(item, AnalyzedTrack)]
+        return len(usable), len(analyses) - len(usable), sum(item.duration_s for item in usable)
 
 
-def _by_name(
-    plan: Plan, heard: Sequence[Sound | Rejected], matches: Iterable[Match]
-) -> tuple[list[tuple[Track, str]], list[Sound | Rejected], list[Match]]:
-    """Each track with its part, what was heard of it, and the matches, with tracks numbered in the order of names."""
-    listed = analysis.tracks_of(plan)
-    order = sorted(range(len(listed)), key=lambda number: listed[number][0].track_id)
-    rank = {number: place for place, number in enumerate(order)}
-    renumbered = []
-    for first, second, alignment in matches:
-        if rank[first] < rank[second]:
-            renumbered.append((rank[first], rank[second], alignment))
-        else:
-            renumbered.append((rank[second], rank[first], alignment.reversed()))
-    return [listed[number] for number in order], [heard[number] for number in order], renumbered
-
-
-def _claim(output: str, plan: Plan) -> None:
-    """Makes the output ours to write, without what an earlier audit left there, and puts the batches into it.
+def _prepare_output(output: str, plan: Plan) -> None:
+    """Delete what an earlier audit left in the output, and write the batches there.
 
     Raises:
       UserError: it holds a dataset, or an unfinished one, or cannot be written.
@@ -139,25 +90,63 @@ def _claim(output: str, plan: Plan) -> None:
         report.delete_pictures(output)
         storage.make_directories(storage.partial_dir(output))
         with storage.replacing(output, pipeline.PLAN_FILE) as file:
-            for item in analysis.batches(plan):
-                file.write(f"{item.to_json()}\n".encode("ascii"))
+            for batch in analysis.batches(plan):
+                file.write(f"{batch.to_json()}\n".encode("ascii"))
 
 
-def _listen(config: JobConfig, plan: Plan, options: PipelineOptions) -> tuple[list[Sound | Rejected], list[Match]]:
-    """Runs the pipeline; gives what was heard of each track, by number, and the pairs that match."""
+def _analyze(
+    config: JobConfig, plan: Plan, options: PipelineOptions
+) -> tuple[list[AnalyzedTrack | Rejected], list[Match]]:
+    """Run the pipeline; return what was found out about each track, by number, and the pairs that match."""
 
     def explain(error: str) -> None:
-        if told := output_error.told_in(error):
-            raise UserError(f"{told}; mend it and run the command again")
+        if reason := output_error.told_in(error):
+            raise UserError(f"{reason}; mend it and run the command again")
 
     sizes = [len(shard.tracks) for shard in plan.shards]
     with AuditProgress.of(config.output, plan, sys.stderr):
-        engine.run_pipeline(options, lambda job: pipeline.build(job, config, sizes), explain=explain)
+        engine.run_pipeline(options, lambda root: pipeline.build(root, config, sizes), explain=explain)
     matches = pipeline.read_matches(config.output)
-    heard = [item for number in range(len(sizes)) for item in analysis.read_analysis(config.output, number)]
-    if matches is None or len(heard) != plan.num_tracks:
+    analyses = [item for batch in range(len(sizes)) for item in analysis.read_analysis(config.output, batch)]
+    if matches is None or len(analyses) != plan.num_tracks:
         raise UserError(
-            f"{config.output}: {len(heard)} of {plan.num_tracks} tracks were listened to; "
+            f"{config.output}: {len(analyses)} of {plan.num_tracks} tracks were listened to; "
             "every worker has to reach this directory under this name"
         )
-    return heard, matches
+    return analyses, matches
+
+
+def _by_name(
+    plan: Plan, analyses: Sequence[AnalyzedTrack | Rejected], matches: Iterable[Match]
+) -> tuple[list[tuple[Track, str]], list[AnalyzedTrack | Rejected], list[Match]]:
+    """Return the tracks with their parts, their analyses and the matches, with tracks numbered in order of names."""
+    listed = analysis.tracks_of(plan)
+    order = sorted(range(len(listed)), key=lambda number: listed[number][0].track_id)
+    rank = {number: place for place, number in enumerate(order)}
+    renumbered = []
+    for first, second, alignment in matches:
+        if rank[first] < rank[second]:
+            renumbered.append((rank[first], rank[second], alignment))
+        else:
+            renumbered.append((rank[second], rank[first], alignment.reversed()))
+    return [listed[number] for number in order], [analyses[number] for number in order], renumbered
+
+
+def _write_audit(
+    config: JobConfig,
+    plan: Plan,
+    listed: list[tuple[Track, str]],
+    analyses: list[AnalyzedTrack | Rejected],
+    matches: list[Match],
+    max_pictures: int,
+) -> dict[str, Any]:
+    """Write audit.json, after its pictures, and return its content."""
+    found = findings.recordings(analyses, matches)
+    audit = findings.make_audit(plan, listed, analyses, found, sample_rate=config.front_end.sample_rate)
+    with storage.reporting(f"--output={config.output} cannot be used"):
+        if drawn := findings.pairs_to_draw(found, [part for _, part in listed], max_pictures):
+            # The front end takes seconds to build, and audits of a clean set draw nothing.
+            audit["pictures"] = report.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
+        storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
+        storage.delete([storage.partial_dir(config.output)])
+    return audit

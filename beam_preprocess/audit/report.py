@@ -1,7 +1,4 @@
-"""Pictures of pairs that were found to be one recording: both log-mel spectrograms, one above the other, aligned.
-
-An audit in words: what the command prints.
-"""
+"""An audit for people: the text that the command prints, and pictures of pairs that are one recording."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,79 +9,18 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
-from beam_preprocess.audit.pipeline import Pair
+from beam_preprocess.audit.findings import Pair
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.summary import by_label
 from beam_preprocess.write_shard import read_track
 from tfrecords.common.terminal import SHOWN, align_columns
 
-FOLDER = "pairs"
-_NAME = re.compile(r"\d{4,}\.png")
-# Of what both have in common, enough to see rhythm and melody.
+# Below the output.
+PICTURES_FOLDER = "pairs"
+_PICTURE_NAME = re.compile(r"\d{4,}\.png")
+# How much a picture shows of what both tracks have in common: enough to see rhythm and melody.
 _SHOWN_S = 15.0
-
-
-def draw_pairs(
-    output: str, pairs: Sequence[Pair], tracks: Sequence[tuple[Track, str]], front_end: FrontEnd
-) -> dict[str, list[str]]:
-    """Writes OUTPUT/pairs/0001.png ...; gives their names with the track_ids that each shows.
-
-    Args:
-      output: directory of the audit.
-      pairs: to draw.
-      tracks: each track and its part, by number.
-      front_end: waveform -> log-mel.
-    """
-    storage.make_directories(FileSystems.join(output, FOLDER))
-    drawn = {}
-    for number, pair in enumerate(pairs, 1):
-        name = f"{FOLDER}/{number:04d}.png"
-        with storage.replacing(output, name) as file:
-            file.write(_picture(pair, tracks, front_end))
-        drawn[name] = [tracks[track][0].track_id for track in (pair.first, pair.second)]
-    return drawn
-
-
-def delete_pictures(output: str) -> None:
-    """Deletes the pictures of an earlier audit, and no other files."""
-    folder = FileSystems.join(output, FOLDER)
-    drawn = [name for name in storage.list_files(folder) if _NAME.fullmatch(name)]
-    storage.remove([FileSystems.join(folder, name) for name in drawn])
-
-
-def _picture(pair: Pair, tracks: Sequence[tuple[Track, str]], front_end: FrontEnd) -> bytes:
-    # matplotlib costs a second to import, and most audits of a clean set draw nothing.
-    from tfrecords.plots import Spectrogram, spectrogram_grid
-
-    offset_s = pair.alignment.offset_s
-    starts_s = {pair.first: max(0.0, offset_s), pair.second: max(0.0, -offset_s)}
-    shown_s = min(_SHOWN_S, pair.alignment.overlap_s)
-    panels = []
-    for number, start_s in starts_s.items():
-        track, part = tracks[number]
-        title = f"{track.track_id} ({part}), from {start_s:.2f} s"
-        log_mel = _log_mel(track, start_s, shown_s, front_end)
-        panels.append(Spectrogram(log_mel, title, front_end.config.frames_per_s))
-    return spectrogram_grid(panels, columns=1)
-
-
-def _log_mel(track: Track, start_s: float, shown_s: float, front_end: FrontEnd) -> np.ndarray:
-    """The log-mel of a stretch of a track, [frames, mel_bands]; a long recording is decoded no further than its end."""
-    rate = front_end.config.sample_rate
-    first, last = int(start_s * rate), int((start_s + shown_s) * rate)
-    blocks = read_track(track, sample_rate=rate, min_samples=0, max_duration_s=float("inf"))
-    kept, samples = [], 0
-    for block in blocks:
-        if samples + len(block) > first:
-            # A copy: a view would keep all of its block.
-            kept.append(block[max(0, first - samples) : last - samples].copy())
-        samples += len(block)
-        if samples >= last:
-            break
-    return front_end(np.concatenate(kept))
-
-
-# Finding -> what its row says.
+# Finding about single tracks -> its words in the table.
 _SINGLE = {
     "rejects": "cannot be used",
     "clipped": "clipped",
@@ -94,14 +30,22 @@ _SINGLE = {
     "far_beyond_full_scale": "far beyond full scale",
     "length_outliers": "of unusual length",
 }
+_UNITS = {"share": "of it", "duration_s": "s"}
 
 
 def describe(audit: Mapping[str, Any]) -> str:
-    """Several lines: a table of all findings, then the first few of each kind, and whether the split leaks."""
-    duplicates, torn = audit["duplicates"], audit["torn_groups"]
+    """Return several lines: a table of all findings, the first few of each, and whether the split leaks.
+
+    Args:
+      audit: content of audit.json.
+    """
+    groups = [
+        f"{item['group']}: {', '.join(f'{count} in {part}' for part, count in item['parts'].items())}"
+        for item in audit["torn_groups"]
+    ]
     lines = [_table(audit), ""]
-    lines += _shown("there more than once", [_duplicate_line(item) for item in duplicates])
-    lines += _shown("groups in more than one part", [f"{item['group']}: {_counts(item['parts'])}" for item in torn])
+    lines += _shown("there more than once", [_duplicate_line(item) for item in audit["duplicates"]])
+    lines += _shown("groups in more than one part", groups)
     for finding, words in _SINGLE.items():
         lines += _shown(words, [_single_line(item) for item in audit[finding]])
     if audit["rejects"]:
@@ -150,14 +94,72 @@ def _duplicate_line(item: Mapping[str, Any]) -> str:
 
 
 def _single_line(item: Mapping[str, Any]) -> str:
-    figures = [f"{value:.4g} {unit}" if isinstance(value, float) else f"{value}" for unit, value in _figures(item)]
+    figures = [
+        f"{value:.4g} {_UNITS.get(name, name)}" if isinstance(value, float) else f"{value}"
+        for name, value in item.items()
+        if name not in ("track_id", "label")
+    ]
     return f"{item['track_id']}: {', '.join(figures)}"
 
 
-def _figures(item: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    units = {"share": "of it", "duration_s": "s"}
-    return [(units.get(name, name), value) for name, value in item.items() if name not in ("track_id", "label")]
+def draw_pairs(
+    output: str, pairs: Sequence[Pair], tracks: Sequence[tuple[Track, str]], front_end: FrontEnd
+) -> dict[str, list[str]]:
+    """Write OUTPUT/pairs/0001.png and so on: both spectrograms of a pair, aligned, one above the other.
+
+    Args:
+      output: directory of the audit.
+      pairs: to draw.
+      tracks: each track and its part, by number.
+      front_end: waveform -> log-mel.
+
+    Returns:
+      Name of each picture, below the output -> the two track_ids that it shows.
+    """
+    storage.make_directories(FileSystems.join(output, PICTURES_FOLDER))
+    drawn = {}
+    for number, pair in enumerate(pairs, 1):
+        name = f"{PICTURES_FOLDER}/{number:04d}.png"
+        with storage.replacing(output, name) as file:
+            file.write(_picture(pair, tracks, front_end))
+        drawn[name] = [tracks[track][0].track_id for track in (pair.first, pair.second)]
+    return drawn
 
 
-def _counts(parts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} in {part}" for part, count in parts.items())
+def delete_pictures(output: str) -> None:
+    """Delete the pictures of an earlier audit, and no other files."""
+    folder = FileSystems.join(output, PICTURES_FOLDER)
+    names = filter(_PICTURE_NAME.fullmatch, storage.list_files(folder))
+    storage.remove([FileSystems.join(folder, name) for name in names])
+
+
+def _picture(pair: Pair, tracks: Sequence[tuple[Track, str]], front_end: FrontEnd) -> bytes:
+    # matplotlib takes a second to import, and most audits of a clean set draw nothing.
+    from tfrecords.plots import Spectrogram, spectrogram_grid
+
+    offset_s = pair.alignment.offset_s
+    starts_s = {pair.first: max(0.0, offset_s), pair.second: max(0.0, -offset_s)}
+    shown_s = min(_SHOWN_S, pair.alignment.overlap_s)
+    panels = []
+    for number, start_s in starts_s.items():
+        track, part = tracks[number]
+        title = f"{track.track_id} ({part}), from {start_s:.2f} s"
+        log_mel = _log_mel(track, start_s, shown_s, front_end)
+        panels.append(Spectrogram(log_mel, title, front_end.config.frames_per_s))
+    return spectrogram_grid(panels, columns=1)
+
+
+def _log_mel(track: Track, start_s: float, shown_s: float, front_end: FrontEnd) -> np.ndarray:
+    """Return the log-mel of a stretch of a track, [frames, mel_bands]; decoding ends where the stretch does."""
+    rate = front_end.config.sample_rate
+    first, last = int(start_s * rate), int((start_s + shown_s) * rate)
+    blocks = read_track(track, sample_rate=rate, min_samples=0, max_duration_s=float("inf"))
+    kept, samples = [], 0
+    for block in blocks:
+        if samples + len(block) > first:
+            # A copy: a view would keep the whole block.
+            kept.append(block[max(0, first - samples) : last - samples].copy())
+        samples += len(block)
+        if samples >= last:
+            break
+    return front_end(np.concatenate(kept))

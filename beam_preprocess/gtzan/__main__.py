@@ -5,8 +5,8 @@
 Writes DIR/blues/blues.00000.au and so on, and DIR/tracks.csv (path, genre, artist, title, group), from which
 `python -m beam_preprocess --input=DIR/tracks.csv --output=OUT --folds=5` makes folds that tear no artist and no song.
 
-A download that was interrupted goes on when the command is given again. A copy that one has already is taken with
---from: the archive, or a folder with the clips anywhere below it, .au or .wav (genres_original/blues/blues.00000.wav).
+An interrupted download resumes when the command is run again. --from takes a copy that you already have: the archive,
+or a folder with the clips anywhere below it, .au or .wav (genres_original/blues/blues.00000.wav).
 """
 
 import shlex
@@ -20,7 +20,7 @@ from tfrecords.common.command_line import UserError
 ARCHIVE = "genres.tar.gz"
 # As torchaudio and mirdata publish it.
 ARCHIVE_MD5 = "5b3d6dddb579ab49814ab86dba69e7c7"
-# The second is the first home of the set; it has not answered for years.
+# The second is where the set was first published; it has not answered for years.
 MIRRORS = (
     "https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz",
     "http://opihi.cs.uvic.ca/sound/genres.tar.gz",
@@ -29,14 +29,14 @@ MIRRORS = (
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", "", "directory for the audio and tracks.csv", flag_values=FLAGS)
 flags.DEFINE_multi_string(
-    "mirror", None, f"address of {ARCHIVE}, several times for several; instead of the built-in ones", flag_values=FLAGS
+    "mirror", None, f"address of {ARCHIVE}, instead of the built-in ones; may be given several times", flag_values=FLAGS
 )
-flags.DEFINE_string("from", None, "an archive or a folder that you have: nothing is downloaded", flag_values=FLAGS)
+flags.DEFINE_string("from", None, "an archive or a folder of this machine, instead of a download", flag_values=FLAGS)
 flags.DEFINE_integer("max_archive_bytes", 5 * 10**9, "refuse an archive that unpacks to more", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Fetches what is missing, checks all, and says what to do next."""
+    """Fetch what is missing, check everything, and print the next command."""
     command_line.no_arguments(positional)
     if not flag_values.output:
         raise UserError("--output=DIR is needed (see --help)")
@@ -49,8 +49,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--from must name an archive or a folder")
     if given is not None and flag_values.mirror:
         raise UserError("--from and --mirror exclude each other")
-    # Imported late: --help and a mistaken flag should not wait for Beam, whose file systems archives are read through.
-    from beam_preprocess.gtzan import fetch
+    # Imported late: --help and a mistaken flag should not wait for Beam, through whose file systems archives are read.
+    from beam_preprocess.gtzan import facts, fetch
 
     output = Path(flag_values.output)
     fetch.fetch(
@@ -61,8 +61,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         md5=ARCHIVE_MD5,
         max_archive_bytes=flag_values.max_archive_bytes,
     )
-    tracks = shlex.quote(str(output / fetch.TABLE))
-    print("next, folds that tear no artist and no song:")
+    tracks = shlex.quote(str(output / facts.TABLE))
+    print("next, folds that keep every artist and every song together:")
     print(f"  python -m beam_preprocess --input={tracks} --output=DATA --name=gtzan --folds=5")
     print("or the published fault-filtered split, on which results can be compared:")
     print(f"  python -m beam_preprocess --input={tracks} --output=DATA --name=gtzan --split_lists=gtzan_filtered")

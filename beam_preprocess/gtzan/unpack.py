@@ -1,9 +1,7 @@
-"""Looks whether a folder holds GTZAN: 10 x 100 clips, each with a header that can be read.
+"""Copies GTZAN's clips from an archive or a folder to DIR/<genre>/<genre>.<number>.<extension>, and checks them.
 
-Brings the clips of an archive or a folder to DIR/<genre>/<genre>.<number>.<extension>, each whole or not at all.
-
-What a clip is called is decided here, from the genre and number that its path ends in; no other part of a path in an
-archive, and nothing in it that is no clip, reaches the disk.
+Each clip is written whole or not at all. Its name is decided here, from the genre and number that its path ends in; no
+other part of an archive's paths, and nothing in it that is no clip, reaches the disk.
 """
 
 import dataclasses
@@ -29,9 +27,11 @@ from tfrecords.common.command_line import UserError
 from tfrecords.common.files import atomic_write, open_regular
 from tfrecords.common.terminal import first_few, log
 
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class Clips:
     """What a folder holds of GTZAN.
 
     Attributes:
@@ -48,77 +48,50 @@ class Findings:
 
     @property
     def problem(self) -> str | None:
-        """What keeps this from being GTZAN, in a few words; a fault that a published copy is known to have does not."""
+        """Why this is not GTZAN, in a few words; faults that a published copy is known to have are none."""
         return _counted(self.missing, "missing") or self.damage
 
     @property
     def damage(self) -> str | None:
-        """What is there and should not be as it is, in a few words."""
-        unknown = tuple(clip for clip in self.unreadable if not _may_fail(clip))
+        """What is wrong with the clips that are there, in a few words."""
+        unknown = tuple(clip for clip in self.unreadable if not _is_undecodable(clip))
         return _counted(self.twice, "there twice") or _counted(unknown, "not readable")
 
 
-def lacks(clips: Collection[str]) -> tuple[str, ...]:
-    """The clips that are needed beside these for the whole set."""
-    return tuple(clip for clip in all_clips() if clip not in clips and not _may_fail(clip))
-
-
-def verify(folder: Path) -> Findings:
-    """Looks for every clip at its place below a folder."""
+def verify(folder: Path) -> Clips:
+    """Look for every clip of GTZAN at its place below a folder, and read its header."""
     candidates = {
         clip: [f"{genre_of(clip)}/{clip}{extension}" for extension in sorted(EXTENSIONS)] for clip in all_clips()
     }
-    there = {clip: [path for path in paths if (folder / path).is_file()] for clip, paths in candidates.items()}
-    files = {clip: paths[0] for clip, paths in there.items() if paths}
-    return Findings(
+    present = {clip: [path for path in paths if (folder / path).is_file()] for clip, paths in candidates.items()}
+    files = {clip: paths[0] for clip, paths in present.items() if paths}
+    return Clips(
         files=files,
-        missing=lacks(files),
-        twice=tuple(clip for clip, paths in there.items() if len(paths) > 1),
-        unreadable=tuple(clip for clip, path in files.items() if not _readable(folder / path)),
+        missing=_missing_clips(files),
+        twice=tuple(clip for clip, paths in present.items() if len(paths) > 1),
+        unreadable=tuple(clip for clip, path in files.items() if not _has_readable_header(folder / path)),
     )
 
 
-def describe(found: Findings) -> Iterator[str]:
-    """Lines that tell of a whole set: how many clips, of how many artists, and its known faults."""
-    songs = same_songs()
-    known = groups()
+def describe(clips: Clips) -> Iterator[str]:
+    """Yield lines on a whole set: how many clips, of how many artists, and its known faults."""
+    songs, known = same_songs(), groups()
     yield (
-        f"{len(found.files)} clips, {len(GENRES)} genres x {CLIPS_PER_GENRE}; artists are known of {len(known)}, "
+        f"{len(clips.files)} clips, {len(GENRES)} genres x {CLIPS_PER_GENRE}; artists are known of {len(known)}, "
         f"{len(set(known.values()))} groups that a split has to keep together"
     )
     yield f"{len(songs)} songs are there more than once, in {sum(map(len, songs))} clips"
     for fault in faults().values():
         here = ""
-        if fault.clip not in found.files:
+        if fault.clip not in clips.files:
             here = "not in this copy; "
-        elif fault.clip in found.unreadable:
+        elif fault.clip in clips.unreadable:
             here = "its header cannot be read; "
         yield f"known fault: {fault.clip}: {here}{fault.detail}"
 
 
-def _counted(clips: Sequence[str], what: str) -> str | None:
-    return f"{len(clips)} of {len(GENRES) * CLIPS_PER_GENRE} clips are {what}: {first_few(clips)}" if clips else None
-
-
-def _may_fail(clip: str) -> bool:
-    fault = faults().get(clip)
-    return fault is not None and fault.fault == "undecodable"
-
-
-def _readable(path: Path) -> bool:
-    try:
-        # Opened here: soundfile takes no path that is not UTF-8.
-        with open_regular(path) as file, soundfile.SoundFile(file) as sound:
-            return sound.frames > 0
-    except (OSError, soundfile.SoundFileError):
-        return False
-
-
-_BLOCK_BYTES = 1 << 20
-
-
 def unpack_archive(source: Path, output: Path, *, max_bytes: int) -> None:
-    """Unpacks the clips of a .tar or .tar.gz; those that are there in the right size already are kept.
+    """Unpack the clips of a .tar or .tar.gz; clips that are there in the right size are kept.
 
     The archive is read to its end once before anything is written.
 
@@ -138,59 +111,81 @@ def unpack_archive(source: Path, output: Path, *, max_bytes: int) -> None:
             sizes[target] = member.size
     if special:
         raise UserError(f"{source}: holds links or devices ({first_few(special)}); nothing is unpacked")
-    missing = _missing(source, sizes, output)
-    if not missing:
-        return
-    log(f"{source}: unpacking {len(missing)} of {len(sizes)} clips to {output}")
-    for path, member, opened in archive.members(str(source), max_bytes):
-        target = _target(path)
-        if target in missing and member.isreg():
-            _write(output / target, archive.blocks(str(source), opened, member))
+    if wanted := _wanted(source, sizes, output):
+        log(f"{source}: unpacking {len(wanted)} of {len(sizes)} clips to {output}")
+        members = ((_target(path), member, opened) for path, member, opened in archive.members(str(source), max_bytes))
+        _write_all(
+            output,
+            (
+                (target, archive.blocks(str(source), opened, member))
+                for target, member, opened in members
+                if target in wanted and member.isreg()
+            ),
+        )
 
 
 def copy_folder(source: Path, output: Path) -> None:
-    """Copies the clips that lie anywhere below a folder; those that are there in the right size already are kept.
+    """Copy the clips that lie anywhere below a folder; clips that are there in the right size are kept.
 
     Raises:
-      UserError: not all clips lie there, or one twice; something cannot be read or written.
+      UserError: not all clips lie there, or one twice; or something cannot be read or written.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     real_output = output.resolve()
     for directory, folders, files in os.walk(source):
-        # What an earlier run copied may lie below.
+        # The output, with what an earlier run copied, may lie below.
         folders[:] = sorted(name for name in folders if Path(directory, name).resolve() != real_output)
         for name in files:
             path = Path(directory, name)
             if not (target := _target(path.as_posix())):
                 continue
-            if target in found:
-                raise UserError(f"{source}: holds {target} twice: {found[target]} and {path}; name the folder of one")
-            found[target] = path
+            if target in paths:
+                raise UserError(f"{source}: holds {target} twice: {paths[target]} and {path}; name the folder of one")
+            paths[target] = path
     try:
-        sizes = {target: path.stat().st_size for target, path in found.items()}
+        sizes = {target: path.stat().st_size for target, path in paths.items()}
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}") from None
-    missing = _missing(source, sizes, output)
-    if not missing:
-        return
-    log(f"{source}: copying {len(missing)} of {len(sizes)} clips to {output}")
-    for target in sorted(missing):
-        _write(output / target, _read(found[target]))
+    if wanted := _wanted(source, sizes, output):
+        log(f"{source}: copying {len(wanted)} of {len(sizes)} clips to {output}")
+        _write_all(output, ((target, _read(paths[target])) for target in sorted(wanted)))
+
+
+def _counted(clips: Sequence[str], what: str) -> str | None:
+    return f"{len(clips)} of {len(GENRES) * CLIPS_PER_GENRE} clips are {what}: {first_few(clips)}" if clips else None
+
+
+def _missing_clips(clips: Collection[str]) -> tuple[str, ...]:
+    return tuple(clip for clip in all_clips() if clip not in clips and not _is_undecodable(clip))
+
+
+def _is_undecodable(clip: str) -> bool:
+    fault = faults().get(clip)
+    return fault is not None and fault.fault == "undecodable"
+
+
+def _has_readable_header(path: Path) -> bool:
+    try:
+        # Opened here: soundfile takes no path that is not UTF-8.
+        with open_regular(path) as file, soundfile.SoundFile(file) as sound:
+            return sound.frames > 0
+    except (OSError, soundfile.SoundFileError):
+        return False
 
 
 def _target(path: str) -> str | None:
-    """Where below the output a clip goes; None for a file that is no clip."""
+    """Return the path below the output where a clip goes; None for a file that is no clip."""
     clip = clip_of(path)
     extension = os.path.splitext(path)[1].lower()  # noqa: PTH122
     return f"{genre_of(clip)}/{clip}{extension}" if clip and extension in EXTENSIONS else None
 
 
-def _missing(source: Path, sizes: dict[str, int], output: Path) -> set[str]:
-    """Those that are not there yet; a clip has its name once it is whole, so its size says whether it is this one."""
+def _wanted(source: Path, sizes: dict[str, int], output: Path) -> set[str]:
+    """Return the clips to write: a clip has its name once it is whole, so one of the right size is there already."""
     if not sizes:
         raise UserError(f"{source}: no clip of GTZAN in it; they are called blues/blues.00000.wav (or .au) and so on")
-    if lacking := lacks({PurePosixPath(target).stem for target in sizes}):
-        raise UserError(f"{source}: not the whole of GTZAN: {len(lacking)} clips are not in it ({first_few(lacking)})")
+    if missing := _missing_clips({PurePosixPath(target).stem for target in sizes}):
+        raise UserError(f"{source}: not the whole of GTZAN: {len(missing)} clips are not in it ({first_few(missing)})")
     return {target for target, size in sizes.items() if _size(output / target) != size}
 
 
@@ -210,9 +205,32 @@ def _read(path: Path) -> Iterator[bytes]:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _write_all(output: Path, clips: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """Write (path below the output, blocks) of each clip; then all of their folders are forced to the disk."""
+    folders = set()
+    for target, blocks in clips:
+        _write(output / target, blocks)
+        folders.add((output / target).parent)
+    for folder in sorted(folders):
+        try:
+            _sync(folder)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+
+
 def _write(path: Path, blocks: Iterable[bytes]) -> None:
-    with atomic_write(path) as temporary:
+    """Write a clip: its content is on the disk before it has its name; the name is, once its folder is synced."""
+    with atomic_write(path, sync=False) as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             for block in blocks:
                 file.write(block)
+        _sync(temporary)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -70,7 +70,8 @@ def exported(trained, tmp_path_factory):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """A report without its pictures, which take longer than all else and have tests of their own."""
-    monkeypatch.setattr(page, "picture", lambda draw, text, least_px: f'<img src="data:image/png;" alt="{text}">')
+    blank = "data:image/png;"
+    monkeypatch.setattr(page, "picture", lambda draw, text, least_px: page.Picture(blank, blank, 1, 1, 1, text))
 
 
 def events(directory):
@@ -126,14 +127,15 @@ def parse_page_fixture():
 
 def model_of(guesses, labels, ids, names):
     """A model of results.json, from its guesses."""
-    summary = metrics.summarize(metrics.Predictions(np.eye(len(names), dtype=np.float32)[guesses], labels, ids, names))
-    accuracy = summary["track_accuracy_mean"]
+    scores = metrics.summarize(metrics.Predictions(np.eye(len(names), dtype=np.float32)[guesses], labels, ids, names))
+    accuracy = scores.track_accuracy_mean
     spread = {"mean": accuracy, "std": 0.05}
     return {
         "parameters": 12345,
         **dict.fromkeys(("patch_accuracy", "track_accuracy", "track_accuracy_vote"), spread),
         "pooled": {"track_accuracy": accuracy, "interval": [accuracy - 0.1, accuracy + 0.1], "per_seed": [accuracy]},
-        **{name: summary[name] for name in ("confusion_matrix", "per_label")},
+        "confusion_matrix": scores.confusion_matrix,
+        "per_label": scores.per_label,
         "runs": [],
     }
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer import cross_validate, evaluate, train
+from trainer import config, cross_validate, evaluate, train
+from trainer.config import RECIPES, augmentation_text
 from trainer.evaluation import folds
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE, Run
 from trainer.evaluation.pooling import PooledPredictions
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
-from trainer.training.recipes import RECIPES
 from trainer.training_job import CONFIG_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -250,6 +250,10 @@ def test_remains_of_another_one_are_not_taken_for_finished(unbroken, data, tmp_p
         main(f"--data_dir={data.path}", f"--job_dir={cv_dir}", *FLAGS, "--epochs=3")
 
 
+def config_of(values):
+    return config.from_flags(values, skip=("model", "seed"))
+
+
 def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
     own = {"data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite"}
     not_here = {"seed", "test_fold", "valid_fold", "init_from", "log_batches", "profile_steps"}
@@ -259,7 +263,7 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
         assert cross_validate.FLAGS[name].help == train.FLAGS[name].help
     values = copy.deepcopy(cross_validate.FLAGS)
     values(["cross_validate", f"--data_dir={data.path}", "--augment=time_masks=2,gain_db=0", "--patience=3"])
-    job = cross_validate.make_job(values, Run("frequency", 4, 1))
+    job = cross_validate.job_of_run(config_of(values), data.path, Run("frequency", 4, 1))
     assert (job.model, job.seed, job.parts.test, job.patience) == ("frequency", 4, ("fold_1",), 3)
     assert job.augmentation.time_masks == 2
     assert not values["learning_rate"].present and not train.FLAGS["patience"].present
@@ -268,17 +272,17 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
 def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
     values = copy.deepcopy(cross_validate.FLAGS)
     values(["cross_validate", f"--data_dir={data.path}", "--recipe=augmented", "--patch_frames=80", "--warmup=0.2"])
-    asked = cross_validate._asked(values, data.manifest).flags
+    asked = cross_validate._asked(values, config_of(values), data.manifest).flags
     found = {name: asked[name] for name in ("augment", "warmup", "weight_average", "patch_mode", "patch_frames")}
     recipe = RECIPES["augmented"]
     assert found == {
-        "augment": recipe.augment,
+        "augment": augmentation_text(recipe.settings["augmentation"]),
         "warmup": 0.2,
-        "weight_average": recipe.weight_average,
+        "weight_average": recipe.settings["weight_average"],
         "patch_mode": "random",
         "patch_frames": 80,
     }
-    job = cross_validate.make_job(values, Run("time", 0, 1))
+    job = cross_validate.job_of_run(config_of(values), data.path, Run("time", 0, 1))
     assert (job.parts.train, job.parts.valid, job.parts.test) == (("fold_0", "fold_2"), (), ("fold_1",))
 
 
@@ -295,7 +299,7 @@ def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
         ),
         (["--data_dir={data}", "--job_dir={cv}", "--model="], "--model must name different models"),
         (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be at least 1, got 0"),
-        (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"--audio_dir=.*: no such folder"),
+        (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"audio_dir=.*: no such folder"),
         (["--data_dir={data}", "--job_dir={cv}", "more"], "unexpected argument 'more'"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/x"], "cannot be made: Not a directory"),
     ],

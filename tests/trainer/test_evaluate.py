@@ -11,7 +11,7 @@ from tfrecords.augmentation import Augmentation
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import FILE_NAME
 from trainer import evaluate, training_job
-from trainer.evaluation.metrics import wilson_interval
+from trainer.evaluation import intervals
 from trainer.training_job import (
     CHECKPOINT_FILE,
     HISTORY_FILE,
@@ -56,15 +56,22 @@ def scored(trained, tmp_path_factory):
     return output_dir, evaluate.evaluate(trained, output_dir)
 
 
+def evaluated(*arguments, **options):
+    """What metrics.json holds."""
+    return evaluate.evaluate(*arguments, **options).to_json()
+
+
 def test_the_score_of_the_test_part_is_what_the_model_says(scored, trained, tiny):
     output_dir, _ = scored
     summary = json.loads((output_dir / "metrics.json").read_text())
     patches, tracks = by_hand(trained, tiny, ["test"])
-    right = sum(true == given for true, given in tracks)
     assert (summary["patches"], summary["tracks"]) == (len(patches), len(tracks) == 6 and 6)
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
-    assert summary["track_accuracy_mean_interval"] == pytest.approx(wilson_interval(right, 6))
+    # Every track of the tiny dataset is by an artist of its own.
+    of_tracks = intervals.bootstrap(np.array([[true == given for true, given in tracks]]), np.arange(6))
+    assert summary["track_accuracy_mean_interval"] == pytest.approx(intervals.interval(of_tracks[:, 0]))
+    assert (summary["interval_method"], summary["num_groups"]) == ("bootstrap over groups", 6)
     confusion = [[tracks.count((true, given)) for given in range(3)] for true in range(3)]
     assert summary["confusion_matrix"] == confusion
     assert summary["chance"] == pytest.approx(1 / 3)
@@ -76,13 +83,13 @@ def test_the_score_of_the_test_part_is_what_the_model_says(scored, trained, tiny
 
 def test_what_is_returned_is_what_is_written(scored):
     output_dir, summary = scored
-    assert json.loads(json.dumps(summary)) == json.loads((output_dir / "metrics.json").read_text())
+    assert json.loads(json.dumps(summary.to_json())) == json.loads((output_dir / "metrics.json").read_text())
 
 
 def test_the_report_is_about_this_evaluation(scored, tiny):
     output_dir, summary = scored
     page = (output_dir / "report.html").read_text("utf-8")
-    assert f"{100 * summary['track_accuracy_mean']:.1f} %" in page
+    assert f"{100 * summary.scores.track_accuracy_mean:.1f} %" in page
     for words in ("time", str(tiny.path), "f" * 64, "80 frames, 1.86 s", "blues", "data:image/png", "test report"):
         assert words in page
     for words in ("Seen in training", "Tracks without a patch", "Training dataset"):
@@ -108,7 +115,7 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
     assert wrong
     for track in wrong:
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
-    with pytest.raises(UserError, match="--audio_dir=nowhere: no such folder"):
+    with pytest.raises(UserError, match="audio_dir=nowhere: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
 
 
@@ -121,8 +128,8 @@ def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny
     dataclasses.replace(job, augmentation=Augmentation(gain_db=3.0, time_masks=2)).save(job_dir)
     history = "epoch,accuracy,loss,val_accuracy,val_loss\n0,0.5,1.0,0.5,3.0\n1,0.5,1.0,0.75,2.0\n2,0.5,1.0,0.75,1.0\n"
     (job_dir / HISTORY_FILE).write_text(history)
-    summary = evaluate.evaluate(job_dir, tmp_path)
-    assert (summary["recipe"], scored[1]["recipe"]) == ("cbmi2016", "modern")
+    summary = evaluated(job_dir, tmp_path)
+    assert (summary["recipe"], scored[1].recipe) == ("cbmi2016", "modern")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "cbmi2016: SGD, learning rate 0.01, halved by the first new lowest training loss after more than 20" in page
     assert 'Model</th><td class="text">time, filter_frames 60, filters 32</td>' in page
@@ -157,10 +164,10 @@ def test_the_report_says_where_filters_come_from(job_of, tiny, scored):
 
 @pytest.mark.parametrize(("parts", "seen"), [(["valid"], True), (["train", "test"], True)])
 def test_parts_by_name_and_whether_training_saw_them(trained, tiny, tmp_path, parts, seen):
-    summary = evaluate.evaluate(trained, tmp_path, parts=parts)
+    summary = evaluated(trained, tmp_path, parts=parts)
     names = tuple(parts)
     patches, tracks = by_hand(trained, tiny, names)
-    assert summary["parts"] == names
+    assert summary["parts"] == parts
     assert (summary["seen_in_training"], summary["tracks"]) == (seen, 6 * len(names))
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
@@ -201,19 +208,19 @@ def test_a_torn_split_whose_test_is_not_concerned(trained, write_dataset, tmp_pa
         return track_id if "test" in track_id else "in training and validation"
 
     data = write_dataset(tmp_path / "torn", split={"group_safe": False}, group_of=group_of)
-    summary = evaluate.evaluate(trained, tmp_path / "out", data_dir=str(data.path))
+    summary = evaluated(trained, tmp_path / "out", data_dir=str(data.path))
     assert summary["new_groups"] == []
     assert "Artists" not in (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
 
 
 def test_nobody_looks_for_shared_artists_where_none_can_be_or_all_are_seen(scored, trained, torn, tmp_path):
-    assert scored[1]["new_groups"] is None
-    assert evaluate.evaluate(trained, tmp_path, data_dir=str(torn.path), parts=["valid"])["new_groups"] is None
+    assert scored[1].new_groups is None
+    assert evaluated(trained, tmp_path, data_dir=str(torn.path), parts=["valid"])["new_groups"] is None
 
 
 def test_another_dataset_is_normalised_as_training_was(trained, tmp_path, write_dataset):
     data = write_dataset(tmp_path / "other", seed=5, fingerprint="0" * 64, frames=(160, 250))
-    summary = evaluate.evaluate(trained, tmp_path, data_dir=str(data.path), parts=["train"])
+    summary = evaluated(trained, tmp_path, data_dir=str(data.path), parts=["train"])
     patches, tracks = by_hand(trained, data, ["train"])
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
@@ -260,6 +267,10 @@ def test_what_the_split_did_about_artists_is_told(trained, torn, tmp_path, capsy
     run(f"--job_dir={trained}", f"--data_dir={data}", f"--output_dir={tmp_path}/out")
     assert json.loads((tmp_path / "out" / METRICS_FILE).read_text())["groups"] == groups
     printed, page = capsys.readouterr().out, (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
+    metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
+    # The two tracks of blues are by one artist.
+    assert metrics["num_groups"] == (5 if split["grouped"] else None)
+    assert ("bootstrap over the 5 groups" in page) == split["grouped"] == ("Wilson" not in page)
     assert ("warning:" in printed) == (told is not None)
     if told:
         assert told in printed
@@ -282,7 +293,7 @@ def test_another_process_writes_there(trained, tmp_path):
 
 def test_the_same_dataset_elsewhere_is_still_the_same(trained, tiny, tmp_path):
     moved = shutil.copytree(tiny.path, tmp_path / "moved")
-    assert evaluate.evaluate(trained, tmp_path, data_dir=str(moved))["parts"] == ("test",)
+    assert evaluated(trained, tmp_path, data_dir=str(moved))["parts"] == ["test"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
+from trainer.config import RECIPES
 from trainer.training import epochs, recipes
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
@@ -78,7 +79,7 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     probabilities = model.predict_on_batch(np.array(patches, np.float32)[..., np.newaxis])
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
-    best = recipes.get("modern").best_epoch(recipes.rows_of(history))
+    best = RECIPES["modern"].best_epoch(recipes.rows_of(history))
     assert history["val_loss"][best - 1] == min(history["val_loss"])
 
 
@@ -136,7 +137,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--test_fold=1"], "--test_fold and --valid_fold need a dataset of folds"),
+        (["--test_fold=1"], "^--test_fold needs a dataset of folds"),
         (["--patch_frames=251"], "train should be for training but hold no record of 251 frames; lower --patch_frames"),
         (
             ["--recipe=augmented", "--patch_frames=256"],
@@ -144,7 +145,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
         ),
         (["--epochs=0"], "--epochs must be at least 1"),
         (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, augmented, got 'cbmi'"),
-        (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to --recipe=cbmi2016, .* got 3"),
+        (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to the recipe cbmi2016, .* got 3"),
         (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),
     ],
 )
@@ -194,7 +195,7 @@ def unbroken(tiny, job_of, tmp_path_factory):
     job_dir, log = tmp_path_factory.mktemp("unbroken") / "job", tmp_path_factory.mktemp("log") / "log"
     job = job_of(tiny.path, "--batch_size=3")
     job_dir.mkdir()
-    train.train(job, job_dir, running=train.Running(log_batches=log))
+    train.train(job, job_dir, options=train.RunOptions(log_batches=log))
     lines = log.read_text().splitlines()
     steps = len(lines) // 2
     assert steps > 2
@@ -251,14 +252,14 @@ def test_a_training_that_was_stopped_goes_on_where_it_was(unbroken, tmp_path, mo
     steps = len(lines) // 2
     number = {"within": 3, "epoch's end": 1 + steps, "within second": 2 + steps, "end": 1 + 2 * steps}[moment]
     done = {"within": 2, "epoch's end": steps, "within second": 1 + steps, "end": 2 * steps}[moment]
-    running = train.Running(save_every_s=0, log_batches=tmp_path / "log")
-    run_until_save(monkeypatch, number, job, tmp_path / "job", running=running)
+    options = train.RunOptions(save_every_s=0, log_batches=tmp_path / "log")
+    run_until_save(monkeypatch, number, job, tmp_path / "job", options=options)
     before = (tmp_path / "log").read_text().splitlines()
     # The line of the step that was saved may be missing: it is written after the state.
     assert lines[: max(0, done - 1)] == before[: done - 1] and len(before) <= done
     capsys.readouterr()
     (tmp_path / "log").unlink()
-    run_on(job, tmp_path / "job", running=running)
+    run_on(job, tmp_path / "job", options=options)
     said = f"going on in epoch {1 + done // steps} of 2, after step {done % steps} of {steps}"
     assert (said if moment != "end" else "all 2 epochs are done") in capsys.readouterr().out
     assert (tmp_path / "log").read_text().splitlines() == lines[done:]
@@ -350,7 +351,7 @@ def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
     before = (trained / "best.keras").read_bytes()
     small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
     assert train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={trained}", *small), []) == 0
-    best = recipes.get("modern").best_epoch(recipes.rows_of(read_history(trained)))
+    best = RECIPES["modern"].best_epoch(recipes.rows_of(read_history(trained)))
     assert capsys.readouterr().out == (
         f"{trained} holds this very job, trained to its end: best epoch {best} of 2, {trained}/best.keras; "
         "--overwrite trains it again\n"
@@ -361,7 +362,7 @@ def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
 def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path, monkeypatch):
     job, _, lines = unbroken
     steps = len(lines) // 2
-    run_until_save(monkeypatch, 2 + steps, job, tmp_path / "job", running=train.Running(save_every_s=0))
+    run_until_save(monkeypatch, 2 + steps, job, tmp_path / "job", options=train.RunOptions(save_every_s=0))
     state = TrainingState.load(tmp_path / "job" / STATE_FILE)
     # As if no later epoch could be better.
     dataclasses.replace(state, history=[{**state.history[0], "val_loss": -1.0}]).save(tmp_path / "job" / STATE_FILE)
@@ -373,9 +374,9 @@ def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path, mon
 
 def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
     job = job_of(tiny.path, "--learning_rate=1e-30", "--epochs=20", "--patience=3")
-    running = train.Running(save_every_s=1e9)
-    run_until_save(monkeypatch, 3, job, tmp_path / "job", running=running)
-    run_on(job, tmp_path / "job", running=running)
+    options = train.RunOptions(save_every_s=1e9)
+    run_until_save(monkeypatch, 3, job, tmp_path / "job", options=options)
+    run_on(job, tmp_path / "job", options=options)
     assert len(read_history(tmp_path / "job")["loss"]) == 4
 
 
@@ -439,7 +440,7 @@ def test_the_averages_of_an_end_that_was_killed_are_kept_from_its_state(augmente
     _, whole, _ = augmented
     job = TrainingJob.load(whole)
     # The state of the second epoch's end is there, and its model is not.
-    run_until_save(monkeypatch, 3, job, tmp_path / "job", running=train.Running(save_every_s=1e9))
+    run_until_save(monkeypatch, 3, job, tmp_path / "job", options=train.RunOptions(save_every_s=1e9))
     run_on(job, tmp_path / "job")
     assert "all 2 epochs are done" in capsys.readouterr().out
     own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
@@ -491,8 +492,8 @@ def test_the_parents_of_a_job_train_by_its_recipe(tiny, train_flags, tmp_path):
 
 def with_rises(monkeypatch, **limits):
     """Lets the paper's recipe reach its limits within a few epochs."""
-    paper = dataclasses.replace(recipes.RECIPES["cbmi2016"], rises=recipes.Rises(**limits))
-    monkeypatch.setitem(recipes.RECIPES, "cbmi2016", paper)
+    paper = dataclasses.replace(RECIPES["cbmi2016"], rises=recipes.LossRiseSchedule(**limits))
+    monkeypatch.setitem(RECIPES, "cbmi2016", paper)
     return paper
 
 
@@ -510,11 +511,11 @@ def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_pa
     assert 1 < halved < 6 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
     best = recipe.best_epoch(rows)
     assert iterations_of_best(tmp_path / "whole") == best * steps
-    assert best != recipes.get("modern").best_epoch(rows), "accuracy and loss have to disagree for this to tell"
+    assert best != RECIPES["modern"].best_epoch(rows), "accuracy and loss have to disagree for this to tell"
     # At the ends of the epochs before and after which the rate is halved, and within the one that follows.
     moments = {"before": (halved, 1e9), "after": (halved + 1, 1e9), "within": (2 + halved * steps, 0)}
     for name, (saves, save_every_s) in moments.items():
-        run_until_save(monkeypatch, saves, job, tmp_path / name, running=train.Running(save_every_s=save_every_s))
+        run_until_save(monkeypatch, saves, job, tmp_path / name, options=train.RunOptions(save_every_s=save_every_s))
         run_on(job, tmp_path / name)
         found = read_history(tmp_path / name)
         np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, err_msg=name)
@@ -570,8 +571,8 @@ def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
     done = run_program(f"--data_dir={tiny.path}", f"--job_dir={trained}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"error: {trained} already holds a job that differs: model time, not black_box; batch_size 4, not 64; "
-        "learning_rate 0.01, not 0.001; epochs 2, not 40; other model_options; choose another --job_dir, or "
+        f"error: {trained} already holds a job that differs: model time, not black_box; other model_options; "
+        "epochs 2, not 40; batch_size 4, not 64; learning_rate 0.01, not 0.001; choose another --job_dir, or "
         "--overwrite it\n"
     )
     assert (trained / CONFIG_FILE).read_bytes() == before
@@ -620,7 +621,10 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path, run_here)
         (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
         (["--data_dir={data}", "--job_dir={data}/job", "--profile_steps=9"], "--profile_steps must be FIRST,LAST, two"),
-        (["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"], "flag --save_every_s=-1"),
+        (
+            ["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"],
+            "--save_every_s must be at least 0, got -1",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line_and_status_2(own, run_here, arguments, message):

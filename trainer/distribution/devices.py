@@ -1,8 +1,7 @@
-"""All devices of a host under JAX: the rows of each batch are shared out among them, the weights are on each.
+"""The devices that a training runs on: found, connected, and `fit` for them.
 
-Training on what Keras itself uses: one device, or all of a host under JAX.
-
-The devices that a training runs on, once they are found and connected.
+Under JAX the rows of each batch are divided among all devices of a host, and each has all weights. Under TensorFlow one
+device uses Keras' own `fit`, several use trainer.distribution.loop.
 """
 
 import contextlib
@@ -189,8 +188,6 @@ def begin(asked: Choice) -> Devices:
     if backend != "tensorflow":
         if asked.kind == choice.NONE:
             return Devices("one device")
-        # MOVED
-
         return Devices(_several("devices by JAX", use_all()))
     if asked.cluster is not None:
         return _hosts(asked.cluster)

@@ -1,4 +1,4 @@
-"""The hosts of a training, as TF_CONFIG names them.
+"""The hosts of a training, as TF_CONFIG names them: how they meet, and what happens when one is lost.
 
 TF_CONFIG is an environment variable, the same on all hosts but for the index:
 
@@ -7,13 +7,9 @@ TF_CONFIG is an environment variable, the same on all hosts but for the index:
 Host 0 is the chief. Vertex AI and others call the first one {"type": "chief", "index": 0} and count the workers after
 it from 0; both forms are read.
 
-What becomes of a host when another one of the same training is gone.
-
-Waiting for the other hosts of a training, before TensorFlow does.
-
-TensorFlow waits for them within one call that holds Python's lock: until the last one is there, no signal is noticed
-and no limit of time can be kept. So the hosts meet here first: each one tells the chief, on the chief's own port, which
-number it has, and the chief sends all of them on when the last one is there.
+TensorFlow waits for all hosts within one call that holds Python's lock: until the last one is there, no signal is
+noticed and no time limit can be kept. So the hosts meet here first: each sends the chief its number, on the chief's own
+port, and the chief answers all of them when the last one is there.
 """
 
 import contextlib
@@ -34,6 +30,17 @@ VARIABLE = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
 _ADDRESS = re.compile(r"[^\s/]+:(?P<port>[0-9]{1,5})")
 _LAST_PORT = 65535
+
+
+# EX_UNAVAILABLE of sysexits.h; a person's mistake ends with 2, a fault of the program with 1.
+STATUS = 69
+# Where in its graph TensorFlow was.
+_NODE = re.compile(r"\{\{.*?\}\}\s*")
+# What TensorFlow raises, depending on what it was at.
+_RAISED = ("Aborted", "Cancelled", "DeadlineExceeded", "FailedPrecondition", "Internal", "Unavailable", "Unknown")
+_GO = b"go\n"
+_POLL_S = 0.2
+_HELLO_LIMIT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,14 +138,6 @@ def _is_address(text: Any) -> bool:
     return found is not None and 1 <= int(found["port"]) <= _LAST_PORT
 
 
-# EX_UNAVAILABLE of sysexits.h; a person's mistake ends with 2, a fault of the program with 1.
-STATUS = 69
-# Where in its graph TensorFlow was.
-_NODE = re.compile(r"\{\{.*?\}\}\s*")
-# What TensorFlow raises, depending on what it was at.
-_RAISED = ("Aborted", "Cancelled", "DeadlineExceeded", "FailedPrecondition", "Internal", "Unavailable", "Unknown")
-
-
 class HostLostError(RuntimeError):
     """Another host of the training is not there, or no longer: nothing is wrong here, and all are to start again."""
 
@@ -177,11 +176,6 @@ def end_process(sentence: str, status: int) -> NoReturn:
     sys.stdout.flush()
     print(sentence, file=sys.stderr, flush=True)
     os._exit(status)
-
-
-_GO = b"go\n"
-_POLL_S = 0.2
-_HELLO_LIMIT_S = 5.0
 
 
 def meet(cluster: Cluster, *, limit_s: float) -> None:

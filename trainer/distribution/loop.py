@@ -1,13 +1,9 @@
-"""Global batches -> what each replica of a step is given.
-
-One step over several devices, of training and of validation.
+"""`fit` for several devices, on one host or many: the epochs and steps, with Keras' own callbacks.
 
 Each replica computes the losses of its rows. They are weighted by one over the rows of the whole batch, so that the sum
-over all replicas is the mean of the batch, however its rows are dealt; the optimiser sums the gradients of all replicas
-of all hosts before it applies them. The metrics' variables belong to the host and are given the sums over all replicas:
-every host holds the same, and can save them without the others.
-
-`fit` for several devices, on one host or many: the epochs around the steps of `steps`, with Keras' own callbacks.
+over all replicas is the mean of the batch, however its rows are divided; the optimizer sums the gradients of all
+replicas of all hosts before it applies them. The metrics' variables belong to the host and are given the sums over all
+replicas: every host holds the same, and can save them without the others.
 """
 
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfrecords.common.command_line import UserError
-
 if TYPE_CHECKING:
     import keras
 
@@ -18,12 +16,6 @@ FLOAT32 = "float32"
 FLOAT16 = "float16"
 # Name of the precision -> Keras' policy.
 PRECISIONS = {FLOAT32: "float32", "bfloat16": "mixed_bfloat16", FLOAT16: "mixed_float16"}
-
-
-def check_name(name: str) -> None:
-    """Raises UserError when there is no such precision."""
-    if name not in PRECISIONS:
-        raise UserError(f"--precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
 
 
 @contextlib.contextmanager

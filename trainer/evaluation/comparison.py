@@ -1,7 +1,4 @@
-"""Tracks that a comparison does not score, such as those on which choices were made.
-
-What a comparison of several cross-validations found, as plain JSON.
-"""
+"""A comparison of several cross-validations, as plain JSON, with or without some of their tracks."""
 
 import codecs
 import dataclasses
@@ -18,12 +15,12 @@ from tfrecords.common.command_line import UserError
 from tfrecords.common.files import open_regular
 from trainer.evaluation import intervals
 from trainer.evaluation.entries import Entry, Finished, common_tracks
-from trainer.evaluation.metrics import WITHOUT_PATCH
+from trainer.evaluation.summary import WITHOUT_PATCH
 
 
 @dataclasses.dataclass(frozen=True)
 class ExcludedTracks:
-    """A list of tracks.
+    """Tracks that a comparison does not score, such as those on which choices were made.
 
     Attributes:
       track_ids: all different.
@@ -35,7 +32,7 @@ class ExcludedTracks:
 
     @classmethod
     def read(cls, path: Path) -> "ExcludedTracks":
-        """Reads a file of track_ids, one a line, with or without a byte order mark.
+        """Read a file of track_ids, one a line, with or without a byte order mark.
 
         Raises:
           UserError: it cannot be read, or names no track.
@@ -44,16 +41,16 @@ class ExcludedTracks:
             with open_regular(path) as file:
                 data = file.read()
         except OSError as error:
-            raise UserError(f"--leave_out={path} cannot be read: {error.strerror}") from None
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
         lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
         track_ids = frozenset(schema.to_text(line) for line in lines if line)
         if not track_ids:
-            raise UserError(f"--leave_out={path} must name tracks by their track_id, one a line; it is empty")
+            raise UserError(f"{path} must name tracks by their track_id, one a line; it is empty")
         return cls(track_ids, hashlib.sha256(data).hexdigest())
 
 
 def leaking_groups(finished: Sequence[Finished], left_out: ExcludedTracks) -> list[str]:
-    """The groups of which some tracks are left out and others are scored, sorted."""
+    """Return the groups of which some tracks are left out and others are scored, sorted."""
     listed: set[str] = set()
     for each in finished:
         groups = zip(each.pooled.track_ids, each.pooled.groups, strict=True)
@@ -62,7 +59,7 @@ def leaking_groups(finished: Sequence[Finished], left_out: ExcludedTracks) -> li
 
 
 def scored(finished: Sequence[Finished], left_out: ExcludedTracks | None) -> list[Finished]:
-    """The cross-validations with the predictions of the tracks that all have, without those left out.
+    """Return the cross-validations with the predictions of the tracks that all have, without those left out.
 
     Raises:
       UserError: a track to be left out is in none of them, or none is left.
@@ -70,7 +67,7 @@ def scored(finished: Sequence[Finished], left_out: ExcludedTracks | None) -> lis
     names = left_out.track_ids if left_out else frozenset()
     if unknown := sorted(names.difference(*(each.pooled.track_ids for each in finished))):
         raise UserError(
-            f"--leave_out must name tracks that give a patch; {len(unknown)} of {len(names)} are not among those "
+            f"tracks to leave out must give a patch; {len(unknown)} of {len(names)} are not among those "
             f"predicted, the first {unknown[0]!r}"
         )
     track_ids = [track_id for track_id in common_tracks(finished) if track_id not in names]
@@ -80,7 +77,7 @@ def scored(finished: Sequence[Finished], left_out: ExcludedTracks | None) -> lis
 
 
 def check_against(entries: Sequence[Entry], against: Sequence[str]) -> list[str]:
-    """The names of the entries that all others are compared with, each once; by default the first one's.
+    """Return the names of the entries that all others are compared with, each once; by default the first.
 
     Raises:
       UserError: there is no such entry.
@@ -88,7 +85,7 @@ def check_against(entries: Sequence[Entry], against: Sequence[str]) -> list[str]
     names = [entry.name for entry in entries]
     for name in against:
         if name not in names:
-            raise UserError(f"--against must be one of {'; '.join(map(repr, names))}; got {name!r}")
+            raise UserError(f"against must be one of {'; '.join(map(repr, names))}; got {name!r}")
     return list(dict.fromkeys(against)) or names[:1]
 
 
@@ -97,37 +94,37 @@ def compare_entries(
     *,
     against: Sequence[str],
     left_out: ExcludedTracks | None,
-    torn: Sequence[str] = (),
+    leaking: Sequence[str] = (),
     speeds: Mapping[str, Sequence[float]],
     command: str,
 ) -> dict[str, Any]:
-    """Everything that the tables and the picture show, as values that json.dumps takes.
+    """Score the entries on the same draws of groups, and return what the tables and the picture show as JSON values.
 
     Args:
       entries: with the predictions of the tracks to score (see trainer.evaluation.comparison.scored).
       against: of `check_against`.
-      left_out: the tracks that were left out.
-      torn: groups of which some tracks were left out and others are scored.
+      left_out: the tracks that are not scored.
+      leaking: groups of which some tracks were left out and others are scored.
       speeds: predictions a second of each round by the entries' names; empty where they were not measured.
       command: that asked for it.
 
     Returns:
       command.
       data: what is scored: see `_data`.
-      warnings: of the cross-validations' data, and of `torn`.
+      warnings: of the cross-validations' data, and of `leaking`.
       entries: {name: see `_entry`}.
       comparisons: [{one, other, difference, interval}], other each of `against`; difference is one's track accuracy
         less the other's, interval its 95 % interval over groups.
     """
     pooled = entries[0].finished.pooled
     probabilities = [_probabilities(entry) for entry in entries]
-    right = np.stack([own.mean(axis=0).argmax(axis=1) == pooled.labels for own in probabilities])
+    right = np.stack([each.mean(axis=0).argmax(axis=1) == pooled.labels for each in probabilities])
     drawn = intervals.bootstrap(right, pooled.group_numbers)
     numbers = {entry.name: number for number, entry in enumerate(entries)}
     return {
         "command": command,
         "data": _data(entries, left_out),
-        "warnings": _warnings(entries, torn),
+        "warnings": _warnings(entries, leaking),
         "entries": {
             entry.name: _entry(entry, speeds)
             | {
@@ -151,15 +148,16 @@ def compare_entries(
     }
 
 
-def _warnings(entries: Sequence[Entry], torn: Sequence[str]) -> list[str]:
-    """What makes the scores too good; how many tracks are not scored is a fact of the comparison's own."""
+def _warnings(entries: Sequence[Entry], leaking: Sequence[str]) -> list[str]:
+    """What makes the scores too good; how many tracks are not scored is among the facts of the data."""
     every = dict.fromkeys(words for entry in entries for words in entry.finished.results.warnings)
-    found = [words for words in every if not words.startswith(WITHOUT_PATCH)]
-    if torn:
-        found.append(
-            f"of {len(torn)} artists or other groups some tracks are left out and others are scored, as of {torn[0]!r}"
+    warnings = [words for words in every if not words.startswith(WITHOUT_PATCH)]
+    if leaking:
+        warnings.append(
+            f"of {len(leaking)} artists or other groups some tracks are left out and others are scored, as of "
+            f"{leaking[0]!r}"
         )
-    return found
+    return warnings
 
 
 def _probabilities(entry: Entry) -> np.ndarray:

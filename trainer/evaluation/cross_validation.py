@@ -4,31 +4,22 @@ import dataclasses
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecords.augmentation import Augmentation
 from tfrecords.common import files, json_data
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import write_text
-from trainer import models, training_job
-from trainer.distribution.precision import FLOAT32
+from trainer import models, settings, training_job
+from trainer.config import TrainConfig
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE
-from trainer.training import recipes
 
 CROSS_VALIDATION_FILE = "cross_validation.json"
 POOLED_FILE = PREDICTIONS_FILE
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.md"
 REPORT_FILE = training_job.REPORT_FILE
-_BEFORE_THERE_WAS_A_CHOICE = {
-    "precision": FLOAT32,
-    "warmup": 0.0,
-    "label_smoothing": 0.0,
-    "weight_average": 0.0,
-    "patch_mode": recipes.WINDOWS,
-}
 # Each is a training.
 _MAX_FOLDS = 100_000
 _OUTCOMES = (REPORT_FILE, TABLE_FILE, RESULTS_FILE, POOLED_FILE)
@@ -143,12 +134,8 @@ def _flat(name: str, value: Any) -> Mapping[str, Any]:
 
 
 def parsed_flag(name: str, value: Any) -> Any:
-    """A flag's meaning, where that can be written in several ways."""
-    if value is None:
-        # Of one that was saved before there was a choice.
-        value = _BEFORE_THERE_WAS_A_CHOICE.get(name)
-    parsers: dict[str, Callable[[str], Any]] = {"augment": Augmentation.parse, "model_options": models.parse_options}
-    return parsers[name](value) if name in parsers and isinstance(value, str) else value
+    """Return a flag's meaning, where that can be written in several ways; without a value, the setting's default."""
+    return settings.flag_meaning(TrainConfig, name, value)
 
 
 def load_results(cv_dir: Path) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The models of several cross-validations of one dataset, each under a name that tells it from the others.
-
-How many clips a second models name, measured here: all in turn, on arrays that lie in memory.
-"""
+"""The models of several cross-validations of one dataset, each with a name of its own, and how fast they predict."""
 
 import dataclasses
 import itertools
@@ -13,7 +10,6 @@ import numpy as np
 
 from tfrecords.common import json_data
 from tfrecords.common.command_line import UserError
-from tfrecords.manifest import count_patches
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation import cross_validation
 from trainer.evaluation.cross_validation import CrossValidation, Run
@@ -21,10 +17,15 @@ from trainer.evaluation.pooling import PooledPredictions
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training_job import TrainingJob
 
+CLIP_S = 30.0
+_CLIPS, _ROUNDS = 64, 5
+# Batches of one size, so that TensorFlow traces a model once in four calls; more often, it warns of retracing.
+_BATCH_CLIPS = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What results.json says of the dataset: its name, its tracks, and whether its groups were kept apart."""
+    """The dataset: its name, how many tracks it has, and whether its groups were kept apart."""
 
     name: str
     tracks: int
@@ -34,7 +35,7 @@ class DataFacts:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFacts:
-    """What it says of the trainings; results that were saved before there was a choice lack the last two."""
+    """How the models were trained; results of earlier versions lack the last two fields."""
 
     recipe: str
     described: str
@@ -46,14 +47,14 @@ class TrainingFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """What it says of a model: how many parameters it has."""
+    """A model: how many parameters it has."""
 
     parameters: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Of results.json, what a comparison needs; trainer.evaluation.results has all."""
+    """The part of results.json that a comparison needs; `trainer.evaluation.results` describes all of it."""
 
     models: Mapping[str, ModelFacts]
     seeds: tuple[int, ...]
@@ -63,7 +64,7 @@ class Results:
 
     @classmethod
     def load(cls, cv_dir: Path) -> "Results":
-        """Reads the results.json of a cross-validation.
+        """Read the results.json of a cross-validation.
 
         Raises:
           UserError: there is none, or it is damaged.
@@ -77,12 +78,12 @@ class Results:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Finished:
-    """What a cross-validation has left.
+    """A finished cross-validation.
 
     Attributes:
       cv_dir: its directory.
-      asked: what it consists of.
-      results: of it.
+      asked: the trainings that it consists of.
+      results: its results.
       pooled: its predictions.
     """
 
@@ -93,7 +94,7 @@ class Finished:
 
     @classmethod
     def load(cls, cv_dir: Path) -> "Finished":
-        """Reads one.
+        """Read one from its directory.
 
         Raises:
           UserError: the directory holds none, or one that is not finished or damaged.
@@ -118,11 +119,11 @@ class Entry:
     """A model of a cross-validation.
 
     Attributes:
-      name: tells it from the other entries.
-      finished: its cross-validation.
-      model: one of that one's.
-      flags: "name=value, ..." of those in which it differs from entries with its recipe; model_options, from those
-        with its model too.
+      name: differs from the names of all other entries.
+      finished: the cross-validation.
+      model: the name of one of its models.
+      flags: "name=value, ..." of the flags in which it differs from entries with the same recipe; of model_options,
+        from those with the same model too.
     """
 
     name: str
@@ -132,32 +133,32 @@ class Entry:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those that it was trained from."""
+        """The seeds that it was trained from."""
         return self.finished.pooled.seeds
 
     @property
     def parameters(self) -> int:
-        """How many the model has."""
+        """How many parameters the model has."""
         return self.finished.results.models[self.model].parameters
 
     def runs(self) -> list[Run]:
-        """Its trainings; of the first seed and fold first."""
+        """Return its trainings, that of the first seed and fold first."""
         places = itertools.product((self.model,), self.seeds, range(self.finished.asked.folds))
         return [Run(*place) for place in places]
 
     def core_seconds(self) -> list[float]:
-        """Of each of its trainings that was measured.
+        """Return the core seconds of each of its trainings that was measured.
 
         Raises:
           UserError: the predictions of a run are damaged.
         """
         paths = [run.job_dir(self.finished.cv_dir) / PREDICTIONS_FILE for run in self.runs()]
-        found = [FoldPredictions.load(path).core_seconds for path in paths if path.exists()]
-        return [seconds for seconds in found if seconds is not None]
+        measured = [FoldPredictions.load(path).core_seconds for path in paths if path.exists()]
+        return [seconds for seconds in measured if seconds is not None]
 
 
 def load_all(cv_dirs: Iterable[Path]) -> list[Finished]:
-    """Reads cross-validations of one dataset.
+    """Read cross-validations of one dataset.
 
     Raises:
       UserError: as Finished.load; or they are not of one dataset.
@@ -187,13 +188,13 @@ def _check_same_data(one: Finished, other: Finished) -> None:
 
 
 def common_tracks(finished: Sequence[Finished]) -> list[str]:
-    """The track_ids that all have, in the order of the first."""
+    """Return the track_ids that all have, in the order of the first."""
     shared = set.intersection(*(set(each.pooled.track_ids) for each in finished))
     return [track_id for track_id in finished[0].pooled.track_ids if track_id in shared]
 
 
 def entries_of(finished: Sequence[Finished]) -> list[Entry]:
-    """Every model of every cross-validation: named by the model, the recipe and flags as far as these differ.
+    """Return every model of every cross-validation, named by the model, the recipe and flags as far as these differ.
 
     Raises:
       UserError: two have all of these in common.
@@ -214,33 +215,27 @@ def entries_of(finished: Sequence[Finished]) -> list[Entry]:
     return entries
 
 
-def _differing_flags(own: Finished, model: str, alike: Sequence[Finished]) -> str:
-    """The flags whose meaning is another in others, those of one that was saved before there was a choice included."""
+def _differing_flags(finished: Finished, model: str, same_recipe: Sequence[Finished]) -> str:
+    """The flags that mean something else in others with the same recipe; flags that an earlier version had not, too."""
     phrases = []
-    for name in dict.fromkeys(name for each in (own, *alike) for name in each.asked.flags):
-        value = own.asked.flags.get(name)
+    for name in dict.fromkeys(name for each in (finished, *same_recipe) for name in each.asked.flags):
+        value = finished.asked.flags.get(name)
         meaning = cross_validation.parsed_flag(name, value)
         # A model's own options say nothing beside those of another model.
-        others = [each for each in alike if name != "model_options" or model in each.pooled.models]
+        others = [each for each in same_recipe if name != "model_options" or model in each.pooled.models]
         if any(cross_validation.parsed_flag(name, other.asked.flags.get(name)) != meaning for other in others):
             phrases.append(f"{name}={meaning if value is None else value}")
     return ", ".join(phrases)
 
 
-CLIP_S = 30.0
-_CLIPS, _ROUNDS = 64, 5
-# Batches of one size, so that TensorFlow traces a model once in four calls; more often, it warns of retracing.
-_BATCH_CLIPS = 16
-
-
 def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
-    """Clips of 30 s a second through the model of each entry's first seed and fold.
+    """Measure how many clips of 30 s a second the model of each entry's first seed and fold classifies.
 
-    From normalised patches to probabilities. A clip is all its patches, as evaluation cuts them. Each model is run once
-    to warm up; then come rounds, in each of which every model has its turn.
+    From normalised patches, which lie in memory, to probabilities. A clip is all its patches, as evaluation cuts them.
+    Each model is run once to warm up; then come rounds, in each of which every model has its turn.
 
     Returns:
-      Of each round, by the entries' names.
+      {name of the entry: clips a second of each round}.
 
     Raises:
       UserError: a model is gone or damaged.
@@ -250,8 +245,8 @@ def predictions_per_s(entries: Sequence[Entry]) -> dict[str, list[float]]:
         run()
     times = [[_seconds(run) for run in rounds] for _ in range(_ROUNDS)]
     return {
-        entry.name: [_CLIPS / seconds for seconds in own]
-        for entry, own in zip(entries, zip(*times, strict=True), strict=True)
+        entry.name: [_CLIPS / seconds for seconds in of_entry]
+        for entry, of_entry in zip(entries, zip(*times, strict=True), strict=True)
     }
 
 
@@ -271,9 +266,9 @@ def _round_of(entry: Entry) -> Callable[[], object]:
 
 
 def patches_of_clip(job: TrainingJob) -> int:
-    """How many patches 30 s give, at least one."""
+    """Return how many patches a clip of 30 s gives, at least one."""
     frames = int(CLIP_S * job.front_end["sample_rate"] / job.front_end["hop_length"])
-    return max(1, count_patches(frames, patch_frames=job.patch_frames, patch_hop=job.patch_frames))
+    return max(1, job.patches_in(frames))
 
 
 def _seconds(run: Callable[[], object]) -> float:

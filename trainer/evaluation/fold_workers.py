@@ -1,9 +1,4 @@
-"""Tasks for processes that each set themselves up once and then do many.
-
-How far the trainings of a cross-validation are, in a line for each.
-
-All trainings of a cross-validation, several at a time in processes of their own.
-"""
+"""All trainings of a cross-validation, several at a time in processes of their own, with a line for each that ends."""
 
 import contextlib
 import multiprocessing

@@ -1,9 +1,4 @@
-"""What a training costs: the processor time of its process, all threads together (user and system).
-
-Nothing is said where it is not known, or where something else than the processor computes; it is never told too short.
-
-One run of a cross-validation, from wherever it was left to the predictions of its test fold.
-"""
+"""One training of a cross-validation, from wherever it was left to the predictions of its test fold."""
 
 import contextlib
 import dataclasses
@@ -17,16 +12,23 @@ from pathlib import Path
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
+from trainer.distribution.choice import NONE
 from trainer.evaluation.cross_validation import Run
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training import init_filters, recipes
 from trainer.training.resume import is_finished, unfinished
-from trainer.training.running import Running
+from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob
+
+LOG_FILE = "log.txt"
 
 
 class CoreSeconds:
-    """Counts from its making on, in the process that trains; a process trains one model at a time."""
+    """Measures what a training costs: the processor time of its process, all threads together (user and system).
+
+    It counts from its creation on, in a process that trains one model at a time. There is no figure where a part is not
+    known, or where something else than the processor computes.
+    """
 
     def __init__(self) -> None:
         self._began = time.process_time()
@@ -59,9 +61,6 @@ def _on_cpu() -> bool:
     return keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
 
 
-LOG_FILE = "log.txt"
-
-
 @dataclasses.dataclass(frozen=True)
 class FoldRun:
     """A run and all that it needs; it travels to a worker.
@@ -70,7 +69,7 @@ class FoldRun:
       run: its place in the cross-validation.
       job: what to train, but for its parents.
       job_dir: where.
-      save_every_s: as trainer.training.running.Running has it.
+      save_every_s: as trainer.training.run_options.RunOptions has it.
       parents: directories of the runs of `time` and `frequency` that the job's filters come from; None: it has no
         parents, or trains them itself.
     """
@@ -202,10 +201,10 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
         core_seconds=cost,
     )
     done.save(job_dir / PREDICTIONS_FILE)
-    summary = summarize(done.predictions)
+    scores = summarize(done.predictions)
     return FoldResult(
-        accuracy=summary["track_accuracy_mean"],
-        tracks=summary["tracks"],
+        accuracy=scores.track_accuracy_mean,
+        tracks=scores.tracks,
         epochs=done.epochs,
         best_epoch=done.best_epoch if job.rules.checkpoint_metric else None,
         seconds=time.monotonic() - began,
@@ -215,7 +214,8 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
 def _train(fold_run: FoldRun, job: TrainingJob) -> float | None:
     """Trains, or goes on; returns the core seconds that the training took, where they are known."""
     start, cost = unfinished(job, fold_run.job_dir), CoreSeconds()
-    train.train(job, fold_run.job_dir, start=start, running=Running(save_every_s=fold_run.save_every_s))
+    options = RunOptions(distribution=NONE, save_every_s=fold_run.save_every_s)
+    train.train(job, fold_run.job_dir, start=start, options=options)
     return cost.taken(went_on=start is not None, parents=fold_run.parents or ())
 
 

@@ -1,22 +1,18 @@
-"""How good a model is: patch predictions gathered into tracks, scored, and summed up as plain JSON.
+"""Scores of a model's predictions: patches gathered into tracks, accuracy, F1 and the confusion of labels."""
 
-What a reader of a score must know about the data behind it.
-"""
-
-import math
-import statistics
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrecords.manifest import Manifest
+from trainer.evaluation import intervals
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model said about every patch of a set of tracks.
+    """A model's probabilities for every patch of a set of tracks.
 
     Attributes:
       probabilities: [patches, labels] float32, finite; at least one patch.
@@ -57,7 +53,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class TrackPredictions:
-    """What the patches of each track say together, in the order in which the tracks first appear.
+    """Predictions for whole tracks, in the order in which the tracks first appear.
 
     Attributes:
       track_ids: [tracks].
@@ -84,7 +80,7 @@ class LabelScores(NamedTuple):
 
 
 def tracks(predictions: Predictions) -> TrackPredictions:
-    """Gathers the patches of each track, by mean probability and by majority vote.
+    """Gather the patches of each track, by mean probability and by majority vote.
 
     Labels that tie in the vote are told apart by their mean probability; what ties in that too goes to the label
     that comes first.
@@ -97,10 +93,10 @@ def tracks(predictions: Predictions) -> TrackPredictions:
     track_ids, num_labels = tuple(numbers), len(predictions.label_names)
     labels = np.zeros(len(track_ids), np.int32)
     labels[patch_track] = predictions.labels
-    torn = labels[patch_track] != predictions.labels
-    if torn.any():
+    differs = labels[patch_track] != predictions.labels
+    if differs.any():
         raise ValueError(
-            f"a track must have one label; got several for {predictions.track_ids[int(np.argmax(torn))]!r}"
+            f"a track must have one label; got several for {predictions.track_ids[int(np.argmax(differs))]!r}"
         )
 
     sums = [np.bincount(patch_track, weights=column) for column in predictions.probabilities.T]
@@ -118,7 +114,7 @@ def tracks(predictions: Predictions) -> TrackPredictions:
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_labels: int) -> np.ndarray:
-    """Counts each pair of true and predicted label.
+    """Count each pair of true and predicted label.
 
     Args:
       labels: [n] integers, the true labels.
@@ -142,7 +138,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_labels: in
 
 
 def per_label_scores(confusion: np.ndarray) -> LabelScores:
-    """Precision, recall and F1 of each label from a confusion matrix [true, predicted].
+    """Return precision, recall and F1 of each label from a confusion matrix [true, predicted].
 
     What is undefined is 0, as with scikit-learn's zero_division=0: the precision of a label that was never predicted,
     the recall of one without true tracks, the F1 of one with neither.
@@ -162,47 +158,62 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return numerator / np.maximum(denominator, 1)
 
 
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval of a proportion: unlike p +/- z s, right for few trials and for shares near 0 or 1.
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a set of tracks, and how each track fared.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
-    American Statistical Association 22 (158), 1927, pp. 209-212. It takes the trials as independent.
+    Whatever is counted in tracks goes by mean probability, except track_accuracy_vote.
 
-    Returns:
-      (low, high), each in 0 ... 1.
-
-    Raises:
-      ValueError: total < 1, successes outside 0 ... total, or confidence outside the open interval (0, 1).
-    """
-    if total < 1 or not 0 <= successes <= total:
-        raise ValueError(f"successes must be in 0 ... total, total at least 1; got {successes} of {total}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1; got {confidence}")
-    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    share, scale = successes / total, 1 + z * z / total
-    centre = (share + z * z / (2 * total)) / scale
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
-    # Rounding must not move the ends that are exactly 0 or 1, nor leave the range.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == total else min(1.0, centre + half)
-    return low, high
-
-
-def summarize(predictions: Predictions) -> dict[str, Any]:
-    """Everything that the report shows, as values that json.dumps takes.
-
-    Returns:
-      patches, tracks: counts.
-      patch_accuracy, track_accuracy_vote, track_accuracy_mean: shares of right answers.
-      track_accuracy_vote_interval, track_accuracy_mean_interval: [low, high], 95 % Wilson intervals.
+    Attributes:
+      patches: how many patches were scored.
+      tracks: how many tracks were scored.
+      patch_accuracy: the share of patches recognised.
+      track_accuracy_vote: the share of tracks recognised by majority vote of their patches.
+      track_accuracy_vote_interval: (low, high), its 95 % interval.
+      track_accuracy_mean: the share of tracks recognised by the mean probability of their patches.
+      track_accuracy_mean_interval: (low, high), its 95 % interval.
       macro_f1: mean F1 of the labels that occur, as true ones or as predictions (scikit-learn's average="macro").
       chance: the accuracy of always answering the most common label of these tracks.
-      label_names: list of names.
+      label_names: [labels] names.
       confusion_matrix: [true][predicted] numbers of tracks.
       per_label: {name: {precision, recall, f1, accuracy, tracks}}; accuracy is the share of the label's tracks that
         were recognised, which for a single label is its recall; all are 0 where undefined (see per_label_scores).
       tracks_wrong: [{track_id, label, predicted, probability}], the most confident mistake first.
-      Whatever is counted in tracks goes by mean probability, except track_accuracy_vote.
+      num_groups: how many groups the tracks are of, over which the intervals are a bootstrap; None where groups are
+        not known, and the intervals are Wilson's over tracks.
+    """
+
+    patches: int
+    tracks: int
+    patch_accuracy: float
+    track_accuracy_vote: float
+    track_accuracy_vote_interval: tuple[float, float]
+    track_accuracy_mean: float
+    track_accuracy_mean_interval: tuple[float, float]
+    macro_f1: float
+    chance: float
+    label_names: Sequence[str]
+    confusion_matrix: Sequence[Sequence[int]]
+    per_label: Mapping[str, Mapping[str, float | int]]
+    tracks_wrong: Sequence[Mapping[str, str | float]]
+    num_groups: int | None
+
+    @property
+    def interval_method(self) -> str:
+        """What the intervals are: "bootstrap over groups" or "Wilson over tracks"."""
+        return "Wilson over tracks" if self.num_groups is None else "bootstrap over groups"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as values that json.dumps takes."""
+        return dataclasses.asdict(self) | {"interval_method": self.interval_method}
+
+
+def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None) -> Scores:
+    """Score predictions.
+
+    Args:
+      predictions: of every patch of the tracks.
+      groups: track id -> the group that it belongs to (its artist), where groups are known.
 
     Raises:
       ValueError: the patches of one track carry different labels.
@@ -211,24 +222,35 @@ def summarize(predictions: Predictions) -> dict[str, Any]:
     num_tracks, names = len(by_track.track_ids), predictions.label_names
     confusion = confusion_matrix(by_track.labels, by_track.mean_prediction, len(names))
     scores = per_label_scores(confusion)
-    right_mean = int(np.trace(confusion))
-    right_vote = int(np.sum(by_track.vote_prediction == by_track.labels))
     occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
-    return {
-        "patches": len(predictions.labels),
-        "tracks": num_tracks,
-        "patch_accuracy": float(np.mean(predictions.probabilities.argmax(axis=1) == predictions.labels)),
-        "track_accuracy_vote": right_vote / num_tracks,
-        "track_accuracy_vote_interval": list(wilson_interval(right_vote, num_tracks)),
-        "track_accuracy_mean": right_mean / num_tracks,
-        "track_accuracy_mean_interval": list(wilson_interval(right_mean, num_tracks)),
-        "macro_f1": float(scores.f1[occurs].mean()),
-        "chance": float(scores.support.max() / num_tracks),
-        "label_names": list(names),
-        "confusion_matrix": confusion.tolist(),
-        "per_label": _per_label(scores, names),
-        "tracks_wrong": _tracks_wrong(by_track, names),
-    }
+    # [mean and vote, tracks]
+    right = np.stack([by_track.mean_prediction, by_track.vote_prediction]) == by_track.labels
+    right_mean, right_vote = right.sum(axis=1).tolist()
+    group_numbers = None if groups is None else intervals.number_groups([groups[name] for name in by_track.track_ids])
+    interval_mean, interval_vote = _accuracy_intervals(right, group_numbers)
+    return Scores(
+        patches=len(predictions.labels),
+        tracks=num_tracks,
+        patch_accuracy=float(np.mean(predictions.probabilities.argmax(axis=1) == predictions.labels)),
+        track_accuracy_vote=right_vote / num_tracks,
+        track_accuracy_vote_interval=interval_vote,
+        track_accuracy_mean=right_mean / num_tracks,
+        track_accuracy_mean_interval=interval_mean,
+        macro_f1=float(scores.f1[occurs].mean()),
+        chance=float(scores.support.max() / num_tracks),
+        label_names=list(names),
+        confusion_matrix=confusion.tolist(),
+        per_label=_per_label(scores, names),
+        tracks_wrong=_tracks_wrong(by_track, names),
+        num_groups=None if group_numbers is None else int(group_numbers.max()) + 1,
+    )
+
+
+def _accuracy_intervals(right: np.ndarray, groups: np.ndarray | None) -> list[tuple[float, float]]:
+    """The 95 % interval of each row of right [ways, tracks]; groups [tracks] are None where they are not known."""
+    if groups is None:
+        return [intervals.wilson_interval(int(row.sum()), len(row)) for row in right]
+    return [intervals.interval(accuracies) for accuracies in intervals.bootstrap(right, groups).T]
 
 
 def _per_label(scores: LabelScores, names: Sequence[str]) -> dict[str, dict[str, float | int]]:
@@ -256,64 +278,3 @@ def _tracks_wrong(by_track: TrackPredictions, names: Sequence[str]) -> list[dict
         }
         for track in wrong[np.argsort(-confidence[wrong], kind="stable")]
     ]
-
-
-KEPT_APART, LEAKING, NOT_GIVEN = "kept_apart", "torn", "not_given"
-WITHOUT_PATCH = "tracks shorter than a patch, not in the score"
-_SHOWN_GROUPS = 10
-
-
-def groups_of(manifest: Manifest) -> str:
-    """What the split did about tracks that belong together: KEPT_APART, TORN or NOT_GIVEN."""
-    if not manifest.split.get("group_safe", False):
-        return LEAKING
-    return KEPT_APART if manifest.split.get("grouped", False) else NOT_GIVEN
-
-
-def data_warnings(groups: str, tracks_without_patch: int) -> dict[str, str]:
-    """What makes a score too good, or leaves tracks out of it, by the name of the fact in a report.
-
-    Args:
-      groups: of `groups_of`.
-      tracks_without_patch: tracks of the scored parts that are shorter than a patch.
-    """
-    warnings = {}
-    if groups == NOT_GIVEN:
-        warnings["Artists"] = (
-            "no artists were given, so one may be in both training and test: the score may be too good"
-        )
-    if groups == LEAKING:
-        warnings["Artists"] = "some artists are in both training and test: the score is too good"
-    if tracks_without_patch:
-        warnings["Tracks without a patch"] = f"{WITHOUT_PATCH}: {tracks_without_patch}"
-    return warnings
-
-
-def evaluation_warnings(summary: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader of one evaluation must know, by the name of the fact in the report.
-
-    Args:
-      summary: of `trainer.evaluate.evaluate`.
-    """
-    warnings = {}
-    if summary["seen_in_training"]:
-        warnings["Seen in training"] = "these parts were trained or validated on: no score for new music"
-    if summary["seen_in_training"] is None:
-        warnings["Seen in training"] = "another dataset than the one trained on: it may hold training tracks"
-    warnings |= data_warnings(summary["groups"], summary["tracks_without_patch"])
-    if summary["new_groups"] is not None:
-        # Somebody looked: the split tore groups, of which these are in the test.
-        warnings.pop("Artists", None)
-        for entry in summary["new_groups"]:
-            warnings[f"Artists in {entry['new_to']}"] = _shared(entry, summary["tracks"])
-    return warnings
-
-
-def _shared(entry: Mapping[str, Any], tracks: int) -> str:
-    groups = entry["shared_groups"]
-    more = len(groups) - _SHOWN_GROUPS
-    names = ", ".join(groups[:_SHOWN_GROUPS]) + (f" and {more} more" if more > 0 else "")
-    return (
-        f"{entry['tracks_left_out']} of {tracks} test tracks share their artist with {entry['new_to']} ({names}); "
-        "there is a score without them"
-    )

@@ -1,7 +1,7 @@
 """Out-of-fold predictions of a whole cross-validation, pooled: every track by models that never saw it."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest, count_patches
 from trainer import npz
 from trainer.evaluation.cross_validation import Run
+from trainer.evaluation.intervals import number_groups
 from trainer.evaluation.metrics import TrackPredictions
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, to_bytes, to_texts
 
@@ -20,7 +21,7 @@ _TEXTS = ("track_ids", "groups", "label_names", "models")
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """What the dataset says of a track: its label's number, its group and the number of its fold."""
+    """A track of the dataset: the number of its label, its group and the number of its fold."""
 
     label: int
     group: str
@@ -29,14 +30,14 @@ class Track:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PooledPredictions:
-    """What every model and seed said of every track, none of which it was trained or its epoch chosen on.
+    """The probabilities of every model and seed for every track, none of which it was trained or its epoch chosen on.
 
     `PooledPredictions.load(Path("CV/predictions.npz"))` reads those that trainer.cross_validate leaves in CV.
 
     Attributes:
       track_ids: [tracks], all different, in the dataset's order.
       labels: [tracks] int32, the true ones.
-      groups: [tracks], what no fold tears apart.
+      groups: [tracks], the group (artist) of each, which lies in one fold.
       folds: [tracks] int32, the fold of each.
       label_names: [labels].
       models: [models].
@@ -80,8 +81,7 @@ class PooledPredictions:
     @property
     def group_numbers(self) -> np.ndarray:
         """[tracks] int64: the group of each, as numbers from 0 on without a gap."""
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
-        return np.array([numbers[group] for group in self.groups], np.int64)
+        return number_groups(self.groups)
 
     @property
     def over_seeds(self) -> np.ndarray:
@@ -89,7 +89,7 @@ class PooledPredictions:
         return self.probabilities.mean(axis=1, dtype=np.float64)
 
     def only(self, track_ids: Sequence[str]) -> "PooledPredictions":
-        """Those of some of the tracks, in the order given.
+        """Return the predictions of some of the tracks, in the order given.
 
         Raises:
           KeyError: one of them is not there.
@@ -106,7 +106,7 @@ class PooledPredictions:
         )
 
     def save(self, path: Path) -> None:
-        """Writes them, whole or not at all; texts are UTF-8 bytes, so that any file name goes in.
+        """Write them to a file, whole or not at all; texts are UTF-8 bytes, so that any file name goes in.
 
         Raises:
           UserError: they cannot be written.
@@ -122,7 +122,7 @@ class PooledPredictions:
 
     @classmethod
     def load(cls, path: Path) -> "PooledPredictions":
-        """Reads them.
+        """Read them from a file.
 
         Raises:
           UserError: the file is not there or damaged.
@@ -139,7 +139,7 @@ class PooledPredictions:
 
 
 def read_tracks(manifest: Manifest, data_dir: str | Path, *, patch_frames: int) -> dict[str, Track]:
-    """Every track that gives a patch, by its track_id, in the dataset's order; reads all records once.
+    """Return every track that gives a patch, by its track_id, in the dataset's order; reads all records once.
 
     Raises:
       ShardError: a shard is missing, torn or corrupt.
@@ -162,7 +162,7 @@ def read_tracks(manifest: Manifest, data_dir: str | Path, *, patch_frames: int) 
 def pool(
     tracks: Mapping[str, Track], label_names: tuple[str, ...], predictions: Mapping[Run, TrackPredictions]
 ) -> PooledPredictions:
-    """Puts the predictions of all runs together.
+    """Put the predictions of all runs together.
 
     Args:
       tracks: of `read_tracks`.
@@ -172,7 +172,8 @@ def pool(
     Raises:
       UserError: a run's predictions are not those of its fold's tracks, each once.
     """
-    models, seeds = _values(run.model for run in predictions), _values(run.seed for run in predictions)
+    models = tuple(dict.fromkeys(run.model for run in predictions))
+    seeds = tuple(dict.fromkeys(run.seed for run in predictions))
     numbers = {track_id: number for number, track_id in enumerate(tracks)}
     folds = np.array([track.fold for track in tracks.values()], np.int32)
     labels = np.array([track.label for track in tracks.values()], np.int32)
@@ -198,7 +199,3 @@ def pool(
         seeds=seeds,
         probabilities=probabilities,
     )
-
-
-def _values(values: Iterable) -> tuple:
-    return tuple(dict.fromkeys(values))

@@ -1,4 +1,4 @@
-"""Runs a trained model over parts of a dataset."""
+"""Loading a trained model, and running it over parts of a dataset."""
 
 import json
 import re
@@ -21,15 +21,14 @@ _LONGEST_REASON = 200
 
 
 def load_model(job_dir: Path, job: TrainingJob | None = None) -> keras.Model:
-    """The model of the epoch that a job keeps.
+    """Load the model of the epoch that a job keeps.
 
     Args:
       job_dir: directory of the job.
       job: the job's configuration, where the caller has already read it.
 
     Raises:
-      UserError: there is none yet, its file is damaged, a newer Keras wrote it that has what this one has not, or it is
-        not a model of this job.
+      UserError: there is none yet, its file is damaged, it needs a newer Keras, or it is not a model of this job.
     """
     job = job or TrainingJob.load(job_dir)
     path = job_dir / training_job.CHECKPOINT_FILE
@@ -42,10 +41,11 @@ def load_model(job_dir: Path, job: TrainingJob | None = None) -> keras.Model:
                 raise zipfile.BadZipFile(f"bad checksum of {damaged}")
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # noqa: BLE001 - Keras builds what the file names, and so fails in any way.
-        saved, own = _keras_version(path), keras.version()
-        if saved is not None and _numbers(saved) > _numbers(own):
+        saved, installed = _keras_version(path), keras.version()
+        if saved is not None and _numbers(saved) > _numbers(installed):
             raise UserError(
-                f"{path}: the model was saved by Keras {saved}, and this is Keras {own}: upgrade keras or train again"
+                f"{path}: the model was saved by Keras {saved}, and this is Keras {installed}: upgrade keras "
+                "or train again"
             ) from None
         raise UserError(f"{path}: cannot be loaded ({_reason(error)}); train again") from None
     _check(path, job, model)
@@ -53,7 +53,7 @@ def load_model(job_dir: Path, job: TrainingJob | None = None) -> keras.Model:
 
 
 def _check(path: Path, job: TrainingJob, model: keras.Model) -> None:
-    """Raises UserError where a file holds a model, but not one that a training of this job has left."""
+    """Raise UserError unless a file's model is one that a training of this job can have left."""
     if not isinstance(model, keras.Model):
         raise UserError(f"{path}: holds a {type(model).__name__}, not a model; train again")
     try:
@@ -82,14 +82,14 @@ def _numbers(version: str) -> list[int]:
 
 
 def _reason(error: Exception) -> str:
-    """One line of what Keras says, which begins with advice and the whole configuration where it ends with a cause."""
+    """The cause in one line; Keras writes advice and the whole configuration before it."""
     text = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
     line = text.splitlines()[0]
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str]) -> Predictions:
-    """Probabilities for every patch of the parts, in the dataset's order.
+    """Predict every patch of the parts, in the dataset's order.
 
     Raises:
       UserError: the dataset cannot be read, or holds no patch; the model's answer to a track is no number.
@@ -99,20 +99,21 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         parts=parts,
         batch_size=max(256, job.batch_size),
         patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
         statistics=job.statistics,
     )
     probabilities, labels = [], []
     track_ids: list[str] = []
     with raise_shard_errors():
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
-            own = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
+            outputs = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
             names = [schema.to_text(track_id) for track_id in batch_track_ids]
-            if not (finite := np.isfinite(own).all(axis=1)).all():
+            if not (finite := np.isfinite(outputs).all(axis=1)).all():
                 raise UserError(
                     f"the model's answer to {names[int(finite.argmin())]!r} is no number; train again, with a lower "
                     "--learning_rate or --precision=float32"
                 )
-            probabilities.append(own)
+            probabilities.append(outputs)
             labels.append(batch_labels)
             track_ids.extend(names)
     return Predictions(

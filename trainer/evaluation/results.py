@@ -1,4 +1,4 @@
-"""What a cross-validation found, as plain JSON."""
+"""The results of a cross-validation, as plain JSON."""
 
 import dataclasses
 import itertools
@@ -11,12 +11,13 @@ import numpy as np
 from tfrecords.manifest import Manifest
 from trainer.evaluation import intervals
 from trainer.evaluation.cross_validation import CrossValidation, Run
-from trainer.evaluation.metrics import KEPT_APART, Predictions, data_warnings, groups_of, summarize
+from trainer.evaluation.metrics import Predictions, summarize
 from trainer.evaluation.pooling import PooledPredictions
 from trainer.evaluation.saved_predictions import FoldPredictions
+from trainer.evaluation.summary import KEPT_APART, data_warnings, groups_of
 from trainer.training_job import TrainingJob
 
-# What is said of the data, or differs from run to run.
+# Of a job, what says something of the data, or differs from run to run.
 _NOT_OF_TRAINING = (
     "data_dir",
     "fingerprint",
@@ -37,19 +38,19 @@ def results(
     runs: Mapping[Run, FoldPredictions],
     pooled: PooledPredictions,
 ) -> dict[str, Any]:
-    """Everything that the tables and the report show, as values that json.dumps takes.
+    """Return what the tables and the page of a cross-validation show, as values that json.dumps takes.
 
     Args:
       asked: the cross-validation.
       manifest: of its dataset.
-      job: any of its runs'.
-      runs: all of them.
-      pooled: their predictions.
+      job: of any of its runs.
+      runs: the predictions of every run.
+      pooled: the same, pooled.
 
     Returns:
-      command: that made it.
-      data, training, seeds: what it was made with.
-      warnings: what a reader must know.
+      command: the command that made it.
+      data, training, seeds: the dataset, how the models were trained, from which seeds.
+      warnings: what a reader of the scores must know.
       models: {name: see `_model`}.
       comparisons: [{one, other, difference, interval}] of every pair; difference is one's pooled track accuracy less
         the other's, interval its 95 % interval over groups.
@@ -105,11 +106,11 @@ def _training(job: TrainingJob) -> dict[str, Any]:
 
     validates: whether a fold chose the epoch, as opposed to having trained with the others.
     """
-    own = {name: value for name, value in dataclasses.asdict(job).items() if name not in _NOT_OF_TRAINING}
-    augmentation = own.pop("augmentation")
+    training = {name: value for name, value in dataclasses.asdict(job).items() if name not in _NOT_OF_TRAINING}
+    augmentation = training.pop("augmentation")
     plain = dataclasses.asdict(type(job.augmentation)())
     varied = [f"{name}={value:g}" for name, value in augmentation.items() if value != plain[name]]
-    return own | {"augment": ",".join(varied), "described": job.described, "validates": bool(job.parts.valid)}
+    return training | {"augment": ",".join(varied), "described": job.described, "validates": bool(job.parts.valid)}
 
 
 def _model(
@@ -123,40 +124,40 @@ def _model(
         (divided by one less than there are).
       pooled: {track_accuracy, interval, per_seed} of all tracks, of the probabilities' mean over seeds, interval over
         groups, and of each seed alone.
-      confusion_matrix, per_label: of the same, as metrics.summarize has them.
+      confusion_matrix, per_label: of the same, see metrics.Scores.
       runs: [{seed, fold, epochs, best_epoch, tracks, patches, patch_accuracy, track_accuracy, track_accuracy_vote}].
     """
-    own = {run: fold for run, fold in runs.items() if run.model == name}
+    runs = {run: fold for run, fold in runs.items() if run.model == name}
     number = pooled.models.index(name)
-    summary = summarize(Predictions(pooled.over_seeds[number], pooled.labels, pooled.track_ids, pooled.label_names))
-    rows = [_run(run, fold) for run, fold in own.items()]
+    scores = summarize(Predictions(pooled.over_seeds[number], pooled.labels, pooled.track_ids, pooled.label_names))
+    rows = [_run(run, fold) for run, fold in runs.items()]
     right = pooled.probabilities[number].argmax(axis=2) == pooled.labels
     return {
-        "parameters": next(iter(own.values())).parameters,
+        "parameters": next(iter(runs.values())).parameters,
         **{score: _spread(rows, score) for score in ("patch_accuracy", "track_accuracy", "track_accuracy_vote")},
         "pooled": {
-            "track_accuracy": summary["track_accuracy_mean"],
+            "track_accuracy": scores.track_accuracy_mean,
             "interval": list(interval),
             "per_seed": right.mean(axis=1).tolist(),
         },
-        "confusion_matrix": summary["confusion_matrix"],
-        "per_label": summary["per_label"],
+        "confusion_matrix": scores.confusion_matrix,
+        "per_label": scores.per_label,
         "runs": rows,
     }
 
 
 def _run(run: Run, fold: FoldPredictions) -> dict[str, Any]:
-    summary = summarize(fold.predictions)
+    scores = summarize(fold.predictions)
     return {
         "seed": run.seed,
         "fold": run.fold,
         "epochs": fold.epochs,
         "best_epoch": fold.best_epoch,
-        "tracks": summary["tracks"],
-        "patches": summary["patches"],
-        "patch_accuracy": summary["patch_accuracy"],
-        "track_accuracy": summary["track_accuracy_mean"],
-        "track_accuracy_vote": summary["track_accuracy_vote"],
+        "tracks": scores.tracks,
+        "patches": scores.patches,
+        "patch_accuracy": scores.patch_accuracy,
+        "track_accuracy": scores.track_accuracy_mean,
+        "track_accuracy_vote": scores.track_accuracy_vote,
     }
 
 

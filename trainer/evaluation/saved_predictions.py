@@ -18,15 +18,15 @@ _CORE_SECONDS = "process_core_seconds"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FoldPredictions:
-    """What a trained model said about the tracks of its test fold.
+    """A trained model's predictions for the tracks of its test fold, and what the training was.
 
     Attributes:
-      predictions: of every patch.
-      parameters: of the model.
-      epochs: that were trained.
-      best_epoch: the one whose weights made the predictions, from 1.
-      core_seconds: of processor time that training took, with that of its parents; None: not measured, as in files
-        that were saved before it was, or where training was interrupted.
+      predictions: for every patch.
+      parameters: how many the model has.
+      epochs: how many were trained.
+      best_epoch: the epoch, from 1, whose weights made the predictions.
+      core_seconds: processor time that training took, with that of its parents; None where it was not measured, as in
+        files of earlier versions, or where training was interrupted.
     """
 
     predictions: Predictions
@@ -36,19 +36,19 @@ class FoldPredictions:
     core_seconds: float | None = None
 
     def save(self, path: Path) -> None:
-        """Writes them, whole or not at all.
+        """Write them to a file, whole or not at all.
 
         Raises:
           UserError: they cannot be written.
         """
-        own = self.predictions
-        numbers = {track_id: number for number, track_id in enumerate(dict.fromkeys(own.track_ids))}
+        predictions = self.predictions
+        numbers = {track_id: number for number, track_id in enumerate(dict.fromkeys(predictions.track_ids))}
         arrays = {
-            "probabilities": own.probabilities,
-            "labels": own.labels,
+            "probabilities": predictions.probabilities,
+            "labels": predictions.labels,
             "track_ids": to_bytes(numbers),
-            "patch_tracks": np.array([numbers[track_id] for track_id in own.track_ids], np.int32),
-            "label_names": to_bytes(own.label_names),
+            "patch_tracks": np.array([numbers[track_id] for track_id in predictions.track_ids], np.int32),
+            "label_names": to_bytes(predictions.label_names),
         }
         counts = {name: np.array(getattr(self, name), np.int64) for name in ("parameters", "epochs", "best_epoch")}
         measured = {} if self.core_seconds is None else {_CORE_SECONDS: np.array(self.core_seconds, np.float64)}
@@ -56,7 +56,7 @@ class FoldPredictions:
 
     @classmethod
     def load(cls, path: Path) -> "FoldPredictions":
-        """Reads them.
+        """Read them from a file.
 
         Raises:
           UserError: the file is not there or damaged.
@@ -80,10 +80,10 @@ class FoldPredictions:
 
 
 def to_bytes(texts: Iterable[str]) -> np.ndarray:
-    """Texts as an array of UTF-8; names of files that are no UTF-8 keep their bytes."""
+    """Return texts as an array of UTF-8; names of files that are not UTF-8 keep their bytes."""
     return np.array([schema.to_bytes(text) for text in texts], np.bytes_)
 
 
 def to_texts(array: np.ndarray) -> tuple[str, ...]:
-    """Inverse of `to_bytes`."""
+    """Return the texts of an array that `to_bytes` made."""
     return tuple(schema.to_text(data) for data in array.tolist())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
+from trainer.settings import SettingError
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +23,7 @@ WITH_PARENTS = "time_frequency_init"
 def check_name(name: str) -> None:
     """Raises UserError when there is no such model."""
     if name not in MODELS:
-        raise UserError(f"--model must be one of {', '.join(MODELS)}, got {name!r}")
+        raise SettingError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
 
 
 def check_saved(names: Iterable[object], path: Path) -> None:
@@ -44,11 +45,11 @@ def parse_options(settings: str) -> dict[str, int]:
     for setting in filter(None, settings.split(",")):
         name, _, text = (word.strip() for word in setting.partition("="))
         if name in options:
-            raise UserError(f"--model_options: {name} is given twice")
+            raise UserError(f"{name} is given twice")
         try:
             options[name] = int(text)
         except ValueError:
-            raise UserError(f"--model_options: {name} must be a whole number, got {text!r}; write {name}=32") from None
+            raise UserError(f"{name} must be a whole number, got {text!r}; write {name}=32") from None
     return options
 
 
@@ -82,4 +83,4 @@ def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> No
         if option not in known:
             raise UserError(f"the model {name} has no option {option!r}; its --model_options are {', '.join(known)}")
         if value < 1:
-            raise UserError(f"--model_options: {option} must be at least 1, got {value}")
+            raise SettingError(f"model_options: {option} must be at least 1, got {value}")

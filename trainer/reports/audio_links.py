@@ -1,4 +1,4 @@
-"""Where the audio of a dataset's tracks lies, for links in the reports."""
+"""Links from the pages to the audio of a dataset's tracks."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import read_text
 
-# Of preprocessing, in the dataset's directory; the manifest is the same wherever the input lay, this file is not.
+# Written by preprocessing; it names the input, which the manifest does not, as that is the same wherever the input lay.
 _METRICS_FILE = "metrics.json"
 
 
@@ -15,19 +15,19 @@ class AudioLinks:
     """Links to audio files by track id: the file's path below the input.
 
     Attributes:
-      folder: of the input; None where nothing tells it.
+      folder: the folder of the input; None where it is not known.
 
     Raises:
-      UserError: the folder that was named is none.
+      UserError: audio_dir is no folder.
     """
 
     def __init__(self, data_dir: str | Path, audio_dir: str | Path | None = None) -> None:
         if audio_dir is not None and not Path(audio_dir).is_dir():
-            raise UserError(f"--audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
+            raise UserError(f"audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
         self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(Path(data_dir))
 
     def __call__(self, track_id: str) -> str | None:
-        """The file: URI of a track's audio, percent-encoded; None where the file is no longer (or never was) there."""
+        """Return the file: URI of a track's audio, percent-encoded; None where there is no such file."""
         if self.folder is None:
             return None
         path = (self.folder / track_id).absolute()
@@ -35,10 +35,10 @@ class AudioLinks:
 
 
 def _input_folder(data_dir: Path) -> Path | None:
-    """The folder that preprocessing read, by its own record: the input, or where the CSV lies that listed it.
+    """The folder that preprocessing read, by its own record: the input, or the folder of the CSV that listed it.
 
-    Of a relative path it is as good a guess as any that the working directory is still the same: a track is linked
-    only where there is a file of its name.
+    A relative path is taken from the working directory, which may be another by now: a track is linked only where
+    there is a file of its name.
     """
     try:
         source = json.loads(read_text(data_dir / _METRICS_FILE))["input"]

@@ -1,4 +1,4 @@
-"""A picture of what accuracy costs: the entries of a comparison, each with its interval, over their cost."""
+"""A picture of accuracy against cost: the entries of a comparison, each with its interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,24 +10,24 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
 
 _SIZE_IN = (8.6, 4.6)
-# Of the figure; the names stand to the right of the axes.
+# Share of the figure; the names stand to the right of the axes.
 _AXES_WIDTH = 0.7
 _NAME_CHARACTERS = 30
-# Okabe and Ito's colours, which stay apart for colour-blind readers; with forms, for those who see none.
+# Okabe and Ito's colours, which stay apart for colour-blind readers; markers for those who see no colour.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_FORMS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 # Two points at the same cost stand side by side, with room for the numbers of both.
 _APART_PX = 28.0
 
 
 def accuracy_against_cost(compared: Mapping[str, Any], *, style: Style = LIGHT) -> bytes:
-    """Draws track accuracies with 95 % intervals over the core seconds of a training, on a logarithmic axis.
+    """Draw track accuracies with 95 % intervals over the core seconds of a training, on a logarithmic axis.
 
     Where these were not measured for every entry, parameters take their place. Each interval has a number, by which the
     entry is named beside the axes.
 
     Args:
-      compared: of trainer.evaluation.comparison.compared, with at least one entry.
+      compared: of `trainer.evaluation.comparison.compare_entries`, with at least one entry.
       style: colours of paper and ink.
 
     Returns:
@@ -53,7 +53,7 @@ def accuracy_against_cost(compared: Mapping[str, Any], *, style: Style = LIGHT) 
 
 
 def _costs(entries: Sequence[Mapping[str, Any]]) -> tuple[list[float], str]:
-    """Of each entry, above 0, and what they are."""
+    """The cost of each entry, above 0, and what it is."""
     seconds = [entry["core_seconds"]["mean"] for entry in entries]
     if all(seconds):
         return seconds, "core seconds of one training"
@@ -85,7 +85,7 @@ def _set_up(axes: Axes, costs: Sequence[float], meaning: str, compared: Mapping[
 
 
 def _side_by_side(axes: Axes, costs: Sequence[float]) -> list[float]:
-    """The costs, those that would cover each other moved apart by some pixels."""
+    """The costs, moved apart by some pixels where their points would cover each other."""
     pixels = axes.transData.transform([(cost, 0.5) for cost in costs])[:, 0]
     order = np.argsort(pixels, kind="stable")
     breaks = np.flatnonzero(np.diff(pixels[order]) >= _APART_PX) + 1
@@ -97,8 +97,8 @@ def _side_by_side(axes: Axes, costs: Sequence[float]) -> list[float]:
 
 
 def _look(recipe: int, style: Style) -> dict[str, Any]:
-    colour, form = _COLOURS[recipe % len(_COLOURS)], _FORMS[recipe % len(_FORMS)]
-    return {"color": colour, "marker": form, "markersize": 7.5, "markeredgecolor": style.paper, "linestyle": "none"}
+    colour, marker = _COLOURS[recipe % len(_COLOURS)], _MARKERS[recipe % len(_MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 7.5, "markeredgecolor": style.paper, "linestyle": "none"}
 
 
 def _draw(axes: Axes, x: float, entry: Mapping[str, Any], number: int, look: Mapping[str, Any], style: Style) -> None:
@@ -111,7 +111,7 @@ def _draw(axes: Axes, x: float, entry: Mapping[str, Any], number: int, look: Map
 
 
 def _name(number: int, entry: Mapping[str, Any]) -> str:
-    """What an entry's number stands for, in lines."""
+    """The lines of the legend for an entry."""
     model = f"{number}  {shorten(entry['model'], _NAME_CHARACTERS)} ({_rounded(entry['parameters'])})"
     return f"{model}\n{shorten(entry['flags'], _NAME_CHARACTERS)}" if entry["flags"] else model
 

@@ -1,9 +1,5 @@
-"""Pictures of what a model's filters have learned, as PNG bytes.
+"""Pictures of what a model's filters have learned, and the figures of a page that show them."""
 
-Sections of a report about what a model's filters have learned, as HTML.
-"""
-
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +17,14 @@ from tfrecords.reader import load
 from tfrecords.sources import raise_shard_errors
 from trainer.reports import filters, page
 from trainer.reports.filters import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms
+from trainer.reports.formatting import count
+from trainer.reports.page import Figure as PageFigure
+from trainer.reports.page import Picture
 from trainer.reports.plots import is_light
 from trainer.training_job import TrainingJob
 
 _COLUMNS = 8
-# Of a small picture; the title is above it, and what belongs to the picture above.
+# Of a small picture: its size, the height of the title above it, and the gap beside it.
 _WIDTH_IN, _HEIGHT_IN, _TITLE_IN, _GAP_IN = 1.27, 0.97, 0.42, 0.14
 _NAME_CHARACTERS = 24
 # Okabe and Ito's blue and orange: they stay apart for colour-blind readers.
@@ -34,10 +33,13 @@ _MORE_ON_DARK, _LESS_ON_DARK = "#56b4e9", "#e69f00"
 _MOST_DEVIATIONS = 2.5  # Where the heat map's colours end.
 _TICKS_BPM = (60, 120, 180, 240)
 _TICKS_HZ = (250, 1000, 2000, 4000, 8000)  # On the mel scale lower octaves would touch.
+_BATCH_SIZE = 256
+_MARKED = 3  # Filters of each genre.
+_LEAST_PX = 900  # On a narrow screen the pictures scroll: smaller, their text could not be read.
 
 
 def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) -> bytes:
-    """Draws filters along time, the slowest first: above, the weights over seconds; below, the answer to each tempo.
+    """Draw filters along time, the slowest first: above, the weights over seconds; below, the answer to each tempo.
 
     The shade behind the peak is as wide as the main lobe at half power: the tempo is known no better.
 
@@ -62,7 +64,7 @@ def rhythm_grid(weights: np.ndarray, rhythms: Rhythms, *, style: Style = LIGHT) 
 
 
 def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[str], *, style: Style = LIGHT) -> bytes:
-    """Draws filters along frequency, the one with the lowest heaviest band first: weights over mel bands, named in Hz.
+    """Draw filters along frequency, the one with the lowest heaviest band first: weights over mel bands, named in Hz.
 
     Args:
       weights: [bands, filters]; each filter is drawn to a scale of its own.
@@ -90,7 +92,7 @@ def envelope_grid(weights: np.ndarray, centres_hz: np.ndarray, names: Sequence[s
 def activity_map(
     scores: np.ndarray, genres: Sequence[str], columns: Sequence[str], marks: Sequence[Sequence[int]], *, style: Style
 ) -> bytes:
-    """Draws a heat map of genres against filters; the filters that a genre marks are dotted.
+    """Draw a heat map of genres against filters; the filters that a genre marks are dotted.
 
     Args:
       scores: [genres, filters], standard deviations from the filter's mean over genres.
@@ -113,7 +115,7 @@ def activity_map(
     axes.set_yticks(range(rows), names, fontsize=9, parse_math=False)
     axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
     axes.tick_params(length=0, pad=4)
-    dots = [(column, row) for row, own in enumerate(marks) for column in own]
+    dots = [(column, row) for row, columns_of_row in enumerate(marks) for column in columns_of_row]
     if dots:
         across, down = zip(*dots, strict=True)
         axes.scatter(across, down, s=14, color=style.ink, edgecolors=style.paper, linewidths=0.6)
@@ -125,14 +127,19 @@ def activity_map(
 
 
 def tempo_name(bpm: float) -> str:
-    """A tempo in words; at the ends of the range the real peak may lie beyond."""
+    """Return a tempo in words; at the ends of the range the real peak may lie beyond."""
     sign = "\N{LESS-THAN OR EQUAL TO} " if bpm <= SLOWEST_BPM + 1 else ""
     sign = "\N{GREATER-THAN OR EQUAL TO} " if bpm >= FASTEST_BPM - 1 else sign
     return f"{sign}{bpm:.0f} bpm"
 
 
 def hz_name(hz: float) -> str:
-    """A frequency in words: 81 Hz, 1.2 kHz."""
+    """Return a frequency in words.
+
+    Example:
+      >>> hz_name(81.2), hz_name(1234)
+      ('81 Hz', '1.2 kHz')
+    """
     return f"{hz:.0f} Hz" if hz < 1000 else f"{hz / 1000:.1f} kHz"
 
 
@@ -158,11 +165,11 @@ class _Cell:
     last: bool
 
     def upper(self, share: float) -> _Box:
-        """So much of its height from above."""
+        """Its top part, a share of its height."""
         return _Box(self.left, self.bottom + (1 - share) * _HEIGHT_IN, share * _HEIGHT_IN)
 
     def lower(self, share: float) -> _Box:
-        """So much of its height from below."""
+        """Its bottom part, a share of its height."""
         return _Box(self.left, self.bottom, share * _HEIGHT_IN)
 
 
@@ -245,53 +252,50 @@ def _diverging(style: Style) -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("deviations", [less, style.paper, more])
 
 
-_BATCH_SIZE = 256
-_MARKED = 3  # Filters of each genre.
-_LEAST_PX = 900  # On a narrow screen the pictures scroll: smaller, their text could not be read.
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A bank of filters as a section shows it.
+@dataclass(frozen=True, eq=False)
+class _DrawnBank:
+    """A bank of filters, drawn.
 
     Attributes:
-      title: of the section.
-      picture: HTML.
+      title: of its figure.
+      picture: of its filters.
       note: below the picture.
       names: [filters] what each filter is for, in words.
       order: [filters] their numbers, as drawn.
     """
 
     title: str
-    picture: str
+    picture: Picture
     note: str
     names: list[str]
     order: np.ndarray
 
 
-def filter_sections(
+def filter_figures(
     job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str], *, run: str = ""
-) -> list[str]:
-    """Two sections for each kind of filters that are long in one direction only: what they are, and for which genres.
+) -> list[PageFigure]:
+    """Draw the filters that are long in one direction only: what they are, and which genres they answer to.
+
+    Two figures for each kind of filters.
 
     Args:
-      job: of the model.
-      model: trained by it; other models than those with such filters give no section.
-      data_dir: of the dataset.
-      parts: whose patches tell which genres the filters answer to.
+      job: the training of the model.
+      model: the trained model; one without such filters gives no figure.
+      data_dir: the dataset.
+      parts: the parts whose patches tell which genres the filters answer to.
       run: words in the titles that tell this model from others on the page.
 
     Raises:
       UserError: the dataset cannot be read, or holds no patch.
     """
-    sections = []
+    figures = []
     for bank in filters.filter_banks(model):
         if bank.kind == filters.FREQUENCY or (bank.kind == filters.TIME and _has_tempos(job)):
-            drawn = _rhythms(job, bank) if bank.kind == filters.TIME else _envelopes(job, bank)
+            drawn = _draw_rhythms(job, bank) if bank.kind == filters.TIME else _draw_envelopes(job, bank)
             activity = filters.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
-            sections.append(page.section(f"{drawn.title}{run}", drawn.picture + page.note(drawn.note)))
-            sections.append(_activity_section(job, bank, drawn, activity, parts, run))
-    return sections
+            figures.append(PageFigure(f"{drawn.title}{run}", drawn.picture, drawn.note))
+            figures.append(_activity_figure(job, bank, drawn, activity, parts, run))
+    return figures
 
 
 def _frames_per_s(job: TrainingJob) -> float:
@@ -305,54 +309,61 @@ def _has_tempos(job: TrainingJob) -> bool:
 
 def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     batches = load(
-        data_dir, parts=parts, batch_size=_BATCH_SIZE, patch_frames=job.patch_frames, statistics=job.statistics
+        data_dir,
+        parts=parts,
+        batch_size=_BATCH_SIZE,
+        patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
+        statistics=job.statistics,
     )
     with raise_shard_errors():
         for patches, labels, _ in batches.as_numpy_iterator():
             yield patches, labels
 
 
-def _rhythms(job: TrainingJob, bank: FilterBank) -> _Drawn:
+def _draw_rhythms(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     frames_per_s = _frames_per_s(job)
     weights = bank.weights[:, 0]
-    found = filters.rhythms(weights, frames_per_s)
+    rhythms = filters.rhythms(weights, frames_per_s)
     frames, number = weights.shape
     fastest = filters.fastest_bpm(frames_per_s)
     noise = (fastest - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
-    text = f"{page.count(number, 'filter')} along time with the tempo that each answers to most"
+    text = f"{count(number, 'filter')} along time with the tempo that each answers to most"
     note = (
         f"Each filter is {frames} frames ({frames / frames_per_s:.2f} s) long and one band high. "
         "Above: its weights over time, each to its own scale. Below: how strongly it answers to a pulse of "
         f"{filters.SLOWEST_BPM:.0f} to {fastest:.0f} beats a minute; the line is the peak, the shade the "
-        f"{found.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
+        f"{rhythms.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
         f"how much of its power lies in that range ({100 * noise:.0f} % for noise, as before training)."
     )
-    draw = page.picture(lambda style: rhythm_grid(weights, found, style=style), text, _LEAST_PX)
-    names = [tempo_name(bpm) for bpm in found.tempo_bpm]
-    return _Drawn("Filters along time: rhythm", draw, note, names, np.argsort(found.tempo_bpm, kind="stable"))
+    picture = page.picture(lambda style: rhythm_grid(weights, rhythms, style=style), text, _LEAST_PX)
+    names = [tempo_name(bpm) for bpm in rhythms.tempo_bpm]
+    return _DrawnBank("Filters along time: rhythm", picture, note, names, np.argsort(rhythms.tempo_bpm, kind="stable"))
 
 
-def _envelopes(job: TrainingJob, bank: FilterBank) -> _Drawn:
+def _draw_envelopes(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     weights = bank.weights[0]
     bands, number = weights.shape
     centres_hz = band_centres_hz(FrontEndConfig(**job.front_end))
     heaviest = filters.heaviest_hz(weights, centres_hz)
     names = [hz_name(hz) for hz in heaviest]
-    text = f"{page.count(number, 'filter')} along frequency with the band of each that weighs most"
+    text = f"{count(number, 'filter')} along frequency with the band of each that weighs most"
     positions = len(centres_hz) - bands + 1
     note = (
         f"Each filter is {bands} of {len(centres_hz)} mel bands high and one frame long: its weights from low to high "
         "frequencies, each to its own scale, titled with the centre of the band that weighs most. "
-        f"Frequencies are those of the lowest of its {page.count(positions, 'position')}"
-        + (f"; at the highest, all lie {page.count(positions - 1, 'band')} further up." if positions > 1 else ".")
+        f"Frequencies are those of the lowest of its {count(positions, 'position')}"
+        + (f"; at the highest, all lie {count(positions - 1, 'band')} further up." if positions > 1 else ".")
     )
-    draw = page.picture(lambda style: envelope_grid(weights, centres_hz[:bands], names, style=style), text, _LEAST_PX)
-    return _Drawn("Filters along frequency: spectrum", draw, note, names, np.argsort(heaviest, kind="stable"))
+    picture = page.picture(
+        lambda style: envelope_grid(weights, centres_hz[:bands], names, style=style), text, _LEAST_PX
+    )
+    return _DrawnBank("Filters along frequency: spectrum", picture, note, names, np.argsort(heaviest, kind="stable"))
 
 
-def _activity_section(
-    job: TrainingJob, bank: FilterBank, drawn: _Drawn, activity: np.ndarray, parts: Sequence[str], run: str
-) -> str:
+def _activity_figure(
+    job: TrainingJob, bank: FilterBank, drawn: _DrawnBank, activity: np.ndarray, parts: Sequence[str], run: str
+) -> PageFigure:
     known = np.flatnonzero(~np.isnan(activity).any(axis=1))
     genres, ordered = [job.labels[label] for label in known], activity[known][:, drawn.order]
     scores, marks = filters.standardized(ordered), filters.top_filters(ordered, _MARKED)
@@ -360,18 +371,18 @@ def _activity_section(
     picture = page.picture(
         lambda style: activity_map(scores, genres, columns, marks, style=style),
         "Heat map of how strongly each filter answers to each genre; the most active are "
-        + "; ".join(f"{genre}: {_listed(columns, own)}" for genre, own in zip(genres, marks, strict=True)),
+        + "; ".join(f"{genre}: {_name_columns(columns, marked)}" for genre, marked in zip(genres, marks, strict=True)),
         _LEAST_PX,
     )
     silent = int((ordered <= 0).all(axis=0).sum())
     note = (
         f"Mean activation of each filter, after ReLU, over each genre's patches in {', '.join(parts)}, "
         "in standard deviations from that filter's mean over the genres. Dots: up to three filters of each genre that "
-        "answer to it more than to others." + (f" {page.count(silent, 'filter')} never answered." if silent else "")
+        "answer to it more than to others." + (f" {count(silent, 'filter')} never answered." if silent else "")
     )
     what = "time" if bank.kind == filters.TIME else "frequency"
-    return page.section(f"Filters along {what} and genres{run}", picture + page.note(note))
+    return PageFigure(f"Filters along {what} and genres{run}", picture, note)
 
 
-def _listed(columns: Sequence[str], own: Sequence[int]) -> str:
-    return ", ".join(columns[column] for column in own) or "none"
+def _name_columns(columns: Sequence[str], marked: Sequence[int]) -> str:
+    return ", ".join(columns[column] for column in marked) or "none"

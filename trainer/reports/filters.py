@@ -1,5 +1,4 @@
-"""What the filters of a model have learned: the tempo of those along time, the spectrum of those along frequency, and
-the genres that each of them answers to.
+"""Analysis of a model's filters: the tempo of those along time, the spectrum of those along frequency, their genres.
 
 The paper's own question (Pons, Lidy and Serra, 2016): whether filters of such shapes learn musical concepts.
 """
@@ -55,7 +54,7 @@ class Rhythms:
 
 
 def filter_banks(model: keras.Model) -> list[FilterBank]:
-    """The convolutions that read the model's input itself, by the shape of their kernels, in the model's order."""
+    """Return the convolutions on the model's input, by the shape of their kernels, in the model's order."""
     banks = []
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.input is model.inputs[0]:
@@ -67,12 +66,12 @@ def filter_banks(model: keras.Model) -> list[FilterBank]:
 
 
 def fastest_bpm(frames_per_s: float) -> float:
-    """The fastest tempo that is looked for: FASTEST_BPM, or half the frame rate where that is slower."""
+    """Return the fastest tempo that is looked for: FASTEST_BPM, or half the frame rate where that is slower."""
     return min(FASTEST_BPM, 60 * frames_per_s / 2)
 
 
 def rhythms(weights: np.ndarray, frames_per_s: float) -> Rhythms:
-    """The tempo that each filter along time answers to most, between SLOWEST_BPM and `fastest_bpm`.
+    """Find the tempo that each filter along time answers to most, between SLOWEST_BPM and `fastest_bpm`.
 
     The magnitude of a filter's Fourier transform, its mean removed, is its answer to a pulse of that frequency. A
     filter is short, so the answer is coarse: the main lobe of one of 60 frames (1.39 s at 43.07 frames/s) is
@@ -117,14 +116,14 @@ def _peaks(grid: np.ndarray, heights: np.ndarray) -> np.ndarray:
 def genre_activity(
     model: keras.Model, bank: FilterBank, batches: Iterable[tuple[np.ndarray, np.ndarray]], num_labels: int
 ) -> np.ndarray:
-    """How strongly each filter answers to each genre: its activation after ReLU, at its strongest.
+    """Measure how strongly each filter answers to each genre: its highest activation after ReLU.
 
-    Filters along time are max-pooled over the bands, those along frequency over the frames, as the paper's models do
-    it, and others over both; what is left of the other direction is averaged.
+    Filters along time are max-pooled over the bands, those along frequency over the frames, as in the paper's models,
+    and others over both; then follows the mean over the other direction.
 
     Args:
-      model: the bank's.
-      bank: of filters.
+      model: the model that the filters belong to.
+      bank: the filters.
       batches: of (patches [batch, frames, mel_bands, 1] float32, normalised, labels [batch] int).
       num_labels: how many labels there are.
 
@@ -143,7 +142,7 @@ def genre_activity(
 
 
 def standardized(activity: np.ndarray) -> np.ndarray:
-    """Activity [labels, filters] in standard deviations from each filter's mean over the genres; 0 where all are alike.
+    """Return activity [labels, filters] in standard deviations from each filter's mean; 0 where all are equal.
 
     NaN stays where a genre had no patch.
     """
@@ -155,14 +154,14 @@ def standardized(activity: np.ndarray) -> np.ndarray:
 
 
 def top_filters(activity: np.ndarray, count: int) -> list[list[int]]:
-    """Per genre the numbers of up to `count` filters of the highest standardised activity, of those above the mean."""
+    """Return per genre the numbers of up to `count` filters of the highest standardised activity above the mean."""
     scores = np.nan_to_num(standardized(activity), nan=-1.0)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return [[int(number) for number in row if scores[label, number] > 0] for label, row in enumerate(order)]
 
 
 def heaviest_hz(weights: np.ndarray, centres_hz: np.ndarray) -> np.ndarray:
-    """Of filters along frequency [bands, filters]: the centre [filters], in Hz, of the band with the highest weight.
+    """Return, for filters along frequency [bands, filters], the centre [filters] in Hz of the band of highest weight.
 
     Args:
       weights: [bands, filters], of filters that lie on the lowest bands, as at the first of their positions.

@@ -23,7 +23,7 @@ _CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
 def confusion_matrix(
     confusion: np.ndarray | Sequence[Sequence[int]], label_names: Sequence[str], *, style: Style = LIGHT
 ) -> bytes:
-    """Draws a confusion matrix: numbers of tracks in the cells, coloured by their share of the true label's tracks.
+    """Draw a confusion matrix: numbers of tracks in the cells, coloured by their share of the true label's tracks.
 
     Args:
       confusion: [labels true, labels predicted] counts.
@@ -102,7 +102,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, style: Sty
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], *, best_epoch: int = 0, style: Style = LIGHT) -> bytes:
-    """Draws loss and accuracy over the epochs, training against validation; `best_epoch` is marked in both.
+    """Draw loss and accuracy over the epochs, training against validation; `best_epoch` is marked in both.
 
     Args:
       history: one value per epoch for any of loss, val_loss, accuracy, val_accuracy (shares of 1); the rest is ignored.

@@ -1,50 +1,142 @@
-"""The results of a cross-validation as tables: Markdown for a README, aligned text for a terminal."""
+"""Results as tables: aligned text for a terminal, Markdown for a README."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from tfrecords.plots import printable
 from trainer.distribution.precision import FLOAT32
+from trainer.evaluation.summary import Summary
+from trainer.reports.formatting import percent, percent_interval, spread
 
-_MODEL_COLUMNS = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
 DIFFERENCE_COLUMNS = ("difference in points", "95 % interval", "excludes 0")
-_PAIR_COLUMNS = ("models", *DIFFERENCE_COLUMNS)
-_OF_THESE_MODELS = (
+_DASH = "\N{EN DASH}"
+_LIMITS_OF_INTERVALS = (
     "The intervals are of these trained models: other trainings (seeds, folds) would vary the differences further. Of "
     "many pairs, some exclude 0 by chance."
 )
-
-
-def markdown(results: Mapping[str, Any]) -> str:
-    """results.md: the models, every pair of them, and what they were made with."""
-    return markdown_page(
-        f"Cross-validation on {shown(results['data']['name'])}",
-        markdown_table(_MODEL_COLUMNS, _model_rows(results)),
-        about_differences="Differences of pooled track accuracy, paired on the same tracks.",
-        differences=markdown_table(_PAIR_COLUMNS, _pair_rows(results)) if results["comparisons"] else [],
-        meaning=_MEANING,
-        facts=_facts(results),
-        command=results["command"],
-    )
-
-
-def text(results: Mapping[str, Any]) -> str:
-    """The same for a terminal, without the command."""
-    return text_page(
-        text_table(_MODEL_COLUMNS, _model_rows(results)),
-        differences=text_table(_PAIR_COLUMNS, _pair_rows(results)) if results["comparisons"] else [],
-        facts=_facts(results),
-    )
-
-
-_MEANING = (
+_MEANING_OF_CROSS_VALIDATION = (
     "Patch and track accuracy: mean ± standard deviation over folds and seeds. A track is given the genre of the "
     "highest probability, averaged over its patches. Pooled: each track once, by the models that were trained without "
     "it, probabilities averaged over the seeds; the interval is a bootstrap over groups."
 )
+_MEANING_OF_COMPARISON = (
+    "Each track is scored once, by the models that were trained without it, probabilities averaged over its patches "
+    "and over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, "
+    "each alone. Training: processor time of the process of one training, all threads together, the mean over folds "
+    "and seeds of those that were never interrupted. Predictions: 30 s clips through the model, from normalised "
+    "patches to probabilities."
+)
 
 
-def _model_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells below the names of the columns.
+
+    Example:
+      >>> table = Table(("model", "accuracy"), [("time", "61.5 %"), ("black_box", "70.0 %")])
+      >>> print(table.text())
+      model      accuracy
+      time         61.5 %
+      black_box    70.0 %
+      >>> print(table.markdown())
+      | model | accuracy |
+      | --- | --- |
+      | time | 61.5 % |
+      | black_box | 70.0 % |
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.columns, ["---"] * len(self.columns), *self.rows))
+
+    def text(self, *, rules: Sequence[int] = ()) -> str:
+        """Return the table with aligned columns, the first to the left, the others to the right.
+
+        Args:
+          rules: numbers of the rows above which a rule is drawn.
+        """
+        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        lines = [
+            "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
+            for cells in (self.columns, *self.rows)
+        ]
+        for row in sorted(rules, reverse=True):
+            lines.insert(1 + row, "  ".join("-" * width for width in widths))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A table of models, their differences and what both were made with.
+
+    Attributes:
+      title: the heading.
+      models: the table of models.
+      differences: the table of their differences; without rows it is left out.
+      about_differences: what is compared, a sentence.
+      meaning: what the columns mean.
+      facts: what the models were scored on and how they were trained.
+      command: the command that made it all.
+    """
+
+    title: str
+    models: Table
+    differences: Table
+    about_differences: str
+    meaning: str
+    facts: Mapping[str, str]
+    command: str
+
+    def markdown(self) -> str:
+        """Return all of it in Markdown."""
+        about = [f"{self.about_differences} {_LIMITS_OF_INTERVALS}", self.differences.markdown()]
+        facts = "\n".join(f"- {name}: {value}" for name, value in self.facts.items())
+        paragraphs = [
+            f"# {self.title}",
+            self.models.markdown(),
+            *(about if self.differences.rows else []),
+            self.meaning,
+            facts,
+            f"```\n{_encodable(self.command)}\n```",
+        ]
+        return "\n\n".join(paragraphs) + "\n"
+
+    def text(self) -> str:
+        """Return the tables and the facts for a terminal."""
+        facts = "\n".join(f"{name}: {value}" for name, value in self.facts.items())
+        tables = [table.text() for table in (self.models, self.differences) if table.rows]
+        return "\n\n".join([*tables, facts])
+
+
+def evaluation(summary: Summary) -> str:
+    """Return the scores of each genre's tracks, by mean probability, for a terminal.
+
+    The columns are genre, tracks, accuracy (of one genre: its recall), precision, recall and F1; the last line holds
+    the accuracy over all tracks and the macro F1, and below it stand those of the tracks whose artists are new, where
+    some are not. A genre without tracks has a dash for what is then undefined.
+    """
+    scores, rows = summary.scores, []
+    for name, label in scores.per_label.items():
+        accuracy, recall = (percent(label[key]) if label["tracks"] else "-" for key in ("accuracy", "recall"))
+        values = (accuracy, percent(label["precision"]), recall, f"{label['f1']:.3f}")
+        rows.append((printable(name), str(label["tracks"]), *values))
+    totals = [("overall", scores)]
+    totals += [(f"artists new to {new_to}", own) for new_to, own in summary.scores_of_new_groups]
+    rows += [
+        (name, str(own.tracks), percent(own.track_accuracy_mean), "", "", f"{own.macro_f1:.3f}") for name, own in totals
+    ]
+    table = Table(("genre", "tracks", "accuracy", "precision", "recall", "F1"), rows)
+    return table.text(rules=(0, len(scores.per_label)))
+
+
+def cross_validation(results: Mapping[str, Any]) -> Document:
+    """Return the tables of a cross-validation (`trainer.evaluation.results.results`)."""
+    columns = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
+    rows = [
         (
             name,
             f"{model['parameters']:,}",
@@ -55,30 +147,89 @@ def _model_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for name, model in results["models"].items()
     ]
+    pairs = [(f"{pair['one']} - {pair['other']}", *difference_cells(pair)) for pair in results["comparisons"]]
+    return Document(
+        title=f"Cross-validation on {_encodable(results['data']['name'])}",
+        models=Table(columns, rows),
+        differences=Table(("models", *DIFFERENCE_COLUMNS), pairs),
+        about_differences="Differences of pooled track accuracy, paired on the same tracks.",
+        meaning=_MEANING_OF_CROSS_VALIDATION,
+        facts=_facts_of_cross_validation(results),
+        command=results["command"],
+    )
 
 
-def _pair_rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [(f"{pair['one']} - {pair['other']}", *difference_cells(pair)) for pair in results["comparisons"]]
+def comparison(compared: Mapping[str, Any]) -> Document:
+    """Return the tables of a comparison (`trainer.evaluation.comparison.compare_entries`)."""
+    columns = (
+        "model",
+        "parameters",
+        "training, core s",
+        "predictions/s",
+        "track accuracy",
+        "95 % interval",
+        "accuracy per seed",
+        "seeds",
+    )
+    rows = [
+        (
+            name,
+            f"{entry['parameters']:,}",
+            _core_seconds(entry["core_seconds"]),
+            f"{entry['predictions_per_s']['median']:,.0f}" if entry["predictions_per_s"] else _DASH,
+            percent(entry["track_accuracy"]),
+            percent_interval(entry["interval"]),
+            spread(entry["over_seeds"]) if len(entry["seeds"]) > 1 else percent(entry["over_seeds"]["mean"]),
+            str(len(entry["seeds"])),
+        )
+        for name, entry in compared["entries"].items()
+    ]
+    pairs = [(pair["one"], pair["other"], *difference_cells(pair)) for pair in compared["comparisons"]]
+    return Document(
+        title=f"Comparison on {_encodable(compared['data']['name'])}",
+        models=Table(columns, rows),
+        differences=Table(("model", "against", *DIFFERENCE_COLUMNS), pairs),
+        about_differences="Differences of track accuracy, paired on the same tracks and draws.",
+        meaning=_MEANING_OF_COMPARISON,
+        facts=_facts_of_comparison(compared),
+        command=compared["command"],
+    )
 
 
 def difference_cells(pair: Mapping[str, Any]) -> tuple[str, str, str]:
-    """What DIFFERENCE_COLUMNS say of a pair with `difference` and `interval`, shares of 1."""
+    """Return the cells below DIFFERENCE_COLUMNS of a pair with `difference` and `interval`, shares of 1."""
     low, high = pair["interval"]
     between = f"{100 * low:+.1f} to {100 * high:+.1f}"
     return f"{100 * pair['difference']:+.1f}", between, "no" if low <= 0 <= high else "yes"
 
 
-def _facts(results: Mapping[str, Any]) -> dict[str, str]:
+def unusual_options(training: Mapping[str, Any]) -> dict[str, str]:
+    """Return the model's options and the precision of a training by name, where these are not the usual ones."""
+    options = ",".join(f"{name}={size}" for name, size in training.get("model_options", {}).items())
+    # Neither is in what was saved before there was a choice.
+    precision = training.get("precision", FLOAT32)
+    values = {"model options": options, "precision": "" if precision == FLOAT32 else precision}
+    return {name: value for name, value in values.items() if value}
+
+
+def _core_seconds(cost: Mapping[str, Any]) -> str:
+    if not cost["measured"]:
+        return _DASH
+    some = f" ({cost['measured']} of {cost['trainings']})" if cost["measured"] < cost["trainings"] else ""
+    return f"{cost['mean']:,.0f}{some}"
+
+
+def _facts_of_cross_validation(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
-    groups = describe_groups(data)
     facts = {
-        "data": f"{shown(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, {groups}, "
-        f"{data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; fingerprint {data['fingerprint'][:12]}",
+        "data": f"{_encodable(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, "
+        f"{_describe_groups(data)}, {data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; "
+        f"fingerprint {data['fingerprint'][:12]}",
         "chance": f"{percent(data['chance'])} (always the most common label)",
         "training": training["described"],
         **({} if training.get("validates", True) else {"validation": "none, all folds but the tested one trained"}),
         "patches": f"{training['patch_frames']} frames, {training['augment'] or 'not augmented'}",
-        **unusual(training),
+        **unusual_options(training),
         "versions": ", ".join(f"{name} {version}" for name, version in training["versions"].items()),
     }
     if results["warnings"]:
@@ -86,72 +237,49 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def unusual(training: Mapping[str, Any]) -> dict[str, str]:
-    """The options of the model and the precision of a training, where these are not the usual ones."""
-    options = ",".join(f"{name}={size}" for name, size in training.get("model_options", {}).items())
-    # Neither is in what was saved before there was a choice.
-    precision = training.get("precision", FLOAT32)
-    found = {"model options": options, "precision": "" if precision == FLOAT32 else precision}
-    return {name: value for name, value in found.items() if value}
+def _facts_of_comparison(compared: Mapping[str, Any]) -> dict[str, str]:
+    data = compared["data"]
+    facts = {
+        "scored": f"{data['tracks']} tracks of {_encodable(data['name'])}, {len(data['label_names'])} labels, "
+        f"{_describe_groups(data)}, {data['folds']} folds; fingerprint {data['fingerprint'][:12]}",
+        "chance": f"{percent(data['chance'])} (always the most common label)",
+    }
+    if left_out := data["left_out"]:
+        facts["left out"] = f"{left_out['tracks']} tracks, by a list with SHA-256 {left_out['sha256'][:12]}"
+    if data["tracks_without_patch"]:
+        facts["without a patch"] = f"{data['tracks_without_patch']} tracks are too short for some of the models"
+    measured = [entry["predictions_per_s"] for entry in compared["entries"].values()]
+    if rounds := [speed["rounds"] for speed in measured if speed]:
+        apart = max(max(speeds) / min(speeds) for speeds in rounds)
+        facts["predictions/s"] = f"medians of {len(rounds[0])} rounds, which lie up to {apart:.1f} times apart"
+    facts |= _describe_trainings(compared)
+    if compared["warnings"]:
+        facts["warning"] = "; ".join(compared["warnings"])
+    return facts
 
 
-def spread(score: Mapping[str, float]) -> str:
-    """A mean and its standard deviation, shares of 1, in percent."""
-    return f"{100 * score['mean']:.1f} ± {percent(score['std'])}"
+def _describe_trainings(compared: Mapping[str, Any]) -> dict[str, str]:
+    """How the entries were trained, by recipe and flags; also by models where these were trained in several ways."""
+    ways: dict[str, dict[str, list[str]]] = {}
+    for entry in compared["entries"].values():
+        training = entry["training"]
+        options = f" ({entry['flags']})" if entry["flags"] else ""
+        described = training["described"].removeprefix(f"{entry['recipe']}: ")
+        patches = f"patches of {training['patch_frames']} frames, {training['augment'] or 'not augmented'}"
+        words = [described, patches, *(f"{name} {value}" for name, value in unusual_options(training).items())]
+        models_by_way = ways.setdefault(f"{entry['recipe']}{options}", {})
+        models_by_way.setdefault("; ".join(words), []).append(entry["model"])
+    return {
+        name if len(models_by_way) == 1 else f"{name}, {', '.join(models)}": words
+        for name, models_by_way in ways.items()
+        for words, models in models_by_way.items()
+    }
 
 
-def percent_interval(interval: Sequence[float]) -> str:
-    """Two shares of 1, in percent."""
-    return f"{100 * interval[0]:.1f} to {percent(interval[1])}"
-
-
-def percent(share: float) -> str:
-    """A share of 1, in percent."""
-    return f"{100 * share:.1f} %"
-
-
-def shown(text: str) -> str:
-    """Text that any file takes: names of files need not be Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def describe_groups(data: Mapping[str, Any]) -> str:
-    """How many groups the tracks of results' data are of."""
+def _describe_groups(data: Mapping[str, Any]) -> str:
     return f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
 
 
-def markdown_page(
-    title: str,
-    table: Sequence[str],
-    *,
-    about_differences: str,
-    differences: Sequence[str],
-    meaning: str,
-    facts: Mapping[str, str],
-    command: str,
-) -> str:
-    """A page of Markdown: a table, one of differences if there are any, what they mean, facts and the command."""
-    several = ["", f"{about_differences} {_OF_THESE_MODELS}", "", *differences] if differences else []
-    listed = [f"- {name}: {value}" for name, value in facts.items()]
-    lines = [f"# {title}", "", *table, *several, "", meaning, "", *listed, "", "```", shown(command), "```"]
-    return "\n".join(lines) + "\n"
-
-
-def text_page(table: Sequence[str], *, differences: Sequence[str], facts: Mapping[str, str]) -> str:
-    """The tables and the facts for a terminal."""
-    several = ["", *differences] if differences else []
-    return "\n".join([*table, *several, "", *(f"{name}: {value}" for name, value in facts.items())])
-
-
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown."""
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]
-
-
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table whose columns stand below each other."""
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    return [
-        "  ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]).rstrip()
-        for cells in (columns, *rows)
-    ]
+def _encodable(text: str) -> str:
+    """Text that any file takes: names of files need not be Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tfrecords.common import files, shutdown
 from tfrecords.common.command_line import UserError
 from trainer import training_job
+from trainer.config import RESIZE
 from trainer.serving.recognizer import Recognizer
 from trainer.training_job import TrainingJob
 
@@ -56,9 +57,10 @@ def _facts(job: TrainingJob) -> dict:
         "model": job.model,
         "model_options": dict(job.model_options),
         "front_end": dict(job.front_end),
+        "patch_mode": job.evaluation_mode,
         "patch_frames": job.patch_frames,
-        "patch_hop": job.patch_frames,
-        "shorter_than_a_patch": "refused",
+        **({} if job.evaluation_mode == RESIZE else {"patch_hop": job.patch_frames}),
+        "shorter_than_a_patch": "stretched" if job.evaluation_mode == RESIZE else "refused",
         "normalisation": {
             "where": f"within every signature; {MODEL_FILE} takes (log-mel - mean) / std, each band by its own",
             "mean": job.statistics.mean.tolist(),

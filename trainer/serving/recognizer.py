@@ -18,6 +18,7 @@ from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig, segment_le
 from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from tfrecords.common import command_line, json_data
 from tfrecords.common.command_line import UserError
+from trainer.config import RESIZE
 from trainer.training_job import TrainingJob
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Recognition:
       probabilities: [labels] float32, the mean over the patches; all 0 where there is no patch.
       timeline: [patches, labels] float32, at least one patch; a silent file has none, and no genre.
       starts_s: [patches] float64, where each patch begins.
-      patch_s: length of a patch.
+      patch_s: length of a patch; of the first one, where each is a whole piece of the recording.
       duration_s: length of the audio.
       log_mel: [frames, mel_bands] float32, of the whole file.
       note: SILENT, CANCELLED or None.
@@ -84,7 +85,7 @@ class Recognizer:
       front_end: waveform -> log-mel.
       model: normalised patches -> probabilities.
       patch_frames: frames in a patch. As in preprocessing, a file shorter than a patch is rejected as too_short and not
-        padded with silence.
+        padded with silence; a job with patch_mode "resize" stretches it instead.
 
     Raises:
       UserError: this version has no such front end.
@@ -156,13 +157,13 @@ class Recognizer:
         blocks = audio.stream(
             file,
             sample_rate=rate,
-            min_samples=self.front_end.min_samples(self.patch_frames),
+            min_samples=max(1, self.front_end.min_samples(self.job.min_frames)),
             max_duration_s=max_duration_s,
             name=name,
             observe=measure,
         )
         log_mel = np.concatenate(list(self.front_end.stream(count(blocks))))
-        if not len(patch_starts(len(log_mel), self.patch_frames)):
+        if not self._spans(len(log_mel)):
             raise Reject("too_short", f"no piece of it holds a patch of {self.patch_frames} frames")
         return DecodedTrack(log_mel, samples / rate, _note(measure.sound()))
 
@@ -170,32 +171,42 @@ class Recognizer:
         """Name the genre of decoded tracks; patches of several short ones share a step of the model."""
         # A silent track has no patches: the model would name a genre, but at random.
         frames = [0 if track.note == SILENT else len(track.log_mel) for track in tracks]
-        starts = [patch_starts(count, self.patch_frames) for count in frames]
-        patches = [(track.log_mel, start) for track, rows in zip(tracks, starts, strict=True) for start in rows]
+        spans = [self._spans(count) for count in frames]
+        patches = [(track.log_mel, span) for track, rows in zip(tracks, spans, strict=True) for span in rows]
         steps = [np.zeros((0, len(self.labels)), np.float32)]
         steps += [self._probabilities(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
-        ends = np.cumsum([len(rows) for rows in starts])
+        ends = np.cumsum([len(rows) for rows in spans])
         timelines = np.split(np.concatenate(steps), ends[:-1]) if tracks else []
-        return [self._recognition(*one) for one in zip(tracks, starts, timelines, strict=True)]
+        return [self._recognition(*one) for one in zip(tracks, spans, timelines, strict=True)]
 
-    def _probabilities(self, patches: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
-        """Return [patches, labels] float32 for patches given as a spectrogram and the frame where they begin."""
+    def _spans(self, frames: int) -> list[tuple[int, int]]:
+        """Return (first frame, number of frames) of each patch of a spectrogram."""
+        if self.job.patch_mode != RESIZE:
+            return [(int(start), self.patch_frames) for start in patch_starts(frames, self.patch_frames)]
+        lengths = segment_lengths(frames)
+        return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
+
+    def _probabilities(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> np.ndarray:
+        """Return [patches, labels] float32 for patches given as a spectrogram and a span of `_spans`."""
         import keras
 
-        inputs = np.stack([log_mel[start : start + self.patch_frames] for log_mel, start in patches])
+        cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
+        if self.job.patch_mode == RESIZE:
+            cut = [resize(piece, self.patch_frames) for piece in cut]
+        inputs = np.stack(cut)
         inputs = (inputs - self._mean) * self._scale
         with self._model_lock:
             probabilities = self.model.predict_on_batch(inputs[..., np.newaxis])
         return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
 
-    def _recognition(self, track: DecodedTrack, starts: np.ndarray, timeline: np.ndarray) -> Recognition:
+    def _recognition(self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray) -> Recognition:
         rate = self.front_end.config.frames_per_s
         return Recognition(
             labels=self.labels,
             probabilities=(timeline.sum(axis=0, dtype=np.float64) / max(1, len(timeline))).astype(np.float32),
             timeline=timeline,
-            starts_s=starts / rate,
-            patch_s=self.patch_frames / rate,
+            starts_s=np.array([start for start, _ in spans], np.float64) / rate,
+            patch_s=(spans[0][1] if spans else self.patch_frames) / rate,
             duration_s=track.duration_s,
             log_mel=track.log_mel,
             note=track.note,
@@ -225,6 +236,26 @@ def patch_starts(frames: int, patch_frames: int) -> np.ndarray:
         starts.extend(range(first, first + length - patch_frames + 1, patch_frames))
         first += length
     return np.array(starts, np.int64)
+
+
+def resize(log_mel: np.ndarray, length: int) -> np.ndarray:
+    """Return a spectrogram stretched or squeezed to `length` frames, by tf.image.resize's bilinear rule.
+
+    Row i of the result lies at (i + 0.5) frames / length - 0.5, between two frames, weighted by nearness.
+
+    Args:
+      log_mel: [frames, mel_bands] float32.
+      length: number of frames in the result.
+
+    Example:
+      >>> resize(np.array([[0.0], [1.0]], np.float32), 4)[:, 0].tolist()
+      [0.0, 0.25, 0.75, 1.0]
+    """
+    position = (np.arange(length, dtype=np.float32) + np.float32(0.5)) * np.float32(len(log_mel) / length)
+    position = np.clip(position - np.float32(0.5), 0, len(log_mel) - 1)
+    below = np.floor(position).astype(np.int64)
+    before, after = log_mel[below], log_mel[np.minimum(below + 1, len(log_mel) - 1)]
+    return before + (after - before) * (position - below).astype(np.float32)[:, np.newaxis]
 
 
 def front_end_config(job: TrainingJob) -> FrontEndConfig:

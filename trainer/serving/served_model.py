@@ -10,6 +10,7 @@ import tensorflow as tf
 from beam_preprocess import audio
 from beam_preprocess.audio.front_end import MAX_RECORD_FRAMES, FrontEnd
 from tfrecords.schema import to_bytes
+from trainer.config import RESIZE
 from trainer.training_job import TrainingJob
 
 # Frames transformed at a time, over all waveforms: 32 MiB of samples with frames of 1,024.
@@ -77,7 +78,8 @@ class ServedModel(tf.Module):
         super().__init__()
         self._sample_rate = front_end.config.sample_rate
         self._patch_frames, self._mel_bands = job.patch_frames, front_end.config.n_mels
-        self._min_samples = front_end.min_samples(job.patch_frames)
+        self._resizes = job.patch_mode == RESIZE
+        self._min_samples = max(1, front_end.min_samples(job.min_frames))
         self._front_end = GraphFrontEnd(front_end)
         self._mean = tf.constant(job.statistics.mean[:, None], tf.float32)
         self._scale = 1 / tf.constant(job.statistics.scale[:, None], tf.float32)
@@ -138,14 +140,18 @@ class ServedModel(tf.Module):
     def _mean_probabilities(self, waveforms: tf.Tensor) -> tf.Tensor:
         """[n, samples] -> [n, labels]."""
         log_mel = self._front_end(_checked(waveforms, self._min_samples))
+        patches = resized_pieces(log_mel, self._patch_frames) if self._resizes else self._windows(log_mel)
+        flat = tf.reshape(patches, [-1, self._patch_frames, self._mel_bands, 1])
+        shape = [tf.shape(waveforms)[0], tf.shape(patches)[1], len(self._labels)]
+        return tf.reduce_mean(tf.reshape(self._probabilities(flat), shape), axis=1)
+
+    def _windows(self, log_mel: tf.Tensor) -> tf.Tensor:
+        """[n, frames, mel_bands] -> [n, patches, patch_frames, mel_bands]."""
         starts = patch_starts(tf.shape(log_mel)[1], self._patch_frames)
         problem = f"no piece of the waveform holds a patch of {self._patch_frames} frames"
         with tf.control_dependencies([tf.debugging.Assert(tf.size(starts) > 0, [problem])]):
             within = starts[:, tf.newaxis] + tf.range(self._patch_frames)
-        patches = tf.gather(log_mel, within, axis=1)
-        flat = tf.reshape(patches, [-1, self._patch_frames, self._mel_bands, 1])
-        shape = [tf.shape(waveforms)[0], tf.size(starts), len(self._labels)]
-        return tf.reduce_mean(tf.reshape(self._probabilities(flat), shape), axis=1)
+        return tf.gather(log_mel, within, axis=1)
 
     def _probabilities(self, patches: tf.Tensor) -> tf.Tensor:
         """[n, patch_frames, mel_bands, 1], not normalised -> [n, labels]."""
@@ -172,13 +178,38 @@ def _concat_steps(step: Callable[[tf.Tensor], tf.Tensor], count: tf.Tensor, shap
 
 def patch_starts(frames: tf.Tensor, patch_frames: int) -> tf.Tensor:
     """Return where patches begin, as trainer.serving.recognizer.patch_starts does: [] int32 -> [patches] int32."""
-    pieces = -(-frames // MAX_RECORD_FRAMES)
-    index = tf.range(pieces)
-    lengths = frames // pieces + tf.cast(index < frames % pieces, tf.int32)
+    lengths = _piece_lengths(frames)
     counts = lengths // patch_frames
-    piece = tf.repeat(index, counts)
+    piece = tf.repeat(tf.range(tf.size(lengths)), counts)
     number = tf.range(tf.size(piece)) - tf.gather(tf.cumsum(counts, exclusive=True), piece)
     return tf.gather(tf.cumsum(lengths, exclusive=True), piece) + number * patch_frames
+
+
+def resized_pieces(log_mel: tf.Tensor, length: int) -> tf.Tensor:
+    """Return each piece that preprocessing makes a record of, resized as trainer.serving.recognizer.resize does.
+
+    Args:
+      log_mel: [n, frames, mel_bands] float32.
+      length: frames of a result.
+
+    Returns:
+      [n, pieces, length, mel_bands] float32.
+    """
+    lengths = _piece_lengths(tf.shape(log_mel)[1])[:, tf.newaxis]
+    scale = tf.cast(tf.cast(lengths, tf.float64) / length, tf.float32)
+    position = (tf.range(length, dtype=tf.float32) + 0.5) * scale - 0.5
+    position = tf.clip_by_value(position, 0.0, tf.cast(lengths - 1, tf.float32))
+    below = tf.cast(tf.floor(position), tf.int32)
+    first = tf.cumsum(lengths, exclusive=True)
+    before = tf.gather(log_mel, first + below, axis=1)
+    after = tf.gather(log_mel, first + tf.minimum(below + 1, lengths - 1), axis=1)
+    return before + (after - before) * (position - tf.cast(below, tf.float32))[..., tf.newaxis]
+
+
+def _piece_lengths(frames: tf.Tensor) -> tf.Tensor:
+    """Return the frames of each record of a track, as beam_preprocess.audio.front_end.segment_lengths does."""
+    pieces = -(-frames // MAX_RECORD_FRAMES)
+    return frames // pieces + tf.cast(tf.range(pieces) < frames % pieces, tf.int32)
 
 
 def _checked(waveforms: tf.Tensor, min_samples: int) -> tf.Tensor:

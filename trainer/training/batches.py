@@ -1,9 +1,7 @@
-"""Which batches a training was fed, as a file: what shows that one which was interrupted went on where it was.
-
-What training and validation are fed: patches, and labels in the form that the job's loss takes.
+"""The batches that training and validation are fed, and a log of those that were trained on.
 
 Labels are numbers, [batch] int32, or shares of every label, [batch, labels] float32, where training has such labels
-(`TrainingJob.soft_labels`). Smoothing takes a share s of each training label's 1 and deals it evenly to all labels:
+(`TrainConfig.soft_labels`). Smoothing takes a share s of each training label's 1 and deals it evenly to all labels:
 (1 - s) x label + s / labels (Szegedy et al. 2016, Rethinking the Inception Architecture). It is done here and not in
 the loss, so that the validation loss is that of the labels as they are.
 """
@@ -25,18 +23,19 @@ from trainer.training_job import TrainingJob
 class BatchLog(keras.callbacks.Callback):
     """Appends a line `epoch step sha256` once a batch has been trained on, both numbers from 0. Keeps no file open.
 
-    The hash is over the patches' and the labels' bytes. A batch that was read ahead but not trained on has no line.
+    It shows that a training which was interrupted went on where it was. The hash is over the patches' and the labels'
+    bytes. A batch that was read ahead but not trained on has no line.
     """
 
     def __init__(self, path: Path, *, steps: int) -> None:
-        """Makes the file, unless it is there.
+        """Create the file, or check that an earlier one can be appended to.
 
         Args:
-          path: of the log; what it holds stays.
+          path: of the log.
           steps: in an epoch.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: the file cannot be written.
         """
         super().__init__()
         try:
@@ -48,8 +47,8 @@ class BatchLog(keras.callbacks.Callback):
         self._hashes: dict[int, str] = {}
         self._number = 0
 
-    def recorded(self, batches: tf.data.Dataset, *, epoch: int, step: int) -> tf.data.Dataset:
-        """The same batches, hashed as they are read.
+    def record(self, batches: tf.data.Dataset, *, epoch: int, step: int) -> tf.data.Dataset:
+        """Return the same batches, hashed as they are read.
 
         Args:
           batches: of (patches, labels), for the next `fit`.
@@ -58,14 +57,14 @@ class BatchLog(keras.callbacks.Callback):
         """
         self._number = epoch * self._steps + step
 
-        def keep(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        def hash_batch(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             tf.numpy_function(self._hash, [number, *batch], [])
             return batch
 
-        return batches.enumerate(self._number).map(keep)
+        return batches.enumerate(self._number).map(hash_batch)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Writes the batch's line."""
+        """Write the batch's line."""
         epoch, step = divmod(self._number, self._steps)
         with self._path.open("a", encoding="ascii") as file:
             file.write(f"{epoch} {step} {self._hashes.pop(self._number)}\n")
@@ -77,7 +76,7 @@ class BatchLog(keras.callbacks.Callback):
 
 
 def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step: int, steps: int) -> tf.data.Dataset:
-    """Patches and labels of the training parts, from a step of an epoch on and without end."""
+    """Return patches and labels of the training parts, from a step of an epoch on and without end."""
     batches = load(
         job.data_dir,
         parts=job.parts.train,
@@ -98,16 +97,17 @@ def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step
         batches = augmented(batches, augmenter, seed=job.seed, first_batch=epoch * steps + step)
     if job.label_smoothing:
         batches = batches.map(lambda patches, labels: (patches, _smoothed(_shares(labels, job), job)))
-    return log.recorded(batches, epoch=epoch, step=step) if log else batches
+    return log.record(batches, epoch=epoch, step=step) if log else batches
 
 
 def validation_batches(job: TrainingJob) -> tf.data.Dataset:
-    """Patches and labels of the validation parts, once."""
+    """Return patches and labels of the validation parts, once."""
     batches = load(
         job.data_dir,
         parts=job.parts.valid,
         batch_size=job.batch_size,
         patch_frames=job.patch_frames,
+        patch_mode=job.evaluation_mode,
         statistics=job.statistics,
     )
     return batches.map(

@@ -1,6 +1,4 @@
-"""A look into some steps: which operations took how long, on which device, for TensorBoard's profiler.
-
-What TensorBoard shows of a training, under JOB/logs.
+"""What TensorBoard shows of a training, under JOB/logs: its numbers, pictures of its confusions and a trace of steps.
 
 An epoch's numbers are written once its state is saved, so that a training that goes on does not write them again.
 """
@@ -19,7 +17,15 @@ from trainer.training.progress import PaceMeter
 from trainer.training.recipes import History
 from trainer.training_job import LOGS_DIR, TrainingJob
 
+_CONFUSION = "confusion_matrix"
+# What TensorFlow was at, before and behind the reason.
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
+# To draw a picture may take so much of the time that has gone by since the last one.
+_PICTURES_SHARE = 0.05
 
+
+# Not the profile_batch of keras.callbacks.TensorBoard: it counts anew in each `fit`, of which a training that goes on
+# has two, and writes losses of its own beside those of Board.
 class ProfileSteps(keras.callbacks.Callback):
     """Traces a range of the steps that a process does; the trace is in logs/plugins/profile."""
 
@@ -50,13 +56,6 @@ class ProfileSteps(keras.callbacks.Callback):
             self._tracing = False
             tf.profiler.experimental.stop()
             print(f"steps {self._first} to {self._step} are traced, in {self._logs_dir}", flush=True)
-
-
-_CONFUSION = "confusion_matrix"
-# What TensorFlow was at, before and behind the reason.
-_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
-# To draw a picture may take so much of the time that has gone by since the last one.
-_PICTURES_SHARE = 0.05
 
 
 @contextlib.contextmanager
@@ -155,8 +154,8 @@ class ConfusionPicture(keras.callbacks.Callback):
 
         # As it was saved: the one that is trained may be spread over the devices of several hosts.
         model = load_model(self._job_dir)
-        found = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
-        picture = tf.io.decode_png(confusion_matrix(found["confusion_matrix"], self._job.labels), channels=3)
+        scores = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
+        picture = tf.io.decode_png(confusion_matrix(scores.confusion_matrix, self._job.labels), channels=3)
         with writing(self._job_dir / LOGS_DIR), self._writer.as_default(epoch):
             tf.summary.image(_CONFUSION, picture[tf.newaxis])
             self._writer.flush()

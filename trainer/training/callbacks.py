@@ -1,13 +1,10 @@
-"""The moving average of the weights, whose model is validated and kept, beside the weights that are trained.
+"""What training does between steps and at the end of an epoch: save, average, stop.
 
-After every step each average is momentum x average + (1 - momentum) x weight, and after the first one the weight itself
-(as Szegedy et al. 2016, Rethinking the Inception Architecture, evaluate their models). Keras' optimisers do that
-(`use_ema`), and their averages are among the optimiser's variables, so that state.npz holds them. The statistics of
-BatchNormalization are running means by themselves and are not averaged: a kept model has those of the last step.
-
-What happens during training besides the steps.
-
-Where a training looks whether it is to stop, and what it leaves then.
+The moving average of the weights, whose model is validated and kept: after every step each average is momentum x
+average + (1 - momentum) x weight, and after the first one the weight itself (as Szegedy et al. 2016, Rethinking the
+Inception Architecture, evaluate their models). Keras' optimizers compute it (`use_ema`) in variables of their own,
+which are saved with the state. BatchNormalization's statistics are running means already and are not averaged: a kept
+model has those of the last step.
 """
 
 import contextlib
@@ -53,11 +50,13 @@ def averaged(model: keras.Model) -> Iterator[None]:
         _assign(model, own)
 
 
+# Not keras.callbacks.SwapEMAWeights: it swaps by adding and subtracting, which rounds, and so changes the weights that
+# are trained on; and what it leaves between two `fit` is not what an unbroken training has.
 class WeightAverage(keras.callbacks.Callback):
-    """Validates by the averages, and goes on with the weights.
+    """Validates by the averages, and trains on with the weights.
 
-    At its end, Keras' `fit` leaves the averages in the place of the weights; a training of several `fit` would not be
-    the same then as one of a single one.
+    Keras' `fit` ends by putting the averages in the place of the weights; this puts the weights back, so that a
+    training of several `fit` is the same as one of a single `fit`.
     """
 
     def __init__(self) -> None:
@@ -224,6 +223,7 @@ class HalveRate(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = rate
 
 
+# Not keras.callbacks.TerminateOnNaN: it does not look at the validation loss, and says neither the epoch nor a remedy.
 class StopOnNaN(keras.callbacks.Callback):
     """Ends training with one clear line when a loss is no longer a number."""
 

@@ -1,7 +1,4 @@
-"""What makes a training visible while it runs, in the order in which it has to be done.
-
-The epochs of a training: what each is fed, and what is done after its steps.
-"""
+"""The epochs of a training: its model, what each epoch is fed, and the callbacks around it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,8 +23,8 @@ from trainer.training.callbacks import (
 )
 from trainer.training.input_wait import InputWait
 from trainer.training.progress import PaceMeter, ProgressLines
-from trainer.training.recipes import History
-from trainer.training.running import Running
+from trainer.training.recipes import History, new_optimizer
+from trainer.training.run_options import RunOptions
 from trainer.training.training_state import TrainingState, build
 from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 
@@ -36,19 +33,19 @@ from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 def monitoring_callbacks(
     job: TrainingJob,
     job_dir: Path,
-    running: Running,
+    options: RunOptions,
     progress: SaveProgress,
     wait: InputWait,
     *,
     steps: int,
     patches: int,
 ) -> Iterator[list[keras.callbacks.Callback]]:
-    """Gives the callbacks, the one that saves the model to keep among them; afterwards there is no bar and no trace.
+    """Give the callbacks that show a training and keep its best model; afterwards clear the bar and end the trace.
 
     Args:
       job: what is trained.
       job_dir: of its files.
-      running: how.
+      options: how it runs.
       progress: saves where training stands; before these in the list of callbacks.
       wait: what the batches are read through.
       steps: in an epoch.
@@ -58,12 +55,12 @@ def monitoring_callbacks(
     validates = bool(job.parts.valid)
     lines = ProgressLines(progress, meter, epochs=job.epochs, steps=steps, validates=validates)
     board = Board(job_dir, meter, validates=validates)
-    pictures = board.validation if running.pictures else None
-    profile = ProfileSteps(job_dir, *running.profile_steps) if running.profile_steps else None
+    pictures = board.validation if options.pictures else None
+    profile = ProfileSteps(job_dir, *options.profile_steps) if options.profile_steps else None
     try:
         yield [
             meter,
-            # At once after the state: what is missing there would stay so.
+            # Right after the state is saved: an epoch that is left out here is never written again.
             board,
             BestCheckpoint(job_dir / CHECKPOINT_FILE, job.rules, progress.history),
             lines,
@@ -76,14 +73,14 @@ def monitoring_callbacks(
             profile.close()
 
 
-def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running, devices: Devices) -> keras.Model:
-    """The job's model with its optimiser, as before the first step: a function of the job alone.
+def new_model(job: TrainingJob, *, mel_bands: int, steps: int, options: RunOptions, devices: Devices) -> keras.Model:
+    """Return the job's model with its optimizer, as before the first step: a function of the job alone.
 
     Args:
       job: what to train.
       mel_bands: of the patches.
       steps: in an epoch.
-      running: how it is to be trained.
+      options: how it runs.
       devices: on which.
 
     Raises:
@@ -93,10 +90,7 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
     shape = (job.patch_frames, mel_bands, 1)
     with devices.scope(), precision.computing_in(job.precision):
         model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
-        optimizer = job.rules.new_optimizer(
-            job.learning_rate, steps=steps * job.epochs, warmup=job.warmup, weight_average=job.weight_average
-        )
-        optimizer = precision.with_scaled_loss(optimizer, job.precision)
+        optimizer = precision.with_scaled_loss(new_optimizer(job, steps=steps * job.epochs), job.precision)
         optimizer.build(model.trainable_variables)
     soft = job.soft_labels
     # Outside of the scope: the metrics' variables are the host's own.
@@ -104,14 +98,14 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, running: Running,
         optimizer,
         keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
-        jit_compile=devices.default_jit if running.jit_compile is None else running.jit_compile,
+        jit_compile=devices.default_jit if options.jit_compile is None else options.jit_compile,
     )
     build(model, soft_labels=soft)
     return model
 
 
 def epoch_ranges(job: TrainingJob, start: TrainingState) -> Iterator[tuple[int, int, int]]:
-    """What one `fit` each has to do: (first epoch, its first step, the epoch after the last).
+    """Yield what each `fit` has to do: (first epoch, its first step, the epoch after the last).
 
     A `fit` has epochs of one length, so an epoch that goes on stands alone.
     """
@@ -129,20 +123,20 @@ def run_epochs(
     job: TrainingJob,
     job_dir: Path,
     start: TrainingState,
-    running: Running,
+    options: RunOptions,
     *,
     steps: int,
     patches: int,
     devices: Devices,
 ) -> History:
-    """Runs the epochs that are left; the model of the epoch that is kept is in job_dir/best.keras then.
+    """Run the epochs that are left; afterwards job_dir/best.keras is the model of the epoch that is kept.
 
     Args:
       model: compiled, and as it was at `start`.
       job: what to train.
       job_dir: of its files.
       start: where training stands.
-      running: how.
+      options: how it runs.
       steps: in an epoch.
       patches: in an epoch.
       devices: that the model was made for.
@@ -155,15 +149,15 @@ def run_epochs(
       HostLostError: another host of the training is gone.
     """
     chief = devices.is_chief
-    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=running.save_every_s, writes=chief)
-    log = BatchLog(running.log_batches, steps=steps) if running.log_batches and chief else None
-    stop = StopWhenAsked(running.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
+    progress = SaveProgress(job_dir, start, steps=steps, save_every_s=options.save_every_s, writes=chief)
+    log = BatchLog(options.log_batches, steps=steps) if options.log_batches and chief else None
+    stop = StopWhenAsked(options.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
     wait = InputWait()
     fit = devices.fit_of(model, batch_size=job.batch_size, wait=wait)
     with contextlib.ExitStack() as stack:
         watchers: list[keras.callbacks.Callback] = []
         if chief:
-            seen = monitoring_callbacks(job, job_dir, running, progress, wait, steps=steps, patches=patches)
+            seen = monitoring_callbacks(job, job_dir, options, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
         for epoch, step, end in epoch_ranges(job, start):
@@ -184,7 +178,7 @@ def run_epochs(
 def _callbacks(
     job: TrainingJob, progress: SaveProgress, watchers: list[keras.callbacks.Callback]
 ) -> list[keras.callbacks.Callback]:
-    """What decides, on every host; what watches and writes is the chief's."""
+    """Return the callbacks of every host, with those that show and save, which only the chief has."""
     history, rules = progress.history, job.rules
     return [
         *([WeightAverage()] if job.weight_average else []),

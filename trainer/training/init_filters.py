@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
 from trainer import models, training_job
+from trainer.settings import SettingError
 from trainer.training.training_state import STATE_FILE
 from trainer.training_job import Parents, TrainingJob
 
@@ -37,8 +38,8 @@ def parents_of(time_dir: Path, frequency_dir: Path) -> Parents:
             with zipfile.ZipFile(path) as archive:
                 digest.update(archive.read(_WEIGHTS))
         except (OSError, KeyError, zipfile.BadZipFile):
-            raise UserError(
-                f"--init_from: {path} is no trained model; train one with python -m trainer.train"
+            raise SettingError(
+                f"init_from: {path} is no trained model; train one with python -m trainer.train"
             ) from None
     return Parents(str(time_dir.resolve()), str(frequency_dir.resolve()), digest.hexdigest())
 
@@ -53,7 +54,7 @@ def parse(directories: str) -> Parents | None:
         return None
     paths = [Path(path) for path in directories.split(",") if path]
     if len(paths) != 2:
-        raise UserError(f"--init_from must be TIME_JOB,FREQUENCY_JOB, got {directories!r}")
+        raise SettingError(f"init_from must be TIME_JOB,FREQUENCY_JOB, got {directories!r}")
     return parents_of(*paths)
 
 
@@ -69,20 +70,20 @@ def check_parents(job: TrainingJob) -> None:
     for model, job_dir in zip(_OPTIONS, (job.init_from.time_dir, job.init_from.frequency_dir), strict=True):
         parent = TrainingJob.load(Path(job_dir))
         if parent.model != model:
-            raise UserError(
-                f"--init_from: {job_dir} holds a model {parent.model}, not {model}; give TIME_JOB,FREQUENCY_JOB"
+            raise SettingError(
+                f"init_from: {job_dir} holds a model {parent.model}, not {model}; give TIME_JOB,FREQUENCY_JOB"
             )
         if (Path(job_dir) / STATE_FILE).exists():
-            raise UserError(f"--init_from: {job_dir} is not trained to its end; give its own command again first")
+            raise SettingError(f"init_from: {job_dir} is not trained to its end; give its own command again first")
         if parent.fingerprint != job.fingerprint:
-            raise UserError(f"--init_from: {job_dir} was trained on another dataset, fingerprint {parent.fingerprint}")
+            raise SettingError(f"init_from: {job_dir} was trained on another dataset, fingerprint {parent.fingerprint}")
         for role, own, others in (
             ("was trained on", job.parts.train, parent.parts.train),
             ("was chosen on", job.parts.valid, parent.parts.valid),
         ):
             if set(own) != set(others):
-                raise UserError(
-                    f"--init_from: {job_dir} {role} {', '.join(others)}, not on {', '.join(own)} as this job; "
+                raise SettingError(
+                    f"init_from: {job_dir} {role} {', '.join(others)}, not on {', '.join(own)} as this job; "
                     "its filters may know validation or test tracks; take one of the same --test_fold and --valid_fold"
                 )
 

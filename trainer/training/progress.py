@@ -1,6 +1,5 @@
-"""How fast a training goes, and how much of its time it spends waiting for input.
-
-What a training says while it runs: a line for each epoch, and between them a bar on a terminal, lines in a log.
+"""What a training prints while it runs: a line for each epoch with its speed and the share of time spent waiting for
+input, and between them a bar on a terminal, or a line a minute in a log.
 """
 
 import dataclasses
@@ -14,6 +13,11 @@ import numpy as np
 
 from tfrecords.common.terminal import TerminalLine
 from trainer.training.callbacks import SaveProgress
+
+# A person reads no faster, and a step may take less than a line takes to be drawn.
+_DRAW_EVERY_S = 0.2
+_LINE_EVERY_S = 60.0
+_SHORTEST_BAR, _LONGEST_BAR = 5, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ class PaceMeter(keras.callbacks.Callback):
 
     def pace(self) -> Pace | None:
         """Of the epoch under way, or of the one that ends; None: of no step yet."""
-        return self._whole if self._progress.step in (0, self._steps) else self._measured()
+        return self._whole if self._progress.step in (0, self._steps) else self._measure()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Leaves the first step out."""
@@ -85,23 +89,17 @@ class PaceMeter(keras.callbacks.Callback):
             self._first = False
             self._began = self._now()
         elif self._progress.step == self._steps:
-            self._whole = self._measured()
+            self._whole = self._measure()
 
     def _now(self) -> tuple[float, float, int]:
         return time.perf_counter(), self._waited(), min(self._progress.step * self._batch_size, self._patches)
 
-    def _measured(self) -> Pace | None:
+    def _measure(self) -> Pace | None:
         seconds, waited, patches = (now - began for now, began in zip(self._now(), self._began, strict=True))
         if not patches or seconds <= 0:
             return None
         # Both clocks are read one after the other.
         return Pace(patches / seconds, min(1.0, waited / seconds))
-
-
-# A person reads no faster, and a step may take less than a line takes to be drawn.
-_DRAW_EVERY_S = 0.2
-_LINE_EVERY_S = 60.0
-_SHORTEST_BAR, _LONGEST_BAR = 5, 20
 
 
 class ProgressLines(keras.callbacks.Callback):
@@ -135,22 +133,22 @@ class ProgressLines(keras.callbacks.Callback):
         self._validates = validates
         self._line = TerminalLine(to or sys.stdout)
         self._every_s = _DRAW_EVERY_S if self._line.drawn else _LINE_EVERY_S
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Begins to wait; an epoch of a log that is shorter gets its one line."""
-        self._said = time.monotonic()
+        """Start the clock: in a log, an epoch of less than a minute prints its one line only."""
+        self._printed = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Tells of the epoch under way, if it is time."""
+        """Print how far the epoch is, if it is time."""
         now = time.monotonic()
         # The last step of an epoch is followed by its validation, in which the bar stands still.
-        if now - self._said >= self._every_s or (self._line.drawn and self._progress.step == self._steps):
-            self._said = now
-            self._tell(_means(logs or {}))
+        if now - self._printed >= self._every_s or (self._line.drawn and self._progress.step == self._steps):
+            self._printed = now
+            self._print_step(_means(logs or {}))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Prints the epoch's line, in the place of the bar."""
+        """Print the epoch's line, in the place of the bar."""
         logs, pace = logs or {}, self._meter.pace()
         validation = ""
         if self._validates:
@@ -161,10 +159,10 @@ class ProgressLines(keras.callbacks.Callback):
         print(line, file=self._line.stream, flush=True)
 
     def clear(self) -> None:
-        """Takes the bar away, so that something else may be printed."""
+        """Remove the bar, so that something else may be printed."""
         self._line.clear()
 
-    def _tell(self, means: str) -> None:
+    def _print_step(self, means: str) -> None:
         epoch, step, pace = len(self._progress.history) + 1, self._progress.step, self._meter.pace()
         if not self._line.drawn:
             what = f"{means}; {pace}" if pace else means

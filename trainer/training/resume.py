@@ -126,7 +126,7 @@ def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Trainin
     return start
 
 
-def follow(job: TrainingJob, job_dir: Path, model: "keras.Model") -> TrainingState:
+def sync_with_chief(job: TrainingJob, job_dir: Path, model: "keras.Model") -> TrainingState:
     """Gives the model what another host, the chief, begins with, as it has left it in the directory.
 
     Raises:
@@ -145,7 +145,7 @@ def follow(job: TrainingJob, job_dir: Path, model: "keras.Model") -> TrainingSta
     return start
 
 
-def go_on(job: TrainingJob, job_dir: Path, model: "keras.Model", start: TrainingState, *, steps: int) -> None:
+def resume(job: TrainingJob, job_dir: Path, model: "keras.Model", start: TrainingState, *, steps: int) -> None:
     """Gives the model what was saved, and finishes what may have come after that."""
     from trainer.training.callbacks import save_model
 

@@ -4,7 +4,6 @@ import tempfile
 import pytest
 
 from beam_preprocess.audio import NoRoom
-from beam_preprocess.audio.containers import missing_wav_length
 from beam_preprocess.audio.source import _BLOCK_BYTES, Source
 
 
@@ -18,16 +17,6 @@ def test_words_are_found_in_order_and_once_wherever_blocks_end():
     assert not list(Source(io.BytesIO(b"")).find_all(b"ABC"))
 
 
-def test_an_rf64_without_audio_says_nothing_of_a_length():
-    sizes = b"ds64" + (28).to_bytes(4, "little") + bytes(28)
-    assert missing_wav_length(Source(io.BytesIO(b"RF64\xff\xff\xff\xffWAVE" + sizes))) is None
-    data = b"data\xff\xff\xff\xff" + bytes(100)
-    assert missing_wav_length(Source(io.BytesIO(b"RF64\xff\xff\xff\xffWAVE" + sizes + data))) == (
-        28,
-        (100).to_bytes(8, "little"),
-    )
-
-
 @pytest.mark.parametrize(
     ("place", "words"), [("/dev/full", "No space left on device"), ("/nowhere/x", "No such file or directory")]
 )
@@ -36,7 +25,7 @@ def test_what_the_temporary_directory_does_not_take_is_told_apart(monkeypatch, p
         return open(place, "r+b", **how)  # noqa: PTH123
 
     monkeypatch.setattr(tempfile, "TemporaryFile", temporary_file)
-    with pytest.raises(NoRoom) as refused, Source(io.BytesIO(b"x" * 9)).local():
+    with pytest.raises(NoRoom) as refused, Source(io.BytesIO(b"x" * 9)).part():
         pass
     assert (refused.value.reason, refused.value.detail) == ("unreadable", f"the temporary directory: {words}")
 

@@ -1,9 +1,14 @@
+import io
 import json
 
 import pytest
 
-from beam_preprocess.audit import job
+from beam_preprocess.audit import analysis, job
+from beam_preprocess.audit.analysis import AnalyzedTrack
+from beam_preprocess.audit.job import AuditProgress
 from beam_preprocess.config import JobConfig, SplitConfig
+from beam_preprocess.plan import make_plan
+from beam_preprocess.write_shard import Rejected
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import lock_directory
 
@@ -102,3 +107,29 @@ def test_one_at_a_time_writes_to_an_output(clips, tmp_path):
     ):
         audit(clips, tmp_path)
     assert (tmp_path / "audit.json").read_text() == "of another one"
+
+
+def test_analyzed_batches_count_as_progress(tmp_path, make_tracks):
+    (tmp_path / ".partial").mkdir()
+    tracks = make_tracks([(f"{index}.wav", "rock") for index in range(10)])
+    plan = make_plan(JobConfig("in", "out", "music", num_shards=2), tracks, ["a"] * 10, {})
+    with AuditProgress.of(str(tmp_path), plan, io.StringIO()) as shown:
+        usable = AnalyzedTrack(
+            *(8000, 4000, False, False),
+            duration_s=30.0,
+            channels=1,
+            clipped_share=0.0,
+            silent_share=0.0,
+            same_channels=False,
+            content="x",
+        )
+        reject = Rejected("4.wav", "/in/4.wav", "empty", "no samples")
+        analysis.write_analysis(str(tmp_path), 1, [usable] * 4 + [reject])
+        shown._look()
+        assert shown.line().startswith("5 of 10 tracks, 1 rejected")
+
+
+def test_progress_of_an_output_elsewhere_is_not_shown(make_tracks):
+    plan = make_plan(JobConfig("in", "out", "music"), make_tracks([("0.wav", "rock")]), ["a"], {})
+    with AuditProgress.of("gs://bucket/out", plan, io.StringIO()) as shown:
+        assert shown is None

@@ -1,5 +1,6 @@
 import http.server
 import io
+import os
 import tarfile
 import threading
 
@@ -9,6 +10,12 @@ import soundfile
 
 from beam_preprocess.gtzan.download import RetryPolicy
 from beam_preprocess.gtzan.facts import all_clips, genre_of
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Thousands of clips are written here; those tests that concern fsync patch it themselves."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -80,7 +87,7 @@ def naps():
 
 
 @pytest.fixture
-def patience(naps):
+def retry(naps):
     return RetryPolicy(attempts=3, timeout_s=30.0, sleep=naps.append)
 
 

@@ -1,5 +1,7 @@
 import hashlib
+import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,12 +19,12 @@ MD5 = hashlib.md5(BODY).hexdigest()
 
 
 @pytest.fixture
-def fetch(server, tmp_path, patience):
+def fetch(server, tmp_path, retry):
     """Downloads from paths of the server; gives what is in the directory after it."""
 
     def run(*paths, **changes):
         urls = [server.url(path) for path in paths]
-        download(urls, tmp_path / "set.tar.gz", **{"md5": MD5, "patience": patience} | changes)
+        download(urls, tmp_path / "set.tar.gz", **{"md5": MD5, "retry": retry} | changes)
         return (tmp_path / "set.tar.gz").read_bytes()
 
     return run
@@ -39,9 +41,36 @@ def test_a_download(fetch, server, tmp_path, capfd):
     assert capfd.readouterr().err == f"{server.url('/a')}: downloading\n"
 
 
-def test_the_directory_is_made(server, tmp_path, patience):
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_a_bar_until_the_download_ends(fetch, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(module, "_TERMINAL_EVERY_S", 0)
+    (tmp_path / "set.tar.gz.part").write_bytes(BODY[: len(BODY) // 4])
     server.files["/a"] = BODY
-    download([server.url("/a")], tmp_path / "new" / "deep" / "set", md5=MD5, patience=patience)
+    fetch("/a")
+    shown = sys.stderr.getvalue().split("\r")
+    percents = [int(percent) for percent in re.findall(r"set\.tar\.gz: +(\d+)%", "".join(shown))]
+    assert percents[0] == 25 and percents[-1] > 25
+    # Erased, and no line of it stays.
+    assert shown[-1] == "" and not shown[-2].strip()
+    assert sys.stderr.getvalue().count("\n") == 1
+
+
+def test_a_log_shows_how_far_a_long_download_is(fetch, server, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(module, "_LOG_EVERY_S", 1e-9)
+    server.files["/a"] = BODY
+    fetch("/a")
+    assert re.search(r"set\.tar\.gz: +\d+%.*/1\.02M", sys.stderr.getvalue())
+
+
+def test_the_directory_is_made(server, tmp_path, retry):
+    server.files["/a"] = BODY
+    download([server.url("/a")], tmp_path / "new" / "deep" / "set", md5=MD5, retry=retry)
     assert (tmp_path / "new" / "deep" / "set").read_bytes() == BODY
 
 
@@ -93,7 +122,7 @@ def test_what_an_earlier_run_left_is_used(fetch, server, tmp_path, capfd):
     server.files["/a"] = BODY
     assert fetch("/a") == BODY
     assert server.asked == [("/a", 300_000)]
-    assert "going on after 300,000 bytes" in capfd.readouterr().err
+    assert "resuming after 300,000 bytes" in capfd.readouterr().err
 
 
 def test_what_is_whole_already_needs_no_byte(fetch, server, tmp_path):
@@ -108,7 +137,7 @@ def test_what_was_there_does_not_fit(fetch, server, tmp_path, capfd, part):
     server.files["/a"] = BODY
     assert fetch("/a") == BODY
     assert [begin for _, begin in server.asked] == [len(part), None]
-    assert "does not belong to this file: from the start" in capfd.readouterr().err
+    assert "do not belong to this file" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("error", [-1000, 1000])
@@ -195,7 +224,7 @@ def test_another_range_than_asked_for(fetch, server, tmp_path):
 def test_more_than_the_disk_should_take(fetch, server, tmp_path):
     server.files["/a"] = BODY
     with pytest.raises(UserError, match="sends more than 500,000 bytes"):
-        fetch("/a", patience=RetryPolicy(max_bytes=500_000))
+        fetch("/a", retry=RetryPolicy(max_bytes=500_000))
     assert left(tmp_path) == []
 
 
@@ -203,33 +232,33 @@ def test_a_silent_server(fetch, server):
     server.files["/a"] = BODY
     server.ways["/a"] = lambda *args: time.sleep(1)
     with pytest.raises(UserError, match="timed out, 1 times"):
-        fetch("/a", patience=RetryPolicy(attempts=1, timeout_s=0.1))
+        fetch("/a", retry=RetryPolicy(attempts=1, timeout_s=0.1))
 
 
-def test_nobody_listens(tmp_path, patience):
+def test_nobody_listens(tmp_path, retry):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(UserError, match="Connection refused, 3 times"):
-        download([f"http://127.0.0.1:{port}/a"], tmp_path / "a", md5=MD5, patience=patience)
+        download([f"http://127.0.0.1:{port}/a"], tmp_path / "a", md5=MD5, retry=retry)
 
 
 @pytest.mark.parametrize(
     "url", ["", "genres.tar.gz", "file:///etc/passwd", "ftp://x/y", "http://", "http://a b/", "http://[", "http://é/"]
 )
 def test_addresses_that_are_none(tmp_path, url):
-    with pytest.raises(UserError, match="--mirror must be an address that begins with https:// or http://, got"):
+    with pytest.raises(UserError, match="mirror must be an address that begins with https:// or http://, got"):
         download(["http://127.0.0.1/a", url], tmp_path / "a", md5=MD5)
 
 
-def test_a_disk_that_cannot_be_written(server, tmp_path, patience):
+def test_a_disk_that_cannot_be_written(server, tmp_path, retry):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file cannot be written: "):
-        download([server.url("/a")], tmp_path / "file" / "a", md5=MD5, patience=patience)
+        download([server.url("/a")], tmp_path / "file" / "a", md5=MD5, retry=retry)
     server.files["/a"] = BODY
     (tmp_path / "a.part").mkdir()
     with pytest.raises(UserError, match=r"a\.part cannot be written: Is a directory"):
-        download([server.url("/a")], tmp_path / "a", md5=MD5, patience=patience)
+        download([server.url("/a")], tmp_path / "a", md5=MD5, retry=retry)
     assert not (tmp_path / "a").exists()
 
 

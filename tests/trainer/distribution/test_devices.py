@@ -92,7 +92,7 @@ def train_here(tiny, job_of, monkeypatch):
         start = train.unfinished(job, job_dir)
         job_dir.mkdir(exist_ok=True)
         try:
-            train.train(job, job_dir, start=start, running=train.Running(save_every_s=0))
+            train.train(job, job_dir, start=start, options=train.RunOptions(save_every_s=0))
         except KeyboardInterrupt:
             assert kill_after
 

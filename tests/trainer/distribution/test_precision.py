@@ -59,7 +59,7 @@ def test_a_training_in_it_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_pat
 
         patch.setattr(TrainingState, "save", save_and_stop)
         with pytest.raises(Stopped):
-            train.train(job, tmp_path / "broken", running=train.Running(save_every_s=0))
+            train.train(job, tmp_path / "broken", options=train.RunOptions(save_every_s=0))
     state = TrainingState.load(tmp_path / "broken" / STATE_FILE)
     assert (state.epoch, state.step) == (0, 2)
     # The scale of the loss is saved with the optimiser.

@@ -1,9 +1,12 @@
+import math
+
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from trainer.evaluation import intervals
-from trainer.evaluation.intervals import bootstrap, interval
-from trainer.evaluation.metrics import wilson_interval
+from trainer.evaluation.intervals import bootstrap, interval, wilson_interval
 
 
 def random_right(models=2, tracks=200, seed=0, share=0.6):
@@ -93,3 +96,30 @@ def test_neither_blocks_nor_other_models_change_the_draws(monkeypatch):
 def test_arrays_that_do_not_fit(right, groups, message):
     with pytest.raises(ValueError, match=message):
         bootstrap(right, groups)
+
+
+def test_wilson_interval_solves_its_equation():
+    # The ends are where a true share p would lie just z standard errors from the share seen.
+    for successes, total in ((1, 10), (45, 90), (289, 290)):
+        for end in wilson_interval(successes, total):
+            distance = abs(end - successes / total) / math.sqrt(end * (1 - end) / total)
+            assert distance == pytest.approx(1.959964, abs=1e-5)
+    low, high = wilson_interval(45, 90)
+    assert (low, high) == (pytest.approx(0.3988, abs=5e-5), pytest.approx(0.6012, abs=5e-5))
+
+
+@hypothesis.given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_wilson_interval_holds_the_share_and_stays_in_range(counts):
+    successes, total = counts
+    low, high = wilson_interval(successes, total)
+    assert 0 <= low <= successes / total <= high <= 1
+    assert (low == 0) == (successes == 0) and (high == 1) == (successes == total)
+    wider = wilson_interval(successes, total, 0.99)
+    assert wider[0] <= low and high <= wider[1]
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (-1, 3), (4, 3), (1, 3, 0.0), (1, 3, 1.0)])
+def test_wilson_interval_refuses_impossible_counts(arguments):
+    with pytest.raises(ValueError, match="; got "):
+        wilson_interval(*arguments)

@@ -1,5 +1,4 @@
 import json
-import math
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import sklearn.metrics
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trainer.evaluation import metrics
+from trainer.evaluation import intervals, metrics
 
 NAMES = ("blues", "jazz", "rock")
 
@@ -149,33 +148,6 @@ def test_confusion_matrix_refuses_what_does_not_fit():
         metrics.confusion_matrix(np.array([-1, 1]), np.array([0, 1]), 3)
 
 
-def test_wilson_interval_solves_its_equation():
-    # The ends are where a true share p would lie just z standard errors from the share seen.
-    for successes, total in ((1, 10), (45, 90), (289, 290)):
-        for end in metrics.wilson_interval(successes, total):
-            distance = abs(end - successes / total) / math.sqrt(end * (1 - end) / total)
-            assert distance == pytest.approx(1.959964, abs=1e-5)
-    low, high = metrics.wilson_interval(45, 90)
-    assert (low, high) == (pytest.approx(0.3988, abs=5e-5), pytest.approx(0.6012, abs=5e-5))
-
-
-@hypothesis.given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-@hypothesis.settings(deadline=None, max_examples=60)
-def test_wilson_interval_holds_the_share_and_stays_in_range(counts):
-    successes, total = counts
-    low, high = metrics.wilson_interval(successes, total)
-    assert 0 <= low <= successes / total <= high <= 1
-    assert (low == 0) == (successes == 0) and (high == 1) == (successes == total)
-    wider = metrics.wilson_interval(successes, total, 0.99)
-    assert wider[0] <= low and high <= wider[1]
-
-
-@pytest.mark.parametrize("arguments", [(0, 0), (-1, 3), (4, 3), (1, 3, 0.0), (1, 3, 1.0)])
-def test_wilson_interval_refuses_impossible_counts(arguments):
-    with pytest.raises(ValueError, match="; got "):
-        metrics.wilson_interval(*arguments)
-
-
 def test_summary_by_hand():
     predictions = make(
         [[0.75, 0.25, 0], [0.25, 0.75, 0], [0.75, 0.25, 0], [0, 1, 0], [0.25, 0.5, 0.25], [0.9, 0.1, 0]],
@@ -183,30 +155,46 @@ def test_summary_by_hand():
         ["a", "a", "a", "b", "c", "d"],
     )
     summary = metrics.summarize(predictions)
-    assert json.loads(json.dumps(summary)) == summary
-    assert (summary["patches"], summary["tracks"], summary["label_names"]) == (6, 4, list(NAMES))
-    assert summary["patch_accuracy"] == pytest.approx(3 / 6)
-    assert summary["track_accuracy_mean"] == summary["track_accuracy_vote"] == 0.5
-    assert summary["track_accuracy_mean_interval"] == list(metrics.wilson_interval(2, 4))
-    assert summary["chance"] == 0.5
-    assert summary["confusion_matrix"] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
-    assert summary["macro_f1"] == 0.5  # rock occurs nowhere and does not count
-    assert summary["per_label"]["blues"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.5, "tracks": 2}
-    assert summary["per_label"]["rock"] == {"precision": 0, "recall": 0, "f1": 0, "accuracy": 0, "tracks": 0}
-    assert [(w["track_id"], w["label"], w["predicted"]) for w in summary["tracks_wrong"]] == [
+    assert json.loads(json.dumps(summary.to_json()))["tracks"] == 4
+    assert (summary.patches, summary.tracks, summary.label_names) == (6, 4, list(NAMES))
+    assert summary.patch_accuracy == pytest.approx(3 / 6)
+    assert summary.track_accuracy_mean == summary.track_accuracy_vote == 0.5
+    assert summary.track_accuracy_mean_interval == intervals.wilson_interval(2, 4)
+    assert summary.chance == 0.5
+    assert summary.confusion_matrix == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert summary.macro_f1 == 0.5  # rock occurs nowhere and does not count
+    assert summary.per_label["blues"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.5, "tracks": 2}
+    assert summary.per_label["rock"] == {"precision": 0, "recall": 0, "f1": 0, "accuracy": 0, "tracks": 0}
+    assert [(w["track_id"], w["label"], w["predicted"]) for w in summary.tracks_wrong] == [
         ("d", "jazz", "blues"),
         ("c", "blues", "jazz"),
     ]
-    assert [w["probability"] for w in summary["tracks_wrong"]] == pytest.approx([0.9, 0.5])
+    assert [w["probability"] for w in summary.tracks_wrong] == pytest.approx([0.9, 0.5])
+
+
+def test_intervals_are_a_bootstrap_over_groups_where_groups_are_known():
+    predictions = random_predictions(seed=5)
+    by_track = metrics.tracks(predictions)
+    groups = {track_id: track_id[:-1] for track_id in by_track.track_ids}
+    alone, grouped = metrics.summarize(predictions), metrics.summarize(predictions, groups)
+    names = list(dict.fromkeys(groups.values()))
+    numbers = np.array([names.index(groups[track_id]) for track_id in by_track.track_ids])
+    for way, given in (("mean", by_track.mean_prediction), ("vote", by_track.vote_prediction)):
+        drawn = intervals.bootstrap([given == by_track.labels], numbers)
+        assert getattr(grouped, f"track_accuracy_{way}_interval") == intervals.interval(drawn[:, 0])
+    assert (grouped.interval_method, grouped.num_groups) == ("bootstrap over groups", len(names))
+    assert (alone.interval_method, alone.num_groups) == ("Wilson over tracks", None)
+    same = ("track_accuracy_mean", "track_accuracy_vote", "macro_f1", "tracks_wrong")
+    assert all(getattr(alone, name) == getattr(grouped, name) for name in same)
 
 
 def test_summary_equals_scikit_learn():
     predictions = random_predictions(seed=3)
     summary, by_track = metrics.summarize(predictions), metrics.tracks(predictions)
     truth, guess = by_track.labels, by_track.mean_prediction
-    assert summary["track_accuracy_mean"] == pytest.approx(sklearn.metrics.accuracy_score(truth, guess))
-    assert summary["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(truth, guess, average="macro"))
-    confidences = [wrong["probability"] for wrong in summary["tracks_wrong"]]
+    assert summary.track_accuracy_mean == pytest.approx(sklearn.metrics.accuracy_score(truth, guess))
+    assert summary.macro_f1 == pytest.approx(sklearn.metrics.f1_score(truth, guess, average="macro"))
+    confidences = [wrong["probability"] for wrong in summary.tracks_wrong]
     assert confidences == sorted(confidences, reverse=True) and len(confidences) == int(np.sum(truth != guess))
 
 
@@ -218,8 +206,8 @@ def test_a_summary_does_not_depend_on_the_order_of_patches():
     sorted_ = metrics.summarize(
         make(predictions.probabilities[order], predictions.labels[order], ids, predictions.label_names)
     )
-    assert sorted_["confusion_matrix"] == summary["confusion_matrix"]
-    assert sorted_["track_accuracy_vote"] == summary["track_accuracy_vote"]
+    assert sorted_.confusion_matrix == summary.confusion_matrix
+    assert sorted_.track_accuracy_vote == summary.track_accuracy_vote
 
 
 def test_evaluation_imports_neither_tensorflow_nor_keras_nor_pyplot():

@@ -81,17 +81,17 @@ def test_each_run_has_its_own_scores(made):
         assert [(row["seed"], row["fold"]) for row in model["runs"]] == [(s, f) for s in range(3) for f in range(3)]
         own = {run: fold for run, fold in made.runs.items() if run.model == name}
         for row, (run, fold) in zip(model["runs"], own.items(), strict=True):
-            summary = metrics.summarize(fold.predictions)
+            scores = metrics.summarize(fold.predictions)
             assert row == {
                 "seed": run.seed,
                 "fold": run.fold,
                 "epochs": 9,
                 "best_epoch": 1 + run.fold,
-                "tracks": summary["tracks"],
-                "patches": summary["patches"],
-                "patch_accuracy": summary["patch_accuracy"],
-                "track_accuracy": summary["track_accuracy_mean"],
-                "track_accuracy_vote": summary["track_accuracy_vote"],
+                "tracks": scores.tracks,
+                "patches": scores.patches,
+                "patch_accuracy": scores.patch_accuracy,
+                "track_accuracy": scores.track_accuracy_mean,
+                "track_accuracy_vote": scores.track_accuracy_vote,
             }
         for score in ("patch_accuracy", "track_accuracy", "track_accuracy_vote"):
             values = [row[score] for row in model["runs"]]

@@ -93,7 +93,7 @@ def test_every_model_has_its_own_row(text):
     assert list(rows) == list(figures)
     for name, (accuracy, low, high) in figures.items():
         assert rows[name].count("12,345") == 1 and rows[name].count(f"{accuracy} ± 5.0 %") == 3
-        assert rows[name].count(f"{low}\N{EN DASH}{high} %") == 2
+        assert rows[name].count(f"{low} to {high} %") == 2
 
 
 def test_every_column_of_the_genres_is_its_models(text):
@@ -204,7 +204,7 @@ def test_errors_are_one_clear_line(cross_validated, tmp_path, changed):
         write_report(tmp_path)
     with pytest.raises(UserError, match=r"is not the dataset of .*, or was written again since"):
         changed(lambda results: results["data"].update(fingerprint="0" * 64))
-    with pytest.raises(UserError, match="--audio_dir=nowhere"):
+    with pytest.raises(UserError, match="audio_dir=nowhere"):
         write_report(cross_validated, audio_dir="nowhere")
 
 

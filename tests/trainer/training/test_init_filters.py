@@ -189,7 +189,7 @@ def test_parents_that_do_not_fit_are_refused(folds, tiny, job_of, parents, tmp_p
         other = shutil.copytree(time, tmp_path / "other")
         dataclasses.replace(TrainingJob.load(time), fingerprint="0" * 64).save(other)
         job_of(folds.path, INIT, SMALL, f"--init_from={other},{frequency}")
-    with pytest.raises(UserError, match="--init_from is for --model=time_frequency_init, got --model=time"):
+    with pytest.raises(UserError, match="--init_from is for the model time_frequency_init, got the model time"):
         job_of(folds.path, f"--init_from={time},{frequency}")
 
 

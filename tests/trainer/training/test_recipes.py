@@ -2,9 +2,10 @@ import keras
 import pytest
 
 from tfrecords import patches
-from tfrecords.common.command_line import UserError
+from tfrecords.augmentation import Augmentation
+from trainer.config import PATCH_MODES, RECIPES, TrainConfig
 from trainer.training import recipes
-from trainer.training.recipes import RECIPES
+from trainer.training.recipes import new_optimizer
 
 MODERN, PAPER, AUGMENTED = RECIPES["modern"], RECIPES["cbmi2016"], RECIPES["augmented"]
 NAN, INF = float("nan"), float("inf")
@@ -88,7 +89,7 @@ def test_training_ends_with_the_41st_rise():
 
 
 def test_optimisers_are_those_of_the_recipes():
-    adam, sgd = MODERN.new_optimizer(1e-3, steps=10), PAPER.new_optimizer(0.01, steps=10)
+    adam, sgd = (new_optimizer(TrainConfig.by_recipe(name), steps=10) for name in ("modern", "cbmi2016"))
     assert isinstance(adam, keras.optimizers.Adam) and isinstance(sgd, keras.optimizers.SGD)
     assert (sgd.momentum, sgd.nesterov) == (0, False)
     assert float(sgd.learning_rate) == pytest.approx(0.01)
@@ -112,68 +113,56 @@ def rate_of(optimizer, step):
 
 
 def test_the_rate_rises_from_0_before_the_cosine():
-    optimizer = AUGMENTED.new_optimizer(0.5, steps=25, warmup=0.2)
+    config = TrainConfig.by_recipe("augmented", learning_rate=0.5, warmup=0.2)
+    optimizer = new_optimizer(config, steps=25)
     optimizer.build([keras.Variable([0.0])])
     rates = [rate_of(optimizer, step) for step in (0, 1, 4, 5, 15, 25)]
     assert rates == pytest.approx([0.0, 0.1, 0.4, 0.5, 0.25, 0.0], abs=1e-7)
     # Of so few steps that none is left to rise in, all fall.
-    optimizer = AUGMENTED.new_optimizer(0.5, steps=4, warmup=0.2)
+    optimizer = new_optimizer(config, steps=4)
     optimizer.build([keras.Variable([0.0])])
     assert [rate_of(optimizer, step) for step in (0, 2)] == pytest.approx([0.5, 0.25])
 
 
 def test_the_other_recipes_are_what_they_were():
-    for recipe in (MODERN, PAPER):
-        assert (recipe.warmup, recipe.label_smoothing, recipe.weight_average) == (0, 0, 0)
-        assert (recipe.augment, recipe.patch_mode, recipe.patch_frames) == ("", "windows", 80)
-        assert not recipe.new_optimizer(0.1, steps=10).use_ema
+    for config in map(TrainConfig.by_recipe, ("modern", "cbmi2016")):
+        assert (config.warmup, config.label_smoothing, config.weight_average) == (0, 0, 0)
+        assert (config.augmentation, config.patch_mode, config.patch_frames) == (Augmentation(), "windows", 80)
+        assert not new_optimizer(config, steps=10).use_ema
 
 
 def test_the_names_of_patch_modes_are_those_of_the_reader():
-    assert recipes.PATCH_MODES == (patches.WINDOWS, patches.RANDOM)
+    assert PATCH_MODES == patches.MODES
 
 
 def test_numbers_of_the_paper():
-    assert (PAPER.optimizer, PAPER.learning_rate, PAPER.batch_size, PAPER.checkpoint_metric) == (
-        "SGD",
-        0.01,
-        10,
-        "val_accuracy",
-    )
-    assert (PAPER.rises.to_halve, PAPER.rises.to_stop, PAPER.patience) == (20, 40, None)
+    paper = TrainConfig.by_recipe("cbmi2016")
+    assert (PAPER.optimizer, PAPER.checkpoint_metric) == ("SGD", "val_accuracy")
+    assert (paper.learning_rate, paper.batch_size, paper.patience) == (0.01, 10, None)
+    assert (PAPER.rises.to_halve, PAPER.rises.to_stop) == (20, 40)
 
 
 def test_a_report_can_say_what_was_done():
-    said = PAPER.described(learning_rate=0.01, batch_size=10, epochs=500, patience=None)
-    assert said == (
+    assert TrainConfig.by_recipe("cbmi2016").described == (
         "cbmi2016: SGD, learning rate 0.01, halved by the first new lowest training loss after more than 20 epochs "
         "above the lowest; batch 10; at most 500 epochs, ended by more than 40 above the lowest since the last "
         "halving; highest validation accuracy kept"
     )
-    said = MODERN.described(learning_rate=1e-3, batch_size=64, epochs=40, patience=8)
-    assert said == (
+    assert TrainConfig().described == (
         "modern: Adam, learning rate 0.001 falling to 0 along a cosine; batch 64; at most 40 epochs, until 8 epochs "
         "bring nothing better; lowest validation loss kept"
     )
-    numbers = {"learning_rate": 1e-3, "batch_size": 32, "epochs": 60, "patience": None}
-    more = {"warmup": 0.1, "label_smoothing": 0.2, "weight_average": 0.99, "patch_mode": "random"}
-    assert AUGMENTED.described(**numbers, **more) == (
+    assert TrainConfig.by_recipe("augmented", epochs=60, warmup=0.1, label_smoothing=0.2).described == (
         "augmented: Adam, learning rate 0.001 reached from 0 over the first 10 % of the steps, falling to 0 along a "
         "cosine; batch 32; 60 epochs; labels smoothed by 0.2; training patches at random places; weights averaged with "
         "momentum 0.99; the last epoch kept"
     )
-    assert AUGMENTED.described(**numbers) == (
+    plain = {"epochs": 60, "weight_average": 0.0, "patch_mode": "windows"}
+    assert TrainConfig.by_recipe("augmented", **plain).described == (
         "augmented: Adam, learning rate 0.001 falling to 0 along a cosine; batch 32; 60 epochs; the last epoch kept"
     )
 
 
-def test_names():
-    assert recipes.get("modern") is MODERN
-    with pytest.raises(UserError, match=r"^--recipe must be one of modern, cbmi2016, augmented, got 'paper'$"):
-        recipes.get("paper")
-    assert recipes.defaults_of("epochs") == "40 (modern), 500 (cbmi2016), 20 (augmented)"
-    assert recipes.defaults_of("patience") == "8 (modern)"
-    assert recipes.defaults_of("warmup") == "0 (modern), 0 (cbmi2016), 0 (augmented)"
-    assert recipes.defaults_of("patch_mode") == "windows (modern), windows (cbmi2016), random (augmented)"
-    assert recipes.defaults_of("augment") == f"{AUGMENTED.augment} (augmented)"
+def test_a_history_by_epoch():
     assert recipes.rows_of({}) == []
+    assert recipes.rows_of({"loss": [2.0, 1.0]}) == [{"loss": 2.0}, {"loss": 1.0}]

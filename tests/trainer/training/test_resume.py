@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer.training.resume import follow, tell_unfinished
+from trainer.training.resume import sync_with_chief, tell_unfinished
 from trainer.training.training_state import STATE_FILE, TrainingState, build, values_of
 from trainer.training_job import CHECKPOINT_FILE, write_history
 
@@ -23,7 +23,7 @@ def test_another_host_begins_with_what_the_chief_has_left(tiny, job_of, tmp_path
     job, chief, other = job_of(tiny.path), new_model(0), new_model(1)
     TrainingState(step=2, variables=values_of(chief)).save(tmp_path / STATE_FILE)
     job.save(tmp_path)
-    assert follow(job, tmp_path, other).step == 2
+    assert sync_with_chief(job, tmp_path, other).step == 2
     for name, value in values_of(chief).items():
         np.testing.assert_array_equal(values_of(other)[name], value)
 
@@ -32,7 +32,7 @@ def test_a_training_whose_parents_come_first_has_nothing_to_begin_with(tiny, job
     job, model = job_of(tiny.path), new_model(0)
     TrainingState().save(tmp_path / STATE_FILE)
     job.save(tmp_path)
-    assert not follow(job, tmp_path, model).variables
+    assert not sync_with_chief(job, tmp_path, model).variables
 
 
 def test_another_directory_or_another_job_is_one_line(tiny, job_of, tmp_path):
@@ -40,11 +40,11 @@ def test_another_directory_or_another_job_is_one_line(tiny, job_of, tmp_path):
     with pytest.raises(
         UserError, match=f"--job_dir={tmp_path} does not show this host what the chief has written; all"
     ):
-        follow(job_of(tiny.path), tmp_path, model)
+        sync_with_chief(job_of(tiny.path), tmp_path, model)
     TrainingState().save(tmp_path / STATE_FILE)
     job_of(tiny.path, "--precision=bfloat16").save(tmp_path)
     with pytest.raises(UserError, match=r"the chief trains another job: precision bfloat16, not float32; give all"):
-        follow(job_of(tiny.path), tmp_path, model)
+        sync_with_chief(job_of(tiny.path), tmp_path, model)
 
 
 def test_a_model_of_an_unfinished_training_is_told_as_that(tiny, job_of, tmp_path, capsys):

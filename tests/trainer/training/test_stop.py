@@ -50,7 +50,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 PROGRAM = """
 import os, signal, sys
-from tfrecords import shutdown, startup_lines
+from tfrecords.common import shutdown, startup_lines
 from trainer.training.stop import Stop
 with Stop().on_signals("JOB é") as stop:
     {before}
@@ -83,7 +83,7 @@ def test_the_words_are_seen_where_the_standard_error_is_not_the_terminal():
 
 
 def test_it_takes_signals_over_from_who_ends_the_process_and_cleans_up():
-    before = "cleaned_up = shutdown.if_ended(lambda: os.write(1, b'cleaned up')); cleaned_up.__enter__()"
+    before = "cleaned_up = shutdown.cleanup_on_signal(lambda: os.write(1, b'cleaned up')); cleaned_up.__enter__()"
     program = PROGRAM.replace("with Stop()", "shutdown.install()\nwith Stop()").format(before=before, after="")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (STOPPED_STATUS, "cleaned up")

@@ -205,7 +205,7 @@ def run(command: Sequence[str], *, limit_s: float) -> Outcome:
         except Exception:  # noqa: BLE001 - whatever a command lets through is what is looked for
             return Outcome(None, f"{traceback.format_exc()}{said.getvalue()[-500:]}")
         finally:
-            if keras := sys.modules.get("keras"):
+            if command[0].startswith("trainer") and (keras := sys.modules.get("keras")):
                 keras.backend.clear_session()
 
 

@@ -121,7 +121,7 @@ def test_pooled_predictions_are_complete_and_never_of_a_trained_track(unbroken, 
 
 def test_a_run_can_be_evaluated_as_any_job(unbroken, tmp_path):
     cv_dir, _ = unbroken
-    summary = evaluate.evaluate(Run("time", 1, 2).job_dir(cv_dir), tmp_path)
+    summary = evaluate.evaluate(Run("time", 1, 2).job_dir(cv_dir), tmp_path).to_json()
     (row,) = (
         row
         for row in json.loads((cv_dir / "results.json").read_text())["models"]["time"]["runs"]

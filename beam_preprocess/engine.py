@@ -280,7 +280,7 @@ def _explain(config: JobConfig, plan: Plan, error: str) -> None:
     """Raise UserError for a failure, given as an engine's text, that the user can correct."""
     rejects = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
     finish.check_rejects(config, Counter(json.loads(line)["reason"] for line in rejects.splitlines()), plan.num_tracks)
-    if message := output_error.told_in(error):
+    if message := output_error.message_in(error):
         raise UserError(f"{message}; correct this and run the command again, it keeps what is done")
 
 

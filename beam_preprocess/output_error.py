@@ -43,7 +43,7 @@ def writing_to(directory: str) -> Iterator[None]:
         raise OutputError.of(directory, error) from error
 
 
-def told_in(text: str) -> str | None:
+def message_in(text: str) -> str | None:
     """Return "directory: reason" of the last OutputError in an engine's text, or None if there is none."""
     message = None
     for mark in _MARKED.finditer(text):

@@ -158,7 +158,7 @@ def _split(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], di
 def _describe_groups(grouping: Grouping, parts: Sequence[str | None]) -> dict[str, Any]:
     """Return what the manifest says of the groups; warn of groups in more than one part."""
     tracks = grouping.tracks
-    leaking = splits.torn_groups(tracks, parts)
+    leaking = splits.leaking_groups(tracks, parts)
     if leaking:
         log(
             f"warning: {len(leaking)} groups are in more than one part ({first_few(leaking)}): "

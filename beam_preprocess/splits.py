@@ -308,11 +308,11 @@ def _stem(path: str) -> str:
     return posixpath.splitext(_key(path))[0]
 
 
-def torn_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:
+def leaking_groups(tracks: Sequence[Track], parts: Sequence[str | None]) -> list[str]:
     """Return the groups with tracks in more than one part, sorted."""
     part_of: dict[str, str] = {}
-    torn = set()
+    leaking = set()
     for track, part in zip(tracks, parts, strict=True):
         if part is not None and part_of.setdefault(track.group, part) != part:
-            torn.add(track.group)
-    return sorted(torn)
+            leaking.add(track.group)
+    return sorted(leaking)

@@ -149,16 +149,16 @@ def make_audit(
         (track, item) for (track, _), item in zip(tracks, analyses, strict=True) if isinstance(item, AnalyzedTrack)
     ]
     duplicates = [_duplicate(recording, tracks) for recording in found]
-    torn = _torn_groups(tracks)
+    leaking = _leaking_groups(tracks)
     return {
         "format_version": FORMAT_VERSION,
         "tracks": len(tracks),
         "labels": dict(sorted(Counter(track.label for track, _ in tracks).items())),
         "parts": {part: sum(counts.values()) for part, counts in plan.label_counts().items()},
         "split": dict(plan.split),
-        "leaks": {"duplicates": sum(len(item["parts"]) > 1 for item in duplicates), "groups": len(torn)},
+        "leaks": {"duplicates": sum(len(item["parts"]) > 1 for item in duplicates), "groups": len(leaking)},
         "duplicates": duplicates,
-        "torn_groups": torn,
+        "torn_groups": leaking,
         "rejects": _rejects(tracks, analyses),
         **_single_tracks(usable),
         "warnings": label_sound.warnings(_label_sounds(usable), sample_rate),
@@ -189,9 +189,9 @@ def _duplicate(recording: Recording, tracks: Sequence[tuple[Track, str]]) -> dic
     }
 
 
-def _torn_groups(tracks: Sequence[tuple[Track, str]]) -> list[dict[str, Any]]:
+def _leaking_groups(tracks: Sequence[tuple[Track, str]]) -> list[dict[str, Any]]:
     """Return the groups (artists) that are in more than one part, and how many of their tracks are in each."""
-    names = splits.torn_groups([track for track, _ in tracks], [part for _, part in tracks])
+    names = splits.leaking_groups([track for track, _ in tracks], [part for _, part in tracks])
     counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     for track, part in tracks:
         if track.group in counts:

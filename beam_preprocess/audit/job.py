@@ -100,7 +100,7 @@ def _analyze(
     """Run the pipeline; return what was found out about each track, by number, and the pairs that match."""
 
     def explain(error: str) -> None:
-        if reason := output_error.told_in(error):
+        if reason := output_error.message_in(error):
             raise UserError(f"{reason}; mend it and run the command again")
 
     sizes = [len(shard.tracks) for shard in plan.shards]

@@ -286,7 +286,7 @@ def test_a_bug_of_a_worker_that_is_an_os_error_stays_a_traceback(tmp_path):
         return pipeline | beam.Create([1]) | "WriteShard" >> beam.Map(lambda _: (tmp_path / "x").stat())
 
     def explain(text):
-        assert output_error.told_in(text) is None
+        assert output_error.message_in(text) is None
 
     with pytest.raises(RuntimeError, match="Traceback"):
         engine.run_pipeline(engine.parse_options([]), build, explain=explain)

@@ -292,7 +292,7 @@ def test_the_order_does_not_matter_and_pieces_are_never_split(chosen, data):
     tracks = list(grouped.values())
     if len({track.group for track in tracks}) > 1:
         parts = splits.assign(tracks, splits.fold_weights(2), seed=0)
-        assert splits.torn_groups(tracks, parts) == []
+        assert splits.leaking_groups(tracks, parts) == []
         words = {}
         for track, part in zip(tracks, parts, strict=True):
             if "_part" in track.track_id and not track.track_id.startswith("rock/rock"):

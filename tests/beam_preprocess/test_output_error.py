@@ -5,7 +5,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import engine
-from beam_preprocess.output_error import OutputError, told_in, writing_to
+from beam_preprocess.output_error import OutputError, message_in, writing_to
 from tfrecords.common.command_line import UserError
 
 
@@ -23,7 +23,7 @@ def test_the_launcher_finds_it_in_what_beam_makes_of_it(error, told, mode):
             raise error
 
     def explain(text):
-        raise UserError(told_in(text))
+        raise UserError(message_in(text))
 
     options = engine.parse_options([f"--direct_running_mode={mode}"])
     with pytest.raises(UserError) as info:
@@ -33,10 +33,10 @@ def test_the_launcher_finds_it_in_what_beam_makes_of_it(error, told, mode):
 
 def test_the_last_one_counts_and_what_looks_like_one_does_not():
     first, last = (str(OutputError.of(where, OSError(28, "full"))) for where in ("/a", "/b"))
-    assert told_in(f"{first}\nthen {last} [while running 'X']\nOSError: [Errno 5] other") == "/b: full"
-    assert told_in(f"{first} {last[:-3]}") == "/a: full"
-    assert told_in(first.replace(json.dumps("reason"), '"other"')) is None
-    assert told_in("OSError: [Errno 28] No space left [while running 'WriteShard']") is None
+    assert message_in(f"{first}\nthen {last} [while running 'X']\nOSError: [Errno 5] other") == "/b: full"
+    assert message_in(f"{first} {last[:-3]}") == "/a: full"
+    assert message_in(first.replace(json.dumps("reason"), '"other"')) is None
+    assert message_in("OSError: [Errno 28] No space left [while running 'WriteShard']") is None
 
 
 def test_a_fault_of_ours_stays_what_it_is():

@@ -44,7 +44,7 @@ def test_groups_stay_whole_no_part_is_empty_and_the_order_of_tracks_does_not_mat
             splits.assign(tracks, weights, seed=seed)
         return
     parts = splits.assign(tracks, weights, seed=seed)
-    assert splits.torn_groups(tracks, parts) == []
+    assert splits.leaking_groups(tracks, parts) == []
     assert set(parts) == set(weights)
     order = data.draw(st.permutations(range(len(tracks))))
     again = splits.assign([tracks[index] for index in order], weights, seed=seed)
@@ -275,11 +275,11 @@ def test_a_list_whose_name_cannot_name_files(tmp_path, name):
         splits.read_lists(str(tmp_path))
 
 
-def test_torn_groups():
+def test_leaking_groups():
     tracks = [track(0, "a", "x"), track(1, "a", "x"), track(2, "b", "y"), track(3, "b", "y"), track(4, "b", "w")]
-    assert splits.torn_groups(tracks, ["train", "test", "train", None, "test"]) == ["x"]
-    assert splits.torn_groups(tracks, ["train", "test", "train", "test", "test"]) == ["x", "y"]
-    assert splits.torn_groups(tracks, ["train", "train", None, None, "test"]) == []
+    assert splits.leaking_groups(tracks, ["train", "test", "train", None, "test"]) == ["x"]
+    assert splits.leaking_groups(tracks, ["train", "test", "train", "test", "test"]) == ["x", "y"]
+    assert splits.leaking_groups(tracks, ["train", "train", None, None, "test"]) == []
 
 
 def test_the_hash_is_the_same_everywhere():

@@ -167,6 +167,7 @@ def run_hosts(tiny, tmp_path):
     return run_hosts
 
 
+@pytest.mark.slow
 def test_one_host_then_two(train_here, run_hosts, same_as_single, tmp_path):
     job_dir, losses = tmp_path / "job", [tmp_path / "chief", tmp_path / "other"]
     train_here(losses[0], job_dir, kill_after=2)
@@ -191,6 +192,7 @@ def test_a_host_that_is_killed_ends_the_others_and_both_go_on(run_hosts, same_as
     same_as_single(losses[0], job_dir)
 
 
+@pytest.mark.slow
 def test_a_training_begun_by_tensorflow_goes_on_by_jax_on_two_devices_and_back(
     tiny, train_here, same_as_single, tmp_path
 ):
@@ -216,6 +218,7 @@ def test_one_gpu_or_none_is_not_mirrored():
     assert begin(Choice("auto")).words == "one device"
 
 
+@pytest.mark.slow
 def test_a_tpu_that_is_not_there_is_one_line():
     with pytest.raises(UserError, match="--distribution=tpu: no TPU answers as --tpu=local") as error:
         begin(Choice("tpu"))

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tfrecords.common.command_line import UserError
+from trainer.reports import cross_validation
 from trainer.reports.cross_validation import write_report
 
 
@@ -30,8 +31,9 @@ def only_black_box(results):
 
 
 @pytest.fixture
-def changed(cross_validated, tmp_path):
-    """Writes the report of the same cross-validation with other results."""
+def changed(cross_validated, tmp_path, monkeypatch):
+    """Writes the report of the same cross-validation with other results, but without its models' filters."""
+    monkeypatch.setattr(cross_validation, "_filters", lambda *_: [])
 
     def write(change, **options):
         shutil.copytree(cross_validated, tmp_path / "cv")

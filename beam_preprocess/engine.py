@@ -168,7 +168,7 @@ def run_pipeline(
     local = is_local(options)
     with contextlib.ExitStack() as stack:
         if local:
-            # Workers in this process print each traceback as well as raising it, and limit its BLAS for good.
+            # Workers in this process also print every traceback, and leave BLAS limited; both are undone here.
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             stack.enter_context(threadpoolctl.threadpool_limits(1, user_api="blas"))
             stack.enter_context(_without_timed_flush())

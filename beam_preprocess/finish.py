@@ -94,7 +94,7 @@ class WriteManifest(beam.DoFn):
                 _write_dataset(self._spec, results, rejects, duplicates)
             elif not _is_complete(self._spec):
                 raise UserError(
-                    f"{output}: {len(results)} of {self._spec.num_shards} shards were planned and written; "
+                    f"{output}: only {len(results)} of {self._spec.num_shards} planned shards were written; "
                     "every worker has to reach this directory under this name"
                 )
             # Else an engine repeats this stage: the plan is gone, and the dataset complete.

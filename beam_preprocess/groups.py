@@ -1,7 +1,6 @@
-"""Groups of tracks that no split may separate, if the input itself names none.
+"""Which tracks must stay in one part: groups named by the input, else GTZAN's artists, else pieces of one recording.
 
-These are GTZAN's artists, and the pieces of one recording, known by their names: blues.00000.0.wav ...
-blues.00000.9.wav, or song_part1.mp3.
+Pieces are known by their names: blues.00000.0.wav ... blues.00000.9.wav, or song_part1.mp3.
 """
 
 import dataclasses

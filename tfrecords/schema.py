@@ -1,4 +1,4 @@
-"""The schema of a record, a tf.train.Example; features are named nowhere else.
+"""The schema of a record, a tf.train.Example: its features, encoding and decoding.
 
 The message classes live in a private descriptor pool: writing needs protobuf but not TensorFlow, and a process that
 imports TensorFlow later does not register tf.train.Example twice.

@@ -1,4 +1,4 @@
-"""Panels for `tfrecords.plots.spectrogram_grid`: spectrograms of a dataset, or patches with augmented versions."""
+"""Chooses and prepares what `python -m tfrecords show` draws: spectrograms, or patches with augmented versions."""
 
 import itertools
 from collections.abc import Iterator, Sequence

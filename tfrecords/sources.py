@@ -34,7 +34,7 @@ _running_blocks: dict[int, list[tuple[ShardError, str]]] = {}
 def raise_shard_errors() -> Iterator[None]:
     """Raise a UserError where a shard turns out to be bad while batches of `load` are taken within the block.
 
-    TensorFlow makes an error of its own of whatever a dataset raises; all others of its errors pass.
+    TensorFlow wraps whatever a dataset raises; its other errors pass through.
 
     Raises:
       UserError: a shard cannot be read or is corrupt, or a record does not parse; the message names the file, and the

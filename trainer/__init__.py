@@ -1,4 +1,7 @@
-"""Shards -> trained model, evaluation, report. Keras and tf.data; never Beam."""
+"""Shards -> trained model, evaluation, report. Keras and tf.data; never Beam.
+
+Commands: train, evaluate, cross_validate, compare, predict, listen, export. Everything else is a library.
+"""
 
 import sys
 

@@ -86,7 +86,7 @@ class TrainConfig:
         {},
         parse=models.parse_options,
         to_text=_options_text,
-        help="sizes of the model and switches (0, 1), such as filter_bands=30,filters=16; its file names them",
+        help="sizes of the model, such as filter_bands=30,filters=16; see trainer/models/<model>.py",
     )
     recipe: str = setting(
         "modern",

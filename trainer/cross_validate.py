@@ -60,7 +60,7 @@ flags.DEFINE_string("data_dir", "", "directory of the dataset, which has folds",
 flags.DEFINE_string("job_dir", "", "directory for the trainings and the results", flag_values=FLAGS)
 flags.DEFINE_list("model", ["black_box"], f"some of {', '.join(models.MODELS)}, or all", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "seeds", 1, "how many, from 0 on; each model is trained from each", lower_bound=1, flag_values=FLAGS
+    "seeds", 1, "number of seeds (0, 1, ...); every model is trained once for each", lower_bound=1, flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "processes",
@@ -73,7 +73,7 @@ flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a cros
 flags.DEFINE_string(
     "audio_dir",
     None,
-    "of the tracks' audio, for links in the report; by default where preprocessing found it",
+    "directory of the tracks' audio, for links in the report; by default where preprocessing found it",
     flag_values=FLAGS,
 )
 config.define_flags(FLAGS, skip=_VARIED)

@@ -39,7 +39,10 @@ flags.DEFINE_string("data_dir", None, "another dataset; by default the one it wa
 flags.DEFINE_list("parts", None, "which parts, or all; by default the test part", flag_values=FLAGS)
 flags.DEFINE_string("output_dir", None, "where to write; the job's directory for its own test part", flag_values=FLAGS)
 flags.DEFINE_string(
-    "audio_dir", None, "of the tracks' audio, for links; by default where preprocessing found it", flag_values=FLAGS
+    "audio_dir",
+    None,
+    "directory of the tracks' audio, for links; by default where preprocessing found it",
+    flag_values=FLAGS,
 )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from tfrecords.common.files import atomic_write
 
-# It is a zip file, whose every byte may be another. Of RuntimeError: a bit that says encrypted, and as
-# NotImplementedError one that names another compression. The arrays found may have other names, types, shapes and
+# An .npz is a zip file, and any of its bytes may be damaged. RuntimeError: a bit says that it is encrypted;
+# NotImplementedError, a RuntimeError too: an unknown compression. The arrays may have other names, types, shapes and
 # values than those saved.
 DAMAGED = (
     AttributeError,

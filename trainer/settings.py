@@ -1,4 +1,4 @@
-"""Settings: fields of a dataclass that say once what they are; flags, checks and files of JSON derive from them."""
+"""Dataclass fields that carry their flag, help, limits and parser; flags, checks and JSON derive from them."""
 
 import contextlib
 import dataclasses

@@ -52,13 +52,15 @@ class PartChoice:
 def choose_parts(
     manifest: Manifest, *, test_fold: int | None = None, valid_fold: int | None = None, validates: bool = True
 ) -> PartChoice:
-    """Parts by name (train, valid, test), or of folds: the last tests and the one before it validates unless told.
+    """Choose the parts to train, validate and test on: those so named, or folds, by default the last to test on.
+
+    The fold before it validates, unless valid_fold names another.
 
     Args:
       manifest: of the dataset.
       test_fold: number of the fold that tests.
       valid_fold: number of the one that validates.
-      validates: whether there is to be validation without a valid_fold; else what would validate trains.
+      validates: whether to validate if there is no valid_fold; if not, that part trains too.
 
     Raises:
       UserError: parts of other names, fewer than three folds, a fold that is not there, the same fold twice.
@@ -209,7 +211,7 @@ class TrainingJob(TrainConfig):
         """Reads config.json.
 
         Raises:
-          UserError: the directory holds no job, a damaged one, or one of a model that this version has not.
+          UserError: the directory holds no job, a damaged one, or one of a model that this version no longer has.
         """
         path = job_dir / CONFIG_FILE
         try:
@@ -242,10 +244,10 @@ class TrainingJob(TrainConfig):
 
 
 def make_dir(path: Path, flag: str) -> None:
-    """Makes a directory, with those above it, unless it is there.
+    """Make a directory and its parents, unless it exists.
 
     Raises:
-      UserError: it cannot be made; the flag that named it is told.
+      UserError: it cannot be made; the message names the flag.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the bytes of a file say of its length, its end and the files that were joined in it.
+"""Reads container headers: the declared length, whether the file is cut off, and files joined into one.
 
 Decoders are lenient with damaged files, each in its own way; these facts decide whether what they returned is the whole
 file. Sources: RIFF and RF64 (EBU Tech 3306), MP4 (ISO 14496-12), Ogg (RFC 3533), FLAC (RFC 9639), Matroska (RFC 9559),

@@ -55,7 +55,7 @@ def stream(
       sample_rate: Hz, of the waveform.
       min_samples: a waveform of fewer samples is too short.
       max_duration_s: more audio than this is too long; it bounds the work whatever a header declares.
-      name: of the file; where it cannot be decoded, an extension that is not read becomes the reason.
+      name: of the file. If it cannot be decoded and its extension is not a known one, the reason is unsupported_format.
       observe: called with each block as it was decoded, before resampling.
 
     Yields:

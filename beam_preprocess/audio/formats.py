@@ -23,8 +23,8 @@ OTHER_MUSIC_EXTENSIONS = (
     *(".mpg", ".mpeg", ".ts", ".m2ts", ".vob", ".voc", ".sph", ".8svx", ".iff", ".gsm", ".vqf", ".xwma", ".adts"),
     *(".mid", ".midi", ".kar", ".rmi", ".mod", ".xm", ".s3m", ".it", ".sid", ".nsf", ".spc", ".vgm"),
 )
-# What lies beside music and is none, unfinished downloads included. A file with any other extension, or with none, is
-# known by its first bytes.
+# Files often found beside music that are not audio, including unfinished downloads. A file with any other extension, or
+# with none, is recognized by its first bytes.
 NO_AUDIO_EXTENSIONS = frozenset(
     """
     .jpg .jpeg .png .gif .bmp .webp .tif .tiff .svg .ico .heic .heif .avif .txt .md .rst .nfo .log .csv .tsv .json

@@ -1,4 +1,4 @@
-"""What silences a track or sets its label apart, whatever the music: measured on short windows while it is decoded."""
+"""Measures, while a track is decoded, what is not music but can mute it or give its label away."""
 
 import dataclasses
 

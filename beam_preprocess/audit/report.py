@@ -57,7 +57,7 @@ def describe(audit: Mapping[str, Any]) -> str:
             f"the split leaks: {leaks['duplicates']} recordings and {leaks['groups']} groups are in more than one part"
         )
     else:
-        lines.append("the split does not leak, as far as this can be heard and the groups say")
+        lines.append("no leak found between the parts, neither in the audio nor among the groups")
     return "\n".join(lines)
 
 

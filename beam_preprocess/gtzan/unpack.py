@@ -48,7 +48,7 @@ class Clips:
 
     @property
     def problem(self) -> str | None:
-        """Why this is not GTZAN, in a few words; faults that a published copy is known to have are none."""
+        """Why this is not GTZAN, in a few words; known faults of the published copy do not count."""
         return _counted(self.missing, "missing") or self.damage
 
     @property

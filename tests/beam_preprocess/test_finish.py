@@ -140,7 +140,7 @@ def test_what_cannot_be_cleared_away_does_not_undo_the_dataset(dataset, tmp_path
 
 
 def test_a_shard_less_than_planned_makes_no_dataset(dataset, tmp_path):
-    with pytest.raises(UserError, match="out: 3 of 4 shards were planned and written; every worker has to reach"):
+    with pytest.raises(UserError, match="out: only 3 of 4 planned shards were written; every worker has to reach"):
         WriteManifest(dataset).process(RESULTS[1:], [], [])
     assert not (tmp_path / "out" / "manifest.json").exists()
 

@@ -1,4 +1,4 @@
-"""On which devices, and with how many hosts, a job is trained; none of it changes what is computed but the precision.
+"""Training on several devices or hosts, and numeric precision; results do not depend on the number of devices.
 
 --batch_size is the global batch: the patches of one step, however many devices share them. Each step's batch is the
 one that a single device would have, dealt in equal rows to the devices, so that losses, learning rates and epochs are

@@ -76,7 +76,7 @@ def fit(
       batches: (patches, labels), as many as the steps or more.
       initial_epoch: number of the first epoch.
       epochs: the epoch after the last.
-      steps_per_epoch: of every epoch; 0: the one epoch has only its end left, validation included.
+      steps_per_epoch: of every epoch; 0: all steps of the one epoch are done, only validation and its end are left.
       validation_data: (patches, labels); None: without validation.
       callbacks: they print what there is to see.
     """
@@ -103,7 +103,7 @@ def _finish_epoch(
     epoch: int,
     epochs: int,
 ) -> None:
-    """Validates and ends an epoch as `fit` does; one of the callbacks restores the means of its steps at its begin."""
+    """Validate and end an epoch as `fit` does; SaveProgress restores the means over its steps at its start."""
     every = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=0, verbose=0)
     model.stop_training = False
     every.on_train_begin()
@@ -158,7 +158,7 @@ class Devices:
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
     def fit_of(self, model: keras.Model, *, batch_size: int, wait: InputWait) -> Callable[..., None]:
-        """What trains a model, with the arguments of `one_device.fit`: that, or the same for several devices."""
+        """Return the function that trains a model: `fit`, or one with the same arguments for several devices."""
         if self.strategy is None:
             return functools.partial(fit, model, wait)
         loop = Loop(model, self.strategy, wait, batch_size=batch_size, host=self.host, hosts=self.hosts)

@@ -220,7 +220,7 @@ def _wait_for_others(cluster: Cluster, deadline: float) -> str:
                     else:
                         came.close()
                 else:
-                    # Nothing follows a hello but the end of the one who said it, who may have come again by then.
+                    # A host sends nothing after its hello, so it has disconnected; it may have reconnected already.
                     waiting.unregister(key.fileobj)
                     if there.get(key.data) is key.fileobj:
                         del there[key.data]

@@ -18,15 +18,14 @@ from trainer.training.input_wait import InputWait
 def replica_batches(
     batches: tf.data.Dataset, *, batch_size: int, replicas: int, first: int, local: int
 ) -> tf.data.Dataset:
-    """Deals the rows of every global batch to the replicas, in order, and gives this host what its own ones get.
+    """Split every global batch over the replicas, in order, and return the rows of this host's replicas.
 
-    Every host makes the global batches and keeps its rows of them, so that a step's batch does not depend on the number
-    of hosts. What a host cannot read so fast, some 170,000 patches a second on two cores, no number of hosts can train
-    on; `tfrecords.load(host_index=..., num_hosts=...)` would divide the reading, at the price of other batches for
-    every number of hosts and of hosts that end an epoch at different steps.
+    Every host reads the full stream and keeps its own rows, so a step's batch does not depend on the number of hosts.
+    Its reading speed, some 170,000 patches a second on two cores, therefore limits training however many hosts there
+    are. `tfrecords.load(host_index=..., num_hosts=...)` would divide the reading, but then batches would differ for
+    each number of hosts, and hosts would end an epoch at different steps.
 
-    All replicas get equally many rows, whatever the size of a batch, as accelerators want one shape: rows that are
-    missing are zeros of weight 0.
+    All replicas get the same number of rows, as accelerators want one shape: missing rows are zeros of weight 0.
 
     Args:
       batches: (patches [batch, frames, mel_bands, 1] float32, labels [batch] int32 or [batch, labels] float32), with at
@@ -163,7 +162,7 @@ class Loop:
         validation_data: tf.data.Dataset | None,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """As `one_device.fit`; all hosts call it alike.
+        """Train as `devices.fit` does; all hosts call it alike.
 
         Args:
           batches: global batches (patches, labels), as many as the steps or more, the same on all hosts.

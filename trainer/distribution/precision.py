@@ -1,4 +1,4 @@
-"""In which numbers a model computes. Weights, optimiser, probabilities and losses are float32 in all cases.
+"""The numeric precision of the layers; weights, optimizer, probabilities and losses stay float32.
 
 float16 reaches from 6e-8 to 65504, so the loss is scaled up before gradients are taken and they are scaled down again
 (`keras.optimizers.LossScaleOptimizer`, whose scale and counter are variables of the optimiser and saved as such); a

@@ -1,1 +1,1 @@
-"""Predictions, metrics, cross-validation and comparisons: numbers only."""
+"""Scores of models; cross-validation, including its trainings; comparisons. No pages."""

@@ -92,7 +92,7 @@ class CrossValidation:
         """Reads cross_validation.json.
 
         Raises:
-          UserError: it cannot be read, is damaged, or has a model that this version has not.
+          UserError: it cannot be read, is damaged, or has a model that this version no longer has.
         """
         path = cv_dir / CROSS_VALIDATION_FILE
         try:

@@ -60,8 +60,8 @@ class Workers(Generic[Task, Outcome]):
         resource_tracker.ensure_running()
         # A worker that has no more than begun would complain of its parent's end.
         with shutdown.defer_signals():
-            # Ctrl-C reaches all processes of a terminal; the parent ends its workers. They inherit this from their
-            # start. Ignored, it would be lost here.
+            # Ctrl-C reaches every process of the terminal, but the parent ends its workers. They inherit the blocked
+            # signal; if it were ignored instead, the parent would lose it.
             earlier = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
                 for _ in range(count):
@@ -223,8 +223,8 @@ def carry_out(fold_runs: Sequence[FoldRun], *, processes: int, threads: int) -> 
     Args:
       fold_runs: all, each after its parents.
       processes: at most so many at a time.
-      threads: of each. Not to be chosen by what is left: with others, a run that goes on would sum in another order
-        than an unbroken one.
+      threads: per process. They must not depend on how many runs are left: with another number, sums are taken in
+        another order, and a resumed run would differ from an unbroken one.
 
     Raises:
       UserError: a run cannot be done, or its process ended, and why.

@@ -156,7 +156,7 @@ def carry_out(fold_run: FoldRun) -> FoldResult:
     """Trains, or goes on training, then predicts the test fold; what is printed goes to the log in the directory.
 
     Raises:
-      UserError: it cannot be done, and why; of what is no person's mistake the traceback is in the log.
+      UserError: it cannot be done, and why; for unexpected errors the traceback is in the log.
     """
     run, log = fold_run.run, fold_run.job_dir / LOG_FILE
     with contextlib.ExitStack() as stack:

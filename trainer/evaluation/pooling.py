@@ -30,7 +30,7 @@ class Track:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PooledPredictions:
-    """The probabilities of every model and seed for every track, none of which it was trained or its epoch chosen on.
+    """Probabilities of every model and seed for every track; none was trained, or had its epoch chosen, on that track.
 
     `PooledPredictions.load(Path("CV/predictions.npz"))` reads those that trainer.cross_validate leaves in CV.
 

@@ -27,7 +27,7 @@ def check_name(name: str) -> None:
 
 
 def check_saved(names: Iterable[object], path: Path) -> None:
-    """Raises UserError when a file names a model that its version had and this one has not."""
+    """Raise UserError if a file names a model that this version no longer has."""
     for name in names:
         if isinstance(name, str) and name not in MODELS:
             raise UserError(f"{path}: there is no model {name!r} in this version; train one of {', '.join(MODELS)}")

@@ -1,1 +1,1 @@
-"""Pages and pictures of results."""
+"""Pages, pictures and tables (for terminals and Markdown) of results."""

@@ -80,8 +80,8 @@ class Board(keras.callbacks.Callback):
     Training's are in logs/train, validation's in logs/validation, under the same names, so that they share a chart.
 
     Attributes:
-      validation: writes to logs/validation; None without validation. There is one for each directory, as TensorBoard
-        reads no file of it that is older than the last one that it has seen.
+      validation: writes to logs/validation; None without validation. One writer per directory, as TensorBoard
+        ignores event files older than the newest one it has read.
     """
 
     def __init__(self, job_dir: Path, meter: PaceMeter, *, validates: bool = True) -> None:

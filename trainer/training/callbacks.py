@@ -170,7 +170,7 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._history = history
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves if it is that."""
+        """Save the model if this is the epoch to keep."""
         if self._recipe.best_epoch(self._history) == epoch + 1:
             save_model(self.model, self._path)
 
@@ -281,7 +281,7 @@ class StopWhenAsked(keras.callbacks.Callback):
         self._stop.check(self._place())
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Nobody looks any more."""
+        """From here on a signal ends the process at once."""
         self._stop.deferred = False
 
     def _save_and_stop(self) -> None:

@@ -1,9 +1,9 @@
-"""How long training waits for its batches, told apart from the steps themselves.
+"""Measures how long training waits for its batches, apart from the steps themselves.
 
 Keras' `fit` takes a batch inside the compiled function of its step (`iterator.get_next()` in
-keras/src/backend/tensorflow/trainer.py), so that callbacks see waiting and computing as one. What can be told there is
-told by the last stage of the input pipeline: it looks at the clock when a batch is asked for, asks the stage before it,
-and looks again when it has the batch. The stages before fetch ahead, so that the difference is what is left to wait.
+keras/src/backend/tensorflow/trainer.py), so callbacks cannot separate waiting from computing. The last stage of the
+input pipeline times it instead: it reads the clock when a batch is requested and again when it has the batch. The
+stages before it prefetch, so the difference is the time left to wait.
 
 It is the time from a step's wish for a batch to the batch on the host. As `fit` reads the metrics of every step, no
 step begins before the last one is done, on a GPU either. The copy to a device comes after. A batch that is ready costs

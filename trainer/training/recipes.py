@@ -30,8 +30,8 @@ class LossRiseSchedule:
     epoch on, and the count begins anew. Training ends with the epoch that makes it more than `to_stop`.
 
     Attributes:
-      to_halve: so many rises leave the rate as it is.
-      to_stop: so many rises do not end training.
+      to_halve: the rate is halved only after more rises than this.
+      to_stop: training ends only after more rises than this.
     """
 
     to_halve: int

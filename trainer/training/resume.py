@@ -1,4 +1,4 @@
-"""How a training begins in its directory, and what is found there of one that was stopped."""
+"""Starts, resumes or refuses a training, depending on what its directory holds."""
 
 import shutil
 import sys
@@ -101,10 +101,10 @@ def _made_as_parents(job_dir: Path) -> list[Path]:
 
 
 def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> TrainingState:
-    """Leaves a job that is yet to begin in its directory, and nothing of an earlier one."""
-    # First: it tells that a run of a cross-validation is done.
+    """Delete the files of an earlier job, write this one's configuration and initial state, and return the state."""
+    # First, because predictions mark a run of a cross-validation as done.
     (job_dir / PREDICTIONS_FILE).unlink(missing_ok=True)
-    # While the configuration still tells whose they are; but the new job may take its filters from them.
+    # Before config.json goes, which says which subdirectories the old job made. Those in init_from are kept.
     for path in (*_made_as_parents(job_dir), *_held_for_parents(job, job_dir)):
         if not init_filters.is_parent(job, path):
             shutil.rmtree(path, ignore_errors=True)

@@ -49,7 +49,9 @@ class RunOptions:
     jit_compile: bool | None = setting(
         None, help="compile the step of one device by XLA; by default on a GPU, and with JAX everywhere"
     )
-    save_every_s: float = setting(300.0, minimum=0, help="save the state so often within an epoch; 0: after every step")
+    save_every_s: float = setting(
+        300.0, minimum=0, help="seconds between saves of the state within an epoch; 0: after every step"
+    )
     log_batches: Path | None = setting(
         None,
         parse=settings.parse_path,

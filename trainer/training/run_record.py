@@ -25,7 +25,7 @@ _GIT_LIMIT_S = 10
 
 
 def add(job_dir: Path, job: TrainingJob, start: TrainingState, *, command: str) -> None:
-    """Adds a start to those that the directory tells of.
+    """Append this start to run.json.
 
     Args:
       job_dir: of run.json.

@@ -1,10 +1,9 @@
-"""A training that is told to stop: by SIGTERM, as where a machine is taken back, or by Ctrl-C.
+"""Stops a training on SIGTERM, as when a preemptible machine is reclaimed, or on Ctrl-C.
 
-While steps, validation or the end of an epoch are under way, a signal is only noted, and whoever is between two of them
-(trainer.training.callbacks) saves the state and ends. In all other moments, the imports and the first step with its
-tracing among them, there is nothing new to save, and the process ends at once, as a kill would end it but for the words
-and the status (tfrecords.common.shutdown): every file of a job is written under a temporary name, so none is
-ever half there. A second signal ends the process at once in any case.
+During steps, validation and the end of an epoch a signal only sets a flag; a callback (trainer.training.callbacks)
+saves the state and stops. At any other time, such as during imports or the first step's tracing, there is nothing new
+to save, and the process exits at once with a message and its status (tfrecords.common.shutdown). Files are written
+under temporary names, so none is ever half there. A second signal always ends the process at once.
 """
 
 import contextlib
@@ -28,12 +27,12 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether training is to stop. Without `on_signals` it never is, so that one in a worker ends as it always has.
+    """A request to stop. It is set only within `on_signals`; elsewhere, as in workers, signals act as usual.
 
     Attributes:
-      requested: the signal that asked for it; None: none did.
-      deferred: somebody looks at `requested` between steps; else a signal ends the process at once.
-      resuming: how the training goes on, for the end of the sentence that tells of its end.
+      requested: the signal that was received, or None.
+      deferred: whether a callback checks `requested` between steps; if not, a signal ends the process at once.
+      resuming: how to resume the training, as the end of the exit message.
     """
 
     def __init__(self) -> None:

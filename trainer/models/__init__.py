@@ -1,4 +1,8 @@
-"""The models, one file each, by the names that --model takes."""
+"""The models, one file each, by the names that --model takes.
+
+A model's file has `build(*, num_classes, input_shape, ...)`, whose further arguments are its options, and which returns
+a Keras model that ends in a softmax; its name is listed in MODELS.
+"""
 
 import importlib
 import inspect
@@ -14,7 +18,6 @@ if TYPE_CHECKING:
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
 MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn")
-
 
 # The model whose filters come from trained models of others.
 WITH_PARENTS = "time_frequency_init"
@@ -74,6 +77,22 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
     build = importlib.import_module(f"trainer.models.{name}").build
     _check_options(name, build, options)
     return build(num_classes=num_classes, input_shape=input_shape, **options)
+
+
+def check_fits(window: tuple[int, int], input_shape: tuple[int, int, int]) -> None:
+    """Check that a model's filters, and the pooling after them, fit a patch.
+
+    Args:
+      window: (frames, bands) that the filter and its pooling need.
+      input_shape: (patch_frames, mel_bands, 1).
+
+    Raises:
+      UserError: they do not.
+    """
+    remedies = (("frames", "--patch_frames for training"), ("mel bands", "--n_mels for preprocessing"))
+    for size, limit, (axis, flag) in zip(window, input_shape, remedies, strict=False):
+        if size > limit:
+            raise UserError(f"the model's filters need {size} {axis}, the patches have {limit}; take a larger {flag}")
 
 
 def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> None:

@@ -9,7 +9,7 @@ patches of 250 frames: --model_options=filter_frames=200 --patch_frames=250.
 
 import keras
 
-from trainer.models.fitting import check_fits
+from trainer.models import check_fits
 
 
 def build(

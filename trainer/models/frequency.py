@@ -9,7 +9,7 @@ heights from 30 to 40 bands: --model_options=filter_bands=30.
 
 import keras
 
-from trainer.models.fitting import check_fits
+from trainer.models import check_fits
 
 
 def build(

@@ -9,7 +9,7 @@ when it is. The paper also gives the filters 250 frames to look at, 60 or 200 lo
 
 import keras
 
-from trainer.models.fitting import check_fits
+from trainer.models import check_fits
 
 
 def build(

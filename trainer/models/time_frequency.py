@@ -8,7 +8,7 @@ little against it in the paper.
 
 import keras
 
-from trainer.models.fitting import check_fits
+from trainer.models import check_fits
 
 
 def build(

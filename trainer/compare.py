@@ -64,7 +64,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command = shlex.join(["python", "-m", "trainer.compare", *(word for words in given for word in words.split("\n"))])
     output_dir = Path(flag_values.output_dir)
     training_job.make_dir(output_dir, "output_dir")
-    with training_job.lock_job_dir(output_dir):
+    with training_job.lock_job_dir(output_dir, leftovers_after_s=3600):
         speeds: dict[str, list[float]] = {}
         if flag_values.predictions:
             command_line.import_tensorflow()

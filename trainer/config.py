@@ -46,6 +46,9 @@ RECIPES = {
     ),
 }
 
+# Of whole numbers; what a product of two of them still leaves to 64 bits.
+_MOST = 1_000_000_000
+
 
 def _options_text(options: Mapping[str, int]) -> str:
     return ",".join(f"{name}={value}" for name, value in options.items())
@@ -95,11 +98,12 @@ class TrainConfig:
         "SGD, halved and ended by the rises of the training loss, highest validation accuracy kept) or augmented "
         "(Adam along a cosine, varied patches at random places, averaged weights, the last epoch kept)",
     )
-    epochs: int = setting(40, minimum=1, help="at most")
-    patience: int | None = setting(8, minimum=1, help="stop after so many epochs without a better one")
+    epochs: int = setting(40, minimum=1, maximum=_MOST, help="at most")
+    patience: int | None = setting(8, minimum=1, maximum=_MOST, help="stop after so many epochs without a better one")
     batch_size: int = setting(
         64,
         minimum=1,
+        maximum=_MOST,
         help="patches in a step, on all devices of all hosts together; the learning rate is not scaled by their number",
     )
     learning_rate: float = setting(1e-3, above=0, help="at the start")
@@ -113,7 +117,7 @@ class TrainConfig:
         help="share of each training label that is dealt to all labels; the validation loss is without it",
         describe="labels smoothed by {:g}",
     )
-    patch_frames: int = setting(80, minimum=1, help="frames that the model sees at once")
+    patch_frames: int = setting(80, minimum=1, maximum=_MOST, help="frames that the model sees at once")
     patch_mode: str = setting(
         WINDOWS,
         choices=PATCH_MODES,

@@ -99,7 +99,7 @@ def evaluate(
     parts = _choose_parts(job, manifest, parts)
     audio_link = AudioLinks(data_dir, audio_dir)
     training_job.make_dir(output_dir, "output_dir")
-    with training_job.lock_job_dir(output_dir):
+    with training_job.lock_job_dir(output_dir, leftovers_after_s=3600):
         command_line.import_tensorflow()
         from trainer.evaluation.predictions import load_model
 

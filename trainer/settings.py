@@ -47,14 +47,14 @@ class Setting:
         return f"above {self.above}" if self.above is not None else f"at least {self.minimum}"
 
     def allows(self, value: Any) -> bool:
-        """Whether a value keeps the rule; a number that is not finite never does."""
+        """Whether a value keeps the rule; None never does if there is one."""
         if self.choices:
             return value in self.choices
         bounds = (self.minimum, self.maximum, self.above, self.below)
         if all(bound is None for bound in bounds):
             return True
         return (
-            math.isfinite(value)
+            value is not None
             and (self.minimum is None or value >= self.minimum)
             and (self.maximum is None or value <= self.maximum)
             and (self.above is None or value > self.above)
@@ -114,11 +114,21 @@ def default_of(kind: type, name: str) -> Any:
 
 
 def check(values: Any) -> None:
-    """Raise SettingError unless every setting of a dataclass has a value that it may have, or None."""
+    """Raise SettingError unless every setting of a dataclass has a value that it may have."""
+    optional = _optional_fields(type(values))
     for name, each in settings_of(type(values)).items():
         value = getattr(values, name)
-        if value is not None and not each.allows(value):
+        if value is None and name in optional:
+            continue
+        if not each.allows(value):
             raise SettingError(f"{each.flag} must be {each.rule}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"{each.flag} must be a finite number, got {value!r}")
+
+
+def _optional_fields(kind: type) -> set[str]:
+    """Return the names of a dataclass's fields that may be None."""
+    return {name for name, hint in typing.get_type_hints(kind).items() if type(None) in typing.get_args(hint)}
 
 
 def define_flags(

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfrecords.common import command_line
+from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
@@ -205,6 +205,8 @@ def _train_parents(job: TrainingJob, job_dir: Path, options: RunOptions) -> None
     for name, parent in init_filters.own_parents(job).items():
         parent_dir = job_dir / name
         training_job.make_dir(parent_dir, "job_dir")
+        if options.devices.is_chief:
+            files.remove_temporary(parent_dir)
         if is_finished(parent, parent_dir):
             print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
             continue

@@ -256,17 +256,22 @@ def make_dir(path: Path, flag: str) -> None:
 
 
 @contextlib.contextmanager
-def lock_job_dir(directory: Path) -> Iterator[None]:
-    """Keeps other processes from writing to a directory. The claim ends with the process, however that ends.
+def lock_job_dir(directory: Path, *, leftovers_after_s: float = 0) -> Iterator[None]:
+    """Keep other processes from writing to a directory. The lock ends with the process, however that ends.
 
-    Temporary files that a killed process has left there are removed.
+    Temporary files that killed processes left there are removed.
+
+    Args:
+      directory: an existing directory.
+      leftovers_after_s: age of a temporary file that counts as left, in seconds. Another command may be writing where
+        locks do not reach, as from another host in a bucket.
 
     Raises:
       UserError: another one is writing there, or the directory cannot be used.
     """
     with files.lock_directory(directory, "writing"):
         try:
-            files.remove_temporary(directory)
+            files.remove_temporary(directory, older_than_s=leftovers_after_s)
         except OSError as error:
             raise UserError(f"{directory} cannot be used: {error.strerror}") from None
         yield

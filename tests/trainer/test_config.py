@@ -93,3 +93,19 @@ def test_a_resized_record_is_one_patch_of_any_length():
     windows = TrainConfig(patch_mode="random")
     assert (windows.patches_in(79), windows.patches_in(170), windows.min_frames) == (0, 2, 80)
     assert windows.evaluation_mode == "windows"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 10**400},
+        {"seed": -(10**400)},
+        {"epochs": None},
+        {"learning_rate": float("inf")},
+        {"warmup": float("nan")},
+    ],
+)
+def test_a_value_that_no_training_can_have_is_named(values):
+    (name,) = values
+    with pytest.raises(SettingError, match=f"^{name} must be "):
+        TrainConfig.by_recipe(**values)

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,14 +96,18 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def remove_temporary(directory: Path) -> None:
-    """Remove temporary files that killed processes left in a directory, which no other process may be writing to.
+def remove_temporary(directory: Path, *, older_than_s: float = 0) -> None:
+    """Remove temporary files that killed processes left in a directory.
+
+    Args:
+      directory: where to look, but not below it.
+      older_than_s: seconds since a file was last written to; 0 only where no other process may be writing.
 
     Raises:
       OSError: the directory cannot be listed, or a file cannot be removed.
     """
     for path in directory.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and time.time() - path.stat().st_mtime >= older_than_s:
             path.unlink(missing_ok=True)
 
 

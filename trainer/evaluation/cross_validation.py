@@ -189,5 +189,7 @@ def clear(cv_dir: Path) -> None:
 
 
 def _job_dirs(cv_dir: Path) -> Iterator[Path]:
-    for model in models.MODELS:
-        yield from (cv_dir / model).glob("seed_*/fold_*")
+    for path in cv_dir.glob("*/seed_*/fold_*"):
+        # Another name is that of a model which this version no longer has.
+        if path.parents[1].name in models.MODELS or (path / training_job.CONFIG_FILE).exists():
+            yield path

@@ -68,6 +68,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     for name in (*kept, ".tmp-01234567-file"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    remove_temporary(tmp_path, older_than_s=60)
+    assert (tmp_path / ".tmp-01234567-file").exists()
     remove_temporary(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 

@@ -87,11 +87,21 @@ def test_clearing_leaves_what_is_not_its_own(asked, tmp_path):
     asked.save(tmp_path)
     run_dir = Run("time", 0, 1).job_dir(tmp_path)
     run_dir.mkdir(parents=True)
+    earlier_model = tmp_path / "model_of_an_earlier_version" / "seed_0" / "fold_0"
+    someone_elses = tmp_path / "notes" / "seed_0" / "fold_0"
+    for path in (earlier_model, someone_elses):
+        path.mkdir(parents=True)
+    (earlier_model / "config.json").write_text("{}")
     for path in (run_dir / "best.keras", tmp_path / "results.json", tmp_path / "notes.txt", tmp_path / "time" / "a"):
         path.write_text("")
     cross_validation.clear(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "model_of_an_earlier_version",
+        "model_of_an_earlier_version/seed_0",
+        "notes",
         "notes.txt",
+        "notes/seed_0",
+        "notes/seed_0/fold_0",
         "time",
         "time/a",
         "time/seed_0",

@@ -98,7 +98,7 @@ class HostShards:
         shards = [shard for part in parts for shard in dataset.manifest.parts[part].shards]
         if len(files) < num_hosts:
             raise UserError(
-                f"{', '.join(parts)} have {len(files)} shards, too few for {num_hosts} hosts; "
+                f"{dataset.location}: {', '.join(parts)} have {len(files)} shards, too few for {num_hosts} hosts; "
                 "write the dataset with a larger --num_shards"
             )
         chosen = slice(host_index, None, num_hosts)

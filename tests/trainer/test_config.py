@@ -78,7 +78,7 @@ def test_a_value_that_is_not_allowed(values, message):
 
 
 def test_a_command_names_the_flag():
-    with pytest.raises(UserError, match=r"^--epochs must be at least 1, got 0$"), settings.naming_flags():
+    with pytest.raises(UserError, match=r"^--epochs must be from 1 to 1000000000, got 0$"), settings.naming_flags():
         parse("--epochs=0")
     with pytest.raises(UserError, match=r"^--model_options: filters must be a whole number"), settings.naming_flags():
         parse("--model_options=filters=many")

@@ -15,7 +15,7 @@ from absl import flags
 from tfrecords.common import shutdown, startup_lines
 
 # Held while TensorFlow is imported.
-_importing = threading.Lock()
+_importing = threading.RLock()
 
 
 class UserError(ValueError):

@@ -80,6 +80,7 @@ config.define_flags(FLAGS, skip=_VARIED)
 settings.define_flags(RunOptions, FLAGS, skip=_NOT_FOR_MANY)
 
 
+@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Checks everything, trains what is left, writes the results and prints them."""
     command_line.no_arguments(positional)
@@ -89,16 +90,14 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     AudioLinks(flag_values.data_dir, flag_values.audio_dir)
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
-    with settings.naming_flags():
-        train_config = config.from_flags(flag_values, skip=_VARIED)
-        asked = _asked(flag_values, train_config, manifest)
-        fold_runs = [_fold_run(flag_values, train_config, asked, run) for run in asked.runs()]
+    train_config = config.from_flags(flag_values, skip=_VARIED)
+    asked = _asked(flag_values, train_config, manifest)
+    fold_runs = [_fold_run(flag_values, train_config, asked, run) for run in asked.runs()]
     training_job.make_dir(cv_dir, "job_dir")
     with training_job.lock_job_dir(cv_dir):
         _check_directory(asked, cv_dir, fold_runs, overwrite=flag_values.overwrite)
         left = [each for each in fold_runs if flag_values.overwrite or not each.is_done]
-        with settings.naming_flags():
-            fold_workers.check_models(left, mel_bands=manifest.mel_bands)
+        fold_workers.check_models(left, mel_bands=manifest.mel_bands)
         if flag_values.overwrite:
             cross_validation.clear(cv_dir)
         asked.save(cv_dir)

@@ -19,11 +19,12 @@ from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import models, training_job
+from trainer import models, settings, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
 from trainer.reports.audio_links import AudioLinks
+from trainer.reports.formatting import patch
 from trainer.training import recipes
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -46,6 +47,7 @@ flags.DEFINE_string(
 )
 
 
+@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Evaluate, print a table and write metrics.json and report.html."""
     command_line.no_arguments(positional)
@@ -165,7 +167,6 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Summary) -> dict[str, 
     training_dataset = {}
     if manifest.fingerprint != job.fingerprint:
         training_dataset = {"Training dataset": f"{job.data_dir}, fingerprint {job.fingerprint}"}
-    patch_s = job.patch_frames / manifest.frames_per_s
     return {
         "Model": ", ".join([job.model, *(f"{name} {size}" for name, size in job.model_options.items())]),
         **_filters(job),
@@ -177,7 +178,7 @@ def _facts(job: TrainingJob, manifest: Manifest, summary: Summary) -> dict[str, 
         "Trained on": ", ".join(job.parts.train),
         "Epoch chosen on": _describe_choice(job),
         "Normalised by": "mean and variance per band of the training parts",
-        "Patch": f"{job.patch_frames} frames, {patch_s:.2f} s",
+        "Patch": patch(job.patch_frames, job.patch_mode, manifest.frames_per_s),
         "Front end": ", ".join(f"{name} {value}" for name, value in job.front_end.items()),
         "Training": job.described,
         **_augmentation(job),

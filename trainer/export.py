@@ -12,6 +12,9 @@ DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, 
   wav_bytes         a WAV file's bytes: 16-bit, any channels, at that rate    -> probabilities [labels]
   log_mel           waveform [samples]                                        -> log_mel [frames, mel_bands]
 
+Of a job with --patch_mode=resize, `patches` takes whole clips that are already resized to patch_frames (half-pixel
+bilinear, as by tf.image.resize), and no audio of one sample or more is too short.
+
 The probabilities are those of trainer.predict. Audio that is shorter than a patch, not finite or at another rate is an
 InvalidArgumentError that says so. DIR also holds export.json (labels, rate, front end, normalisation) and model.keras,
 which takes normalised patches.

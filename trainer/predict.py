@@ -10,8 +10,9 @@ channels cancel, so that next to nothing is left in their mean, has one, with a 
 
 A file that cannot be used (unreadable, undecodable, unsupported_format, truncated, unsupported_rate, not_finite, empty,
 too_short: shorter than a patch, too_long) is one line on standard error and, with --json, also an object with path,
-reason and detail. A picture that cannot be written is one line on standard error. In both cases the other files are
-still done, and the exit status is 1.
+reason and detail. For a model trained with --patch_mode=resize, nothing of one sample or more is too_short. A picture
+that cannot be written is one line on standard error. In both cases the other files are still done, and the exit status
+is 1.
 """
 
 import sys

@@ -69,9 +69,9 @@ def test_the_score_of_the_test_part_is_what_the_model_says(scored, trained, tiny
     assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
     # Every track of the tiny dataset is by an artist of its own.
-    of_tracks = intervals.bootstrap(np.array([[true == given for true, given in tracks]]), np.arange(6))
-    assert summary["track_accuracy_mean_interval"] == pytest.approx(intervals.interval(of_tracks[:, 0]))
-    assert (summary["interval_method"], summary["num_groups"]) == ("bootstrap over groups", 6)
+    of_tracks = intervals.wilson_interval(6 * accuracy(tracks), 6)
+    assert summary["track_accuracy_mean_interval"] == pytest.approx(of_tracks)
+    assert (summary["interval_method"], summary["num_groups"]) == ("Wilson over groups", 6)
     confusion = [[tracks.count((true, given)) for given in range(3)] for true in range(3)]
     assert summary["confusion_matrix"] == confusion
     assert summary["chance"] == pytest.approx(1 / 3)
@@ -115,7 +115,7 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
     assert wrong
     for track in wrong:
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
-    with pytest.raises(UserError, match="audio_dir=nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"^--audio_dir=nowhere: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
 
 
@@ -149,6 +149,10 @@ def test_the_report_says_what_the_epoch_was_chosen_on(scored, job_of, tiny):
     assert own["Augmentation"] == "gain_db 6, mixup_alpha 0.3, frequency_masks 1, time_masks 1"
     assert "Precision" not in own and said("--precision=bfloat16")["Precision"] == "bfloat16"
     assert own["Training"].endswith("; weights averaged with momentum 0.99; the last epoch kept")
+    assert (own["Patch"], said("--patch_mode=resize")["Patch"]) == (
+        "80 frames, 1.86 s",
+        "each clip resized to 80 frames",
+    )
     watched = said("--recipe=augmented", "--patch_frames=80", parts=PartChoice(("train",), ("valid",), ("test",)))
     assert watched["Epoch chosen on"] == "none: the last epoch is kept, valid was only watched"
 
@@ -257,6 +261,7 @@ def test_tracks_that_give_no_patch_are_told_of(trained, tmp_path, write_dataset,
         ({"grouped": True, "group_safe": True}, "kept_apart", None),
         ({"grouped": False, "group_safe": True}, "not_given", "no artists were given"),
         ({"grouped": True, "group_safe": False}, "torn", "2 of 6 test tracks share their artist with training (B)"),
+        ({}, "torn", "some artists are in both training and test"),
     ],
 )
 def test_what_the_split_did_about_artists_is_told(trained, torn, tmp_path, capsys, split, groups, told):
@@ -269,8 +274,10 @@ def test_what_the_split_did_about_artists_is_told(trained, torn, tmp_path, capsy
     printed, page = capsys.readouterr().out, (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
     metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
     # The two tracks of blues are by one artist.
-    assert metrics["num_groups"] == (5 if split["grouped"] else None)
-    assert ("bootstrap over the 5 groups" in page) == split["grouped"] == ("Wilson" not in page)
+    grouped = split.get("grouped", False)
+    assert metrics["num_groups"] == (5 if grouped else None)
+    assert metrics["interval_method"] == ("Wilson over groups" if grouped else "Wilson over tracks")
+    assert ("with the 5 groups of tracks" in page) == grouped == ("takes the tracks as independent" not in page)
     assert ("warning:" in printed) == (told is not None)
     if told:
         assert told in printed

@@ -9,7 +9,9 @@ are scored on the same draws, so a difference is that of paired scores.
 What varies between the draws is which groups there are. The models stay as they were trained, so the intervals say
 nothing of other trainings; and tracks that are all right, or all wrong, give an interval without width.
 
-A single accuracy whose groups are not known has Wilson's interval over tracks.
+The accuracy of an evaluation has Wilson's interval with the number of groups as the number of trials where there are
+fewer than MIN_GROUPS of them or the bootstrap has no width: draws of so few, or of equal ones, vary too little. Where
+its groups are not known, it has Wilson's interval over tracks.
 """
 
 import math
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 10_000
+MIN_GROUPS = 10
 _LEVEL = 0.95
 _BLOCK_NUMBERS = 4_000_000
 
@@ -79,10 +82,15 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def wilson_interval(successes: int, total: int, confidence: float = _LEVEL) -> tuple[float, float]:
+def wilson_interval(successes: float, total: int, confidence: float = _LEVEL) -> tuple[float, float]:
     """Return the score interval (low, high) of a proportion, each in 0 ... 1.
 
     Unlike p +/- z s, it is right for few trials and for shares near 0 or 1. It takes the trials as independent.
+
+    Args:
+      successes: of the trials; a fraction where the proportion is of something else than the trials.
+      total: how many trials there are.
+      confidence: of the interval.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
     American Statistical Association 22 (158), 1927, pp. 209-212.

@@ -9,6 +9,8 @@ import numpy as np
 
 from trainer.evaluation import intervals
 
+BOOTSTRAP, WILSON_OVER_GROUPS, WILSON = "bootstrap over groups", "Wilson over groups", "Wilson over tracks"
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -179,8 +181,9 @@ class Scores:
       per_label: {name: {precision, recall, f1, accuracy, tracks}}; accuracy is the share of the label's tracks that
         were recognised, which for a single label is its recall; all are 0 where undefined (see per_label_scores).
       tracks_wrong: [{track_id, label, predicted, probability}], the most confident mistake first.
-      num_groups: how many groups the tracks are of, over which the intervals are a bootstrap; None where groups are
-        not known, and the intervals are Wilson's over tracks.
+      num_groups: how many groups the tracks are of; None where groups are not known.
+      interval_method: what both intervals are: BOOTSTRAP; WILSON_OVER_GROUPS, with the groups as trials, where they are
+        few or a bootstrap has no width; WILSON where groups are not known.
     """
 
     patches: int
@@ -197,15 +200,11 @@ class Scores:
     per_label: Mapping[str, Mapping[str, float | int]]
     tracks_wrong: Sequence[Mapping[str, str | float]]
     num_groups: int | None
-
-    @property
-    def interval_method(self) -> str:
-        """What the intervals are: "bootstrap over groups" or "Wilson over tracks"."""
-        return "Wilson over tracks" if self.num_groups is None else "bootstrap over groups"
+    interval_method: str
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as values that json.dumps takes."""
-        return dataclasses.asdict(self) | {"interval_method": self.interval_method}
+        return dataclasses.asdict(self)
 
 
 def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None) -> Scores:
@@ -227,7 +226,7 @@ def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None)
     right = np.stack([by_track.mean_prediction, by_track.vote_prediction]) == by_track.labels
     right_mean, right_vote = right.sum(axis=1).tolist()
     group_numbers = None if groups is None else intervals.number_groups([groups[name] for name in by_track.track_ids])
-    interval_mean, interval_vote = _accuracy_intervals(right, group_numbers)
+    method, (interval_mean, interval_vote) = _accuracy_intervals(right, group_numbers)
     return Scores(
         patches=len(predictions.labels),
         tracks=num_tracks,
@@ -243,14 +242,20 @@ def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None)
         per_label=_per_label(scores, names),
         tracks_wrong=_tracks_wrong(by_track, names),
         num_groups=None if group_numbers is None else int(group_numbers.max()) + 1,
+        interval_method=method,
     )
 
 
-def _accuracy_intervals(right: np.ndarray, groups: np.ndarray | None) -> list[tuple[float, float]]:
-    """The 95 % interval of each row of right [ways, tracks]; groups [tracks] are None where they are not known."""
+def _accuracy_intervals(right: np.ndarray, groups: np.ndarray | None) -> tuple[str, list[tuple[float, float]]]:
+    """Which interval it is, and that of each row of right [ways, tracks]; groups [tracks]: None if not known."""
     if groups is None:
-        return [intervals.wilson_interval(int(row.sum()), len(row)) for row in right]
-    return [intervals.interval(accuracies) for accuracies in intervals.bootstrap(right, groups).T]
+        return WILSON, [intervals.wilson_interval(int(row.sum()), len(row)) for row in right]
+    num_groups = int(groups.max()) + 1
+    if num_groups >= intervals.MIN_GROUPS:
+        found = [intervals.interval(accuracies) for accuracies in intervals.bootstrap(right, groups).T]
+        if all(low < high for low, high in found):
+            return BOOTSTRAP, found
+    return WILSON_OVER_GROUPS, [intervals.wilson_interval(float(row.mean()) * num_groups, num_groups) for row in right]
 
 
 def _per_label(scores: LabelScores, names: Sequence[str]) -> dict[str, dict[str, float | int]]:

@@ -76,7 +76,8 @@ class Summary:
         compared.
       groups: what the split did about tracks that belong together: KEPT_APART, LEAKING or NOT_GIVEN.
       new_groups: scores without the tracks of groups in training, and without those of validation's groups as well;
-        None where nobody looked for them, as the split kept groups apart or the tracks were seen in training.
+        None where nobody looked for them, as the split kept groups apart, the dataset records none or the tracks were
+        seen in training.
       tracks_without_patch: how many tracks of the parts are shorter than a patch.
     """
 
@@ -139,11 +140,10 @@ def score(
     from trainer.evaluation.predictions import predict
 
     predictions = predict(job, model, str(data_dir), parts)
-    leaking = groups_of(manifest) == LEAKING
-    groups = read_groups(manifest, data_dir, parts) if leaking or _records_groups(manifest) else None
+    groups = read_groups(manifest, data_dir, parts) if _records_groups(manifest) else None
     seen = _seen_in_training(job, manifest, parts)
     new_groups = None
-    if groups is not None and leaking and seen is False:
+    if groups is not None and groups_of(manifest) == LEAKING and seen is False:
         new_groups = score_new_groups(predictions, groups, manifest, data_dir, job.parts)
     scores = summarize(predictions, groups)
     return Summary(

@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from tfrecords.common.command_line import UserError
 from tfrecords.common.files import read_text
+from trainer.settings import SettingError
 
 # Written by preprocessing; it names the input, which the manifest does not, as that is the same wherever the input lay.
 _METRICS_FILE = "metrics.json"
@@ -18,12 +18,12 @@ class AudioLinks:
       folder: the folder of the input; None where it is not known.
 
     Raises:
-      UserError: audio_dir is no folder.
+      SettingError: audio_dir is no folder.
     """
 
     def __init__(self, data_dir: str | Path, audio_dir: str | Path | None = None) -> None:
         if audio_dir is not None and not Path(audio_dir).is_dir():
-            raise UserError(f"audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
+            raise SettingError(f"audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
         self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(Path(data_dir))
 
     def __call__(self, track_id: str) -> str | None:

@@ -11,9 +11,11 @@ from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from tfrecords.plots import Spectrogram
 from tfrecords.show import spectrograms_of
+from trainer.config import WINDOWS
 from trainer.evaluation.cross_validation import REPORT_FILE, Run, load_results
 from trainer.reports import evaluation, page
 from trainer.reports.audio_links import AudioLinks
+from trainer.reports.formatting import patch
 from trainer.reports.page import Figure
 from trainer.reports.tables import unusual_options
 from trainer.training_job import TrainingJob
@@ -142,7 +144,8 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
     # Results that were saved before there was a choice all have validation.
     validates = training.get("validates", True)
     chosen = "the others, the fold before it chooses their epoch" if validates else "all others, without validation"
-    patch_s = training["patch_frames"] / manifest.frames_per_s
+    # Results that were saved before there were modes are of windows.
+    mode = training.get("patch_mode", WINDOWS)
     return {
         "Dataset": data["data_dir"],
         "Dataset fingerprint": data["fingerprint"],
@@ -152,7 +155,7 @@ def _facts(results: Mapping[str, Any], manifest: Manifest) -> dict[str, str]:
         "Folds": f"{data['folds']}; each tests models trained on {chosen}",
         "Normalised by": "mean and variance per band of the training folds",
         "Seeds": ", ".join(map(str, results["seeds"])),
-        "Patch": f"{training['patch_frames']} frames, {patch_s:.2f} s",
+        "Patch": patch(training["patch_frames"], mode, manifest.frames_per_s),
         "Front end": ", ".join(f"{name} {value}" for name, value in manifest.front_end.items()),
         "Training": training["described"],
         **({"Augmentation": training["augment"]} if training["augment"] else {}),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from tfrecords.plots import Spectrogram, spectrogram_grid
-from trainer.evaluation.metrics import Scores
+from trainer.evaluation.metrics import BOOTSTRAP, WILSON, Scores
 from trainer.evaluation.summary import Summary
 from trainer.reports import page, plots
 from trainer.reports.formatting import count, percent
@@ -47,7 +47,7 @@ def render(
         heading=f"Music genre recognition: {kind}",
         scores=scores,
         description=seen if summary.seen_in_training else f"of {scores.tracks} test tracks recognised",
-        about_interval=_describe_interval(scores),
+        about_interval=_describe_intervals(summary),
         new_groups=summary.scores_of_new_groups,
         facts=facts,
         few_genres=len(scores.label_names) <= MOST_GENRES_ASIDE,
@@ -83,11 +83,25 @@ def spectrograms(samples: Sequence[Spectrogram]) -> Picture:
     return page.picture(lambda style: spectrogram_grid(samples, style=style), text, 960)
 
 
+def _describe_intervals(summary: Summary) -> str:
+    """Of the headline, and of scores of new groups where theirs is another."""
+    method = summary.scores.interval_method
+    others = [(new_to, new) for new_to, new in summary.scores_of_new_groups if new.interval_method != method]
+    return " ".join(
+        [
+            f"The interval is {_describe_interval(summary.scores)}.",
+            *(f"For artists new to {new_to} it is {_describe_interval(new)}." for new_to, new in others),
+        ]
+    )
+
+
 def _describe_interval(scores: Scores) -> str:
-    if scores.num_groups is None:
-        return "The interval is Wilson's and takes the tracks as independent, as their artists are not known."
-    groups = count(scores.num_groups, "group")
-    return f"The interval is a bootstrap over the {groups} of tracks that belong together (of one artist, say)."
+    if scores.interval_method == WILSON:
+        return "Wilson's and takes the tracks as independent, as their artists are not known"
+    groups = f"the {count(scores.num_groups or 0, 'group')} of tracks that belong together (of one artist, say)"
+    if scores.interval_method == BOOTSTRAP:
+        return f"a bootstrap over {groups}"
+    return f"Wilson's with {groups} as its trials: too few, or too alike, for a bootstrap"
 
 
 def _curves(history: Mapping[str, Sequence[float]], best_epoch: int) -> Figure:

@@ -15,6 +15,7 @@ from beam_preprocess.audio.front_end import FrontEndConfig, band_centres_hz
 from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
 from tfrecords.reader import load
 from tfrecords.sources import raise_shard_errors
+from trainer.config import RESIZE
 from trainer.reports import filters, page
 from trainer.reports.filters import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms
 from trainer.reports.formatting import count
@@ -280,7 +281,8 @@ def filter_figures(
 
     Args:
       job: the training of the model.
-      model: the trained model; one without such filters gives no figure.
+      model: the trained model; one without such filters gives no figure, nor do filters along time where there is no
+        tempo to tell.
       data_dir: the dataset.
       parts: the parts whose patches tell which genres the filters answer to.
       run: words in the titles that tell this model from others on the page.
@@ -303,8 +305,8 @@ def _frames_per_s(job: TrainingJob) -> float:
 
 
 def _has_tempos(job: TrainingJob) -> bool:
-    """Whether frames are close enough to tell any tempo."""
-    return filters.fastest_bpm(_frames_per_s(job)) > filters.SLOWEST_BPM
+    """Whether frames are close enough to tell any tempo; of resized clips, each has a frame rate of its own."""
+    return job.patch_mode != RESIZE and filters.fastest_bpm(_frames_per_s(job)) > filters.SLOWEST_BPM
 
 
 def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from trainer.config import RESIZE
+
 
 def percent(share: float) -> str:
     """Return a share of 1 in percent.
@@ -51,3 +53,15 @@ def count(number: int, thing: str) -> str:
       ('1 track', '2 tracks')
     """
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def patch(frames: int, mode: str, frames_per_s: float) -> str:
+    """Return what a patch is; of clips that are resized, each has a frame rate of its own.
+
+    Example:
+      >>> patch(80, "windows", 43.07), patch(80, "resize", 43.07)
+      ('80 frames, 1.86 s', 'each clip resized to 80 frames')
+    """
+    if mode == RESIZE:
+        return f"each clip resized to {frames} frames"
+    return f"{frames} frames, {frames / frames_per_s:.2f} s"

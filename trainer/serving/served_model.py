@@ -71,7 +71,7 @@ class ServedModel(tf.Module):
 
     They return labels [labels] string beside the probabilities. Patches are cut as in trainer.serving.recognizer and
     normalised as in training. A waveform that is shorter than a patch or not finite raises
-    tf.errors.InvalidArgumentError.
+    tf.errors.InvalidArgumentError. For a job that resizes clips, one sample is enough.
     """
 
     def __init__(self, job: TrainingJob, model: keras.Model, front_end: FrontEnd) -> None:
@@ -111,7 +111,10 @@ class ServedModel(tf.Module):
         return self._with_labels(self._mean_probabilities(waveforms))
 
     def patches(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[n, patch_frames, mel_bands, 1] float32, log-mel, not normalised -> probabilities [n, labels]."""
+        """[n, patch_frames, mel_bands, 1] float32, log-mel, not normalised -> probabilities [n, labels].
+
+        A job that resizes clips takes each already resized to patch_frames (half-pixel bilinear, as tf.image.resize).
+        """
         shape = [self._patch_frames, self._mel_bands, 1]
         problem = tf.strings.format(f"patches must be [n, {shape[0]}, {shape[1]}, 1], got {{}}", tf.shape(patches))
         fits = tf.debugging.Assert(tf.reduce_all(tf.shape(patches)[1:] == shape), [problem])
@@ -120,7 +123,7 @@ class ServedModel(tf.Module):
             return self._with_labels(self._probabilities(tf.identity(patches)))
 
     def log_mel(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[samples] float32 -> log_mel [frames, mel_bands] float32, to cut the input of `patches` from."""
+        """[samples] float32 -> log_mel [frames, mel_bands] float32, to cut or resize for `patches`."""
         return {"log_mel": self._front_end(_checked(waveform[tf.newaxis], 0))[0]}
 
     def wav_bytes(self, wav_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

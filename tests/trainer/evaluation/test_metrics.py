@@ -175,7 +175,7 @@ def test_summary_by_hand():
 def test_intervals_are_a_bootstrap_over_groups_where_groups_are_known():
     predictions = random_predictions(seed=5)
     by_track = metrics.tracks(predictions)
-    groups = {track_id: track_id[:-1] for track_id in by_track.track_ids}
+    groups = {track_id: int(track_id.removeprefix("track ")) % 12 for track_id in by_track.track_ids}
     alone, grouped = metrics.summarize(predictions), metrics.summarize(predictions, groups)
     names = list(dict.fromkeys(groups.values()))
     numbers = np.array([names.index(groups[track_id]) for track_id in by_track.track_ids])
@@ -186,6 +186,28 @@ def test_intervals_are_a_bootstrap_over_groups_where_groups_are_known():
     assert (alone.interval_method, alone.num_groups) == ("Wilson over tracks", None)
     same = ("track_accuracy_mean", "track_accuracy_vote", "macro_f1", "tracks_wrong")
     assert all(getattr(alone, name) == getattr(grouped, name) for name in same)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "wrong", "num_groups", "method"),
+    [
+        (5, 2, 1, "Wilson"),
+        (27, 4, 9, "Wilson"),
+        (20, 0, 20, "Wilson"),
+        (20, 20, 20, "Wilson"),
+        (20, 1, 10, "bootstrap"),
+    ],
+)
+def test_few_or_equal_groups_are_the_trials_of_wilsons_interval(tracks, wrong, num_groups, method):
+    labels = np.zeros(tracks, np.int32)
+    ids = [str(number) for number in range(tracks)]
+    predictions = make(np.eye(3)[(np.arange(tracks) < wrong).astype(int)], labels, ids)
+    found = metrics.summarize(predictions, {name: int(name) % num_groups for name in ids})
+    assert (found.interval_method, found.num_groups) == (f"{method} over groups", num_groups)
+    low, high = found.track_accuracy_mean_interval
+    assert low < high
+    if method == "Wilson":
+        assert (low, high) == pytest.approx(intervals.wilson_interval((1 - wrong / tracks) * num_groups, num_groups))
 
 
 def test_summary_equals_scikit_learn():

@@ -4,8 +4,8 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from tfrecords.common.command_line import UserError
 from trainer.reports.audio_links import AudioLinks
+from trainer.settings import SettingError
 
 
 def audio(folder, track_id):
@@ -41,7 +41,7 @@ def test_a_folder_that_is_named_comes_first(tmp_path):
     audio(tmp_path / "music", "b.wav")
     link = AudioLinks(preprocessed(tmp_path / "data", tmp_path / "music"), tmp_path / "moved")
     assert link("a.wav") and not link("b.wav")
-    with pytest.raises(UserError, match=r"audio_dir=.*nowhere: no such folder"):
+    with pytest.raises(SettingError, match=r"^audio_dir=.*nowhere: no such folder"):
         AudioLinks(tmp_path / "data", tmp_path / "nowhere")
 
 

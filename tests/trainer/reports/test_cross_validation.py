@@ -74,12 +74,13 @@ def test_whether_a_fold_chose_the_epoch_is_told(text, changed):
     assert "3; each tests models trained on all others, without validation" in other and "chooses" not in other
 
 
-def test_options_and_precision_are_told_where_they_are_not_the_usual(text, changed):
-    assert "Precision" not in text and "Model options" not in text
-    unusual = {"model_options": {"filters": 4}, "precision": "bfloat16"}
+def test_options_precision_and_resizing_are_told_where_they_are_not_the_usual(text, changed):
+    assert "Precision" not in text and "Model options" not in text and "80 frames, 1.86 s" in text
+    unusual = {"model_options": {"filters": 4}, "precision": "bfloat16", "patch_mode": "resize"}
     other = changed(lambda results: results["training"].update(unusual))
     assert 'Model options</th><td class="text">filters=4</td>' in other
     assert 'Precision</th><td class="text">bfloat16</td>' in other
+    assert 'Patch</th><td class="text">each clip resized to 80 frames</td>' in other
 
 
 def test_the_best_model_makes_the_headline(text):
@@ -194,7 +195,7 @@ def test_a_single_model_with_hostile_names_and_no_mistake(changed, parse_page):
     text = changed(change)
     page = parse_page(text)
     assert "<script" not in text and "<script>alert('1')</script> \\udcff" in page.text
-    assert "Differences between models" not in text and "this very number" not in text and "Filters" not in text
+    assert "Differences between models" not in text and "this very number" not in text
     assert "None: every model recognised every track." in text and "tracks (no artists were given)" in text
 
 

@@ -159,7 +159,20 @@ def test_the_statistic_of_the_interval_is_named(tmp_path, page, parse_page):
     predictions = metrics.Predictions(np.eye(2, dtype=np.float32), np.arange(2), ["a", "b"], ("x", "y"))
     grouped = summary_of(predictions, {"a": "one artist", "b": "one artist"})
     text = parse_page(write(tmp_path / "report.html", summary=grouped, history=None, samples=[])).text
-    assert "The interval is a bootstrap over the 1 group of tracks" in text and "Wilson" not in text
+    assert "The interval is Wilson's with the 1 group of tracks" in text and "too few, or too alike" in text
+
+
+def test_a_bootstrap_is_named_and_another_interval_of_new_artists(tmp_path, parse_page):
+    ids = [str(number) for number in range(20)]
+    labels = (np.arange(20) > 3).astype(np.int32)
+    predictions = metrics.Predictions(np.tile(np.eye(2, dtype=np.float32)[1], (20, 1)), labels, ids, ("x", "y"))
+    grouped = summary_of(predictions, dict(zip(ids, ids, strict=True)))
+    few = summary_of(predictions, dict.fromkeys(ids, "one artist")).scores
+    torn = dataclasses.replace(grouped, new_groups=(NewGroups("training", ["A"], 1, few),))
+    for written, other in ((grouped, False), (torn, True)):
+        text = parse_page(write(tmp_path / "report.html", summary=written, history=None, samples=[])).text
+        assert "The interval is a bootstrap over the 20 groups of tracks" in text
+        assert ("For artists new to training it is Wilson's with the 1 group" in text) == other == ("Wilson" in text)
 
 
 def test_artists_that_are_new_have_a_row(tmp_path, parse_page):

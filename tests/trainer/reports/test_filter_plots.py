@@ -128,10 +128,10 @@ def test_columns_of_the_heat_map_are_those_of_their_names(figures):
     assert axes.collections[0].get_offsets().tolist() == [[2, 0], [0, 1]]
 
 
-def figures_of(name, data, job_of, job_data=None):
+def figures_of(name, data, job_of, *arguments, job_data=None):
     keras.utils.set_random_seed(0)
     model = models.create(name, num_classes=3, input_shape=(80, 40, 1))
-    job = job_of((job_data or data).path, f"--model={name}")
+    job = job_of((job_data or data).path, f"--model={name}", *arguments)
     return filter_plots.filter_figures(job, model, str(data.path), ("test",))
 
 
@@ -164,6 +164,14 @@ def test_filters_along_frequency(tiny, job_of):
 def test_both_kinds_and_none(tiny, job_of):
     assert len(figures_of("time_frequency", tiny, job_of)) == 4
     assert figures_of("black_box", tiny, job_of) == []
+
+
+def test_clips_that_are_resized_have_no_tempos(tiny, job_of):
+    found = figures_of("time_frequency", tiny, job_of, "--patch_mode=resize")
+    assert [figure.title for figure in found] == [
+        "Filters along frequency: spectrum",
+        "Filters along frequency and genres",
+    ]
 
 
 def test_a_genre_without_patches_is_left_out(tiny, tmp_path, write_dataset, job_of):

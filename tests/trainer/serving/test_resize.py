@@ -86,3 +86,13 @@ def test_a_patch_is_as_long_as_the_recording(resizing, noise):
     recognition = recognizer.recognize(file)
     assert (len(recognition.timeline), recognition.starts_s.tolist()) == (1, [0.0])
     assert recognition.patch_s == pytest.approx(4, abs=0.05)
+
+
+def test_one_sample_is_not_too_short(resizing):
+    recognizer, file = Recognizer.load(resizing), io.BytesIO()
+    soundfile.write(file, np.array([0.5]), 22050, format="WAV")
+    file.seek(0)
+    # One sample does not swing, so it is silent; no Reject is raised.
+    assert recognizer.recognize(file).timeline.shape == (0, 3)
+    served = served_model.ServedModel(recognizer.job, predictions.load_model(resizing), recognizer.front_end)
+    assert served.waveform(tf.constant([0.5]))["probabilities"].shape == (3,)

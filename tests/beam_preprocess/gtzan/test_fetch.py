@@ -76,7 +76,7 @@ def test_a_second_run_does_nothing(run, server, output, capfd):
 
 
 def test_what_killed_processes_left_is_removed(run, output):
-    left = [output / folder / f".tmp-01234567-{folder}" for folder in ("", "rock", "other")]
+    left = [output / folder / f".tmp-01234567-{folder}.wav" for folder in ("", "rock", "other")]
     (output / "other").mkdir()
     for path in left:
         path.touch()

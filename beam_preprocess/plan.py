@@ -205,7 +205,14 @@ def make_plan(
     total = sum(map(len, part_tracks.values()))
     label_names = tuple(sorted({track.label for chosen in part_tracks.values() for track in chosen}))
     configuration = _digest(
-        [FORMAT_VERSION, versions(), config.name, dataclasses.astuple(config.front_end), config.dtype, label_names]
+        [
+            FORMAT_VERSION,
+            versions(),
+            config.name,
+            dataclasses.astuple(config.front_end),
+            config.record_dtype,
+            label_names,
+        ]
     )
     limits = [config.min_frames, config.max_duration_s]
     shards = []

@@ -127,7 +127,7 @@ def make_config(flag_values: flags.FlagValues) -> JobConfig:
         flag_values,
         name=flag_values.name,
         front_end=dataclasses.replace(preset, **changes),
-        dtype=flag_values.record_dtype,
+        record_dtype=flag_values.record_dtype,
         num_shards=flag_values.num_shards,
         max_reject_fraction=flag_values.max_reject_fraction,
     )

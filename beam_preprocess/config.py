@@ -55,7 +55,7 @@ class JobConfig:
       output: directory of the dataset, on any file system that Beam supports.
       name: of the dataset: lower-case letters, digits and underscores, a letter first.
       front_end: waveform -> spectrogram.
-      dtype: of the records, "float16" (rounds log10 values by up to 0.002, decibels by up to 0.03) or "float32".
+      record_dtype: of the records, "float16" (rounds log10 values by up to 0.002, decibels by up to 0.03) or "float32".
       split: how tracks are split into parts.
       label_folder: the folder whose name is the label, if there is no CSV: "parent", the folder that a file is in, or
         "top", the first folder below the source (below the folder of a part, with split_folders).
@@ -76,7 +76,7 @@ class JobConfig:
     output: str
     name: str
     front_end: FrontEndConfig = dataclasses.field(default_factory=FrontEndConfig)
-    dtype: str = "float16"
+    record_dtype: str = "float16"
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     label_folder: str = "parent"
     merge_labels: bool = False
@@ -105,7 +105,7 @@ class JobConfig:
             # In a store, Beam takes these for a glob: deleting "set[1]" would delete "set1".
             ("output", "://" not in self.output or not set(MAGIC) & set(self.output), "a URL without * ? ["),
             ("name", bool(_NAME.fullmatch(self.name)), "lower-case letters, digits, underscores, a letter first"),
-            ("dtype", self.dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
+            ("record_dtype", self.record_dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
             ("label_folder", self.label_folder in LABEL_FOLDERS, f"one of {', '.join(LABEL_FOLDERS)}"),
             ("groups", self.groups in GROUPS, f"one of {', '.join(GROUPS)}"),
             ("num_shards", self.num_shards is None or self.num_shards >= 1, "at least 1"),

@@ -198,7 +198,7 @@ def make_manifest(
         name=spec.config.name,
         labels=spec.labels,
         front_end=dataclasses.asdict(spec.config.front_end),
-        dtype=spec.config.dtype,
+        dtype=spec.config.record_dtype,
         parts=parts,
         split=spec.split,
         rejects=dict(sorted(reasons.items())),

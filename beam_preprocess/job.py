@@ -201,7 +201,7 @@ def _write_job(output: str, plan: Plan, shards: Iterable[str]) -> None:
 def _clear(output: str, existing: Manifest | None, unfinished: _UnfinishedJob | None, plan: Plan) -> None:
     """Delete a dataset, its manifest first, and no files that a job did not write."""
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
-    if existing is None and FileSystems.exists(FileSystems.join(output, manifest.FILE_NAME)):
+    if existing is None and storage.exists(FileSystems.join(output, manifest.FILE_NAME)):
         # A damaged manifest lists no files; shards are recognized by their names.
         shards = [name for name in storage.list_files(output) if _SHARD_NAME.fullmatch(name)]
     written = {*shards, *(unfinished.files if unfinished else ())}

@@ -1,6 +1,7 @@
-"""An error that tells why a worker cannot write, in a form that the launcher recognizes in any engine's text.
+"""An error that tells why a worker cannot write or read the output.
 
-Engines, the local runner included, pass a worker's exception on as text, with its traceback.
+The launcher recognizes it in any engine's text. Engines, the local runner included, pass a worker's exception on
+as text, with its traceback.
 """
 
 import contextlib
@@ -13,42 +14,51 @@ from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import storage
 
-_MARK = "beam_preprocess cannot write "
+_MARK = "beam_preprocess cannot go on: "
 _MARKED = re.compile(f"{_MARK}(?={{)")
 
 
 class OutputError(Exception):
-    """A worker cannot write.
+    """A worker cannot write or read the output.
 
     Its only argument is a text: Beam creates the exception anew, with the stage's name appended to the text.
     """
 
     @classmethod
-    def of(cls, directory: str, error: Exception) -> Self:
-        """Return the error for a directory that cannot be written to."""
+    def of(cls, what: str, error: Exception) -> Self:
+        """Return the error for what cannot be done, such as "/out cannot be written"."""
         # JSON has no line breaks, and a parser finds its end.
-        return cls(_MARK + json.dumps({"where": directory, "reason": storage.cause(error)}))
+        return cls(_MARK + json.dumps({"what": what, "reason": storage.cause(error)}))
 
 
-@contextlib.contextmanager
-def writing_to(directory: str) -> Iterator[None]:
+def writing_to(directory: str) -> contextlib.AbstractContextManager[None]:
     """Turn the errors of a file system within the block into OutputError.
 
     Raises:
       OutputError: the block raised an OSError or a BeamIOError.
     """
+    return _telling(f"{directory} cannot be written")
+
+
+def reading_from(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Do the same where a file of the output is read."""
+    return _telling(f"{uri} cannot be read")
+
+
+@contextlib.contextmanager
+def _telling(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, BeamIOError) as error:
-        raise OutputError.of(directory, error) from error
+        raise OutputError.of(what, error) from error
 
 
 def message_in(text: str) -> str | None:
-    """Return "directory: reason" of the last OutputError in an engine's text, or None if there is none."""
+    """Return "what: reason" of the last OutputError in an engine's text, or None if there is none."""
     message = None
     for mark in _MARKED.finditer(text):
         # Text that only looks like an OutputError is skipped.
         with contextlib.suppress(ValueError, KeyError):
             fields, _ = json.JSONDecoder().raw_decode(text, mark.end())
-            message = f"{fields['where']}: {fields['reason']}"
+            message = f"{fields['what']}: {fields['reason']}"
     return message

@@ -10,6 +10,7 @@ from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import DatasetSpec, WriteManifest
+from beam_preprocess.output_error import reading_from
 from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"
@@ -56,7 +57,7 @@ def read_plan(uri: str) -> beam.PTransform:
 def _plan_lines(_: bytes, uri: str) -> Iterator[str]:
     # There is no plan for a worker that cannot reach the directory, or that repeats a finished job. The last stage,
     # which then gets no results, tells the two apart.
-    with contextlib.suppress(FileNotFoundError):
+    with reading_from(uri), contextlib.suppress(FileNotFoundError):
         yield from storage.read_lines(uri)
 
 

@@ -204,9 +204,8 @@ def make_plan(
             part_tracks[part].append(track)
     total = sum(map(len, part_tracks.values()))
     label_names = tuple(sorted({track.label for chosen in part_tracks.values() for track in chosen}))
-    configuration = _digest(
-        [FORMAT_VERSION, versions(), config.name, dataclasses.astuple(config.front_end), config.dtype, label_names]
-    )
+    front_end = dataclasses.astuple(config.front_end)
+    configuration = _digest([FORMAT_VERSION, versions(), config.name, front_end, config.record_dtype, label_names])
     limits = [config.min_frames, config.max_duration_s]
     shards = []
     for part, chosen in part_tracks.items():

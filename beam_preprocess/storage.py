@@ -28,11 +28,12 @@ _TEMPORARY = ".tmp"
 _STORE_LIBRARIES = (
     "apache_beam.io.aws.",
     "apache_beam.io.azure.",
-    "azure.core.",
+    "azure.",
     "botocore.",
     "google.api_core.",
     "google.auth.",
     "google.cloud.",
+    "google.resumable_media.",
     "hdfs.",
 )
 
@@ -58,6 +59,18 @@ def filesystem_of(uri: str) -> FileSystem:
         raise OSError(str(error)) from None
 
 
+def exists(uri: str) -> bool:
+    """Return whether there is such a file or directory.
+
+    Raises:
+      OSError: as `filesystem_of`, or a store has no such names. Stores may raise errors of their own libraries.
+    """
+    try:
+        return filesystem_of(uri).exists(uri)
+    except ValueError as error:
+        raise OSError(str(error)) from None
+
+
 def open_file(uri: str) -> BinaryIO:
     """Open a file for reading, as it is: an extension such as .gz does not matter.
 
@@ -67,7 +80,7 @@ def open_file(uri: str) -> BinaryIO:
     # Stores only notice a missing file when it is read, and then raise errors of their own libraries.
     if FileSystems.get_scheme(uri) is None:
         return open_regular(uri)
-    if not filesystem_of(uri).exists(uri):
+    if not exists(uri):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return FileSystems.open(uri, compression_type=_RAW)
 
@@ -129,7 +142,7 @@ def size_of(uri: str) -> int | None:
     path = local_path(uri)
     if path is not None:
         return path.stat().st_size if path.is_file() else None
-    if not FileSystems.exists(uri):
+    if not exists(uri):
         return None
     return FileSystems.get_filesystem(uri).metadata(uri).size_in_bytes
 
@@ -169,7 +182,7 @@ def write_text(output: str, name: str, text: str) -> None:
 
 def read_text(uri: str) -> str | None:
     """Return the text of a UTF-8 file, or None if there is no such file."""
-    if not FileSystems.exists(uri):
+    if not exists(uri):
         return None
     with open_file(uri) as file:
         return file.read().decode("utf-8")
@@ -182,7 +195,7 @@ def local_path(uri: str) -> Path | None:
 
 def make_directories(uri: str) -> None:
     """Create a directory and its parents, unless it exists."""
-    if not FileSystems.exists(uri):
+    if not exists(uri):
         FileSystems.mkdirs(uri)
 
 
@@ -190,7 +203,7 @@ def delete(uris: list[str]) -> None:
     """Delete files and directories; those that do not exist are skipped."""
     existing = []
     for uri in uris:
-        if FileSystems.exists(uri):
+        if exists(uri):
             existing.append(uri)
         elif not FileSystems.get_filesystem(uri).has_dirs():
             # In a flat store a directory is only a prefix of names; Beam deletes all names with that prefix.

@@ -3,7 +3,8 @@
     python -m beam_preprocess.synthesize --output=DIR [--tracks_per_genre=20] [--seconds=12] [--seed=0]
 
 Writes DIR/blues/quiet-harbour.wav and so on: 22050 Hz, mono, 16 bits. The same flags give the same audio. Existing
-tracks of the same seed and length are kept; other files in DIR are left alone.
+tracks of the same seed and length are kept, those of another are replaced; a genre's folder with other .wav files is
+refused.
 """
 
 import contextlib
@@ -177,7 +178,8 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
     """Write the tracks that do not exist yet, on all cores; return the paths of all tracks.
 
     Raises:
-      UserError: a value is out of range, or the output cannot be written.
+      UserError: a value is out of range; the output holds other audio, cannot be written, or another process writes
+        there.
     """
     for name, value, low, high in (
         ("tracks_per_genre", tracks_per_genre, 1, MAX_TRACKS_PER_GENRE),
@@ -194,19 +196,35 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
     def write(path: Path, genre: str, index: int) -> None:
         _write_track(path, genre, index, seconds=seconds, seed=seed)
 
+    _refuse_other_audio(Path(output))
+    folders = [Path(output) / genre for genre in GENRES]
     try:
-        for genre in GENRES:
-            (Path(output) / genre).mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         # More than a few threads only wait for the GIL. Without a terminal (disable=None) there is no bar.
         with (
+            files.lock_directory(Path(output), "writing"),
             ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
             tqdm(total=len(paths), unit=" tracks", leave=False, dynamic_ncols=True, disable=None) as bar,
         ):
+            for folder in folders:
+                files.remove_temporary(folder)
             for _ in pool.map(write, paths, *zip(*tracks, strict=True)):
                 bar.update()
     except OSError as error:
         raise UserError(f"cannot write to {error.filename}: {error.strerror}; give another --output") from None
     return paths
+
+
+def _refuse_other_audio(output: Path) -> None:
+    """Raise UserError if a genre's folder holds audio of another origin: it would become part of the set."""
+    for genre in GENRES:
+        own = {_name(genre, index) for index in range(MAX_TRACKS_PER_GENRE)}
+        for path in sorted((output / genre).glob("[!.]*")):
+            if path.suffix.lower() == ".wav" and path.name not in own:
+                raise UserError(
+                    f"{output} holds other audio, such as {genre}/{path.name}; choose another --output, or delete it"
+                )
 
 
 def _write_track(path: Path, genre: str, index: int, *, seconds: float, seed: int) -> None:

@@ -212,14 +212,14 @@ class WriteShard(beam.DoFn):
         blocks = stopwatch.iterate("decode", waveform)
         for log_mel in stopwatch.iterate("transform", self._front_end.stream(blocks)):
             statistics = statistics.merge(BandStatistics.of(log_mel))
-            data = log_mel.astype(DTYPES[self._config.dtype]).tobytes()
+            data = log_mel.astype(DTYPES[self._config.record_dtype]).tobytes()
             content.update(data)
             with writing_to(tempfile.gettempdir()):
                 spool.write(data)
         return statistics, content.hexdigest()
 
     def _records(self, track: Track, frames: int, spool: IO[bytes]) -> Iterator[Record]:
-        mel_bands, dtype = self._front_end.config.n_mels, DTYPES[self._config.dtype]
+        mel_bands, dtype = self._front_end.config.n_mels, DTYPES[self._config.record_dtype]
         spool.seek(0)
         for segment, length in enumerate(segment_lengths(frames)):
             values = np.frombuffer(spool.read(length * mel_bands * dtype.itemsize), dtype)

@@ -274,7 +274,7 @@ def _preprocess(job: TrainingJob, output: Path, dtype: str) -> Path:
             output=str(data_dir),
             name="skew",
             front_end=front_end_config(job),
-            dtype=dtype,
+            record_dtype=dtype,
             split=SplitConfig(folds=2),
             min_frames=job.min_frames,
         )

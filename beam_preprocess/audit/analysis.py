@@ -23,7 +23,7 @@ from beam_preprocess.audit import fingerprint
 from beam_preprocess.audit.fingerprint import RATE_HZ, Fingerprinter
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
-from beam_preprocess.output_error import writing_to
+from beam_preprocess.output_error import reading_from, writing_to
 from beam_preprocess.plan import Plan, ShardPlan
 from beam_preprocess.write_shard import NAMESPACE, Rejected, read_track
 from tfrecords.manifest import PARTIAL_DIR
@@ -186,11 +186,16 @@ class WordReader:
         self._ends = np.cumsum(sizes)
 
     def __call__(self, track: int) -> np.ndarray:
-        """Return the words of the track of that number, [frames] uint32."""
+        """Return the words of the track of that number, [frames] uint32.
+
+        Raises:
+          OutputError: its file cannot be read.
+        """
         batch = int(np.searchsorted(self._ends, track, "right"))
         # From the end of the file: a place for each further track of the batch, and for this one and the end.
         behind = int(self._ends[batch] - track + 1) * _PLACE.itemsize
-        with storage.open_file(FileSystems.join(self._output, _words_name(batch))) as file:
+        uri = FileSystems.join(self._output, _words_name(batch))
+        with reading_from(uri), storage.open_file(uri) as file:
             file.seek(-behind, 2)
             begin, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
             file.seek(begin * _WORD.itemsize)

@@ -84,7 +84,7 @@ def _prepare_output(output: str, plan: Plan) -> None:
     with storage.reporting(f"--output={output} cannot be used"):
         unfinished = FileSystems.join(storage.partial_dir(output), job.JOB_FILE)
         for uri in (FileSystems.join(output, FILE_NAME), unfinished):
-            if FileSystems.exists(uri):
+            if storage.exists(uri):
                 raise UserError(f"{output} holds a dataset, or one that is not finished; choose another --output")
         storage.delete([FileSystems.join(output, AUDIT_FILE)])
         report.delete_pictures(output)

@@ -23,7 +23,7 @@ from tfrecords.common.command_line import UserError
 from tfrecords.common.files import open_regular
 from tfrecords.common.terminal import log
 
-# Seconds between updates of the bar on a terminal, and in a log.
+# Seconds between updates of the bar on a terminal, and between lines of a log.
 _TERMINAL_EVERY_S, _LOG_EVERY_S = 0.2, 10.0
 _BLOCK_BYTES = 1 << 18
 # Of the statuses below 500, those that ask for another try: request timeout, too many requests.
@@ -182,9 +182,10 @@ def _receive(response: http.client.HTTPResponse, part: Path, begin: int, retry: 
         raise _MirrorError("sends another range than the one asked for")
     begin = begin if resuming else 0
     length = response.length
-    received = 0
+    end = begin + length if length else None
+    received, logged = 0, time.monotonic()
     file = _writing(part, lambda: part.open("ab" if resuming else "wb"))
-    with file, _progress_bar(part.stem, begin, begin + length if length else None) as bar:
+    with file, _progress_bar(part.stem, begin, end) as bar:
         while block := response.read1(_BLOCK_BYTES):
             received += len(block)
             if begin + received > retry.max_bytes:
@@ -192,13 +193,15 @@ def _receive(response: http.client.HTTPResponse, part: Path, begin: int, retry: 
                 raise _MirrorError(f"sends more than {retry.max_bytes:,} bytes")
             _write(part, file, block)
             bar.update(len(block))
+            if bar.disable and time.monotonic() - logged > _LOG_EVERY_S:
+                logged = time.monotonic()
+                log(f"{part.stem}: {begin + received:,}" + (f" of {end:,} bytes" if end else " bytes"))
     if length is not None and received < length:
         raise ConnectionError(f"the connection ended after {received:,} of {length:,} bytes")
 
 
 def _progress_bar(name: str, begin: int, total: int | None) -> tqdm:
-    """Return a bar, in bytes, that is erased in the end; in a log it is shown every _LOG_EVERY_S only."""
-    terminal = sys.stderr.isatty()
+    """Return a bar, in bytes, that is erased in the end; in a log there is none."""
     return tqdm(
         desc=name,
         initial=begin,
@@ -207,8 +210,8 @@ def _progress_bar(name: str, begin: int, total: int | None) -> tqdm:
         unit_scale=True,
         leave=False,
         dynamic_ncols=True,
-        mininterval=_TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
-        delay=0 if terminal else _LOG_EVERY_S,
+        mininterval=_TERMINAL_EVERY_S,
+        disable=not sys.stderr.isatty(),
     )
 
 

@@ -9,7 +9,7 @@ from beam_preprocess.gtzan.download import RetryPolicy, download, md5_of
 from beam_preprocess.gtzan.unpack import copy_folder, describe, unpack_archive, verify
 from beam_preprocess.inputs.archive import is_archive
 from tfrecords.common.command_line import UserError
-from tfrecords.common.files import lock_directory
+from tfrecords.common.files import lock_directory, remove_temporary
 from tfrecords.common.terminal import log
 
 
@@ -39,6 +39,7 @@ def fetch(
         to it.
     """
     with _made_and_locked(output):
+        _remove_leftovers(output)
         clips = verify(output)
         if clips.problem is None:
             log(f"{output} holds GTZAN already: nothing to do")
@@ -64,7 +65,7 @@ def fetch(
 
 @contextlib.contextmanager
 def _made_and_locked(output: Path) -> Iterator[None]:
-    """Make a directory where it is missing, and lock it: two processes would write the same temporary files.
+    """Make a directory where it is missing, and lock it: two processes would fetch everything twice.
 
     A directory that was made and is still empty at the end is removed.
     """
@@ -80,6 +81,16 @@ def _made_and_locked(output: Path) -> Iterator[None]:
         if made:
             with contextlib.suppress(OSError):
                 output.rmdir()
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Remove the temporary files of killed processes. The output must be locked."""
+    try:
+        for directory in (output, *(output / genre for genre in facts.GENRES)):
+            if directory.is_dir():
+                remove_temporary(directory)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be used: {error.strerror}") from None
 
 
 def _copy(source: Path, output: Path, md5: str, max_archive_bytes: int) -> None:

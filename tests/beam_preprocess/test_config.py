@@ -8,7 +8,7 @@ from tfrecords.common.command_line import UserError
 
 def test_defaults_are_ten_folds_of_half_precision():
     config = JobConfig("music", "out", "music")
-    assert (config.split.folds, config.dtype, config.min_frames) == (10, "float16", 80)
+    assert (config.split.folds, config.record_dtype, config.min_frames) == (10, "float16", 80)
     assert config.front_end.n_mels == 40
 
 
@@ -22,7 +22,7 @@ def test_defaults_are_ten_folds_of_half_precision():
         ({"name": "a-b"}, "name must be"),
         ({"name": "../up"}, "name must be"),
         ({"name": ""}, "name must be"),
-        ({"dtype": "bfloat16"}, "dtype must be one of float16, float32, got 'bfloat16'"),
+        ({"record_dtype": "bfloat16"}, "record_dtype must be one of float16, float32, got 'bfloat16'"),
         ({"num_shards": 0}, "num_shards must be at least 1, got 0"),
         ({"min_frames": 0}, "min_frames must be at least 1, got 0"),
         ({"max_duration_s": 0.0}, "max_duration_s must be above 0, got 0.0"),

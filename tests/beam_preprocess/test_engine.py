@@ -15,7 +15,7 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from beam_preprocess import engine, job, output_error, pipeline
+from beam_preprocess import engine, job, output_error, pipeline, storage
 from beam_preprocess.output_error import OutputError
 from beam_preprocess.write_shard import Rejected
 from tfrecords.common.command_line import UserError
@@ -292,6 +292,16 @@ def test_a_bug_of_a_worker_that_is_an_os_error_stays_a_traceback(tmp_path):
         engine.run_pipeline(engine.parse_options([]), build, explain=explain)
 
 
+def test_a_plan_that_a_worker_may_not_read_is_one_line(tmp_path, clips, job_config, monkeypatch, capfd):
+    def refuse(uri):
+        raise PermissionError(errno.EACCES, "Permission denied", uri)
+
+    monkeypatch.setattr(storage, "read_lines", refuse)
+    with pytest.raises(UserError, match=r"plan\.jsonl cannot be read: Permission denied; correct this"):
+        job.run(job_config(clips, tmp_path / "out"))
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_too_many_rejects_print_no_traceback(tmp_path, make_clips, job_config, capfd):
     for path in make_clips(tmp_path / "music")[::2]:
         path.write_text("text")
@@ -318,7 +328,7 @@ def test_an_earlier_runs_rejects_are_not_blamed_for_another_failure(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", full)
-    with pytest.raises(UserError, match="out: No space left on device; correct this"):
+    with pytest.raises(UserError, match="out cannot be written: No space left on device; correct this"):
         job.run(config)
     assert "rejected by label: " not in capfd.readouterr().err
 

@@ -154,7 +154,7 @@ def test_an_engine_may_repeat_the_end(dataset, tmp_path, contents):
 
 def test_another_dataset_is_not_taken_for_a_repeated_end(dataset):
     WriteManifest(dataset).process(RESULTS, REJECTS, DUPLICATES)
-    with pytest.raises(UserError, match="0 of 4 shards"):
+    with pytest.raises(UserError, match="0 of 4 planned shards"):
         WriteManifest(dataclasses.replace(dataset, fingerprint="other")).process([], [], [])
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from beam_preprocess import __main__ as main_module
 from beam_preprocess.audio.front_end import PRESETS
+from beam_preprocess.config import JobConfig, SplitConfig
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
@@ -154,7 +156,7 @@ def test_flags_become_the_configuration():
     assert (config.source, config.output, config.name) == ("/data/My Music/", "/out", "my_music")
     assert config.front_end.hop_length == 256
     assert config.front_end.n_mels == PRESETS["librosa"].n_mels
-    assert config.dtype == "float32"
+    assert config.record_dtype == "float32"
     assert (config.split.train_size, config.split.valid_size, config.split.seed) == (0.7, 0.1, 3)
     assert config.num_shards == 7
     assert (config.min_frames, config.max_duration_s, config.max_reject_fraction) == (10, 5.0, 0.5)
@@ -182,6 +184,14 @@ def test_labels_made_one_and_parts_by_folders():
     assert (config.merge_labels, config.split.split_folders) == (False, False)
     with pytest.raises(UserError, match="--folds excludes"):
         main_module.make_config(parsed("--input=in", "--output=out", "--folds=5", "--split_folders"))
+
+
+def test_mistakes_name_flags():
+    # The source is --input, and missing it is told before.
+    fields = {field.name for config in (JobConfig, SplitConfig) for field in dataclasses.fields(config)}
+    assert fields - {"source", "front_end", "split"} <= set(main_module.FLAGS)
+    with pytest.raises(UserError, match=r"^record_dtype must be one of float16, float32, got 'int8'$"):
+        main_module.make_config(parsed("--input=in", "--output=out", "--record_dtype=int8"))
 
 
 def test_every_field_of_the_front_end_is_a_flag():

@@ -5,15 +5,15 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import engine
-from beam_preprocess.output_error import OutputError, message_in, writing_to
+from beam_preprocess.output_error import OutputError, message_in, reading_from, writing_to
 from tfrecords.common.command_line import UserError
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError(28, "No space left on device", "/x"), '/a "b"\n{é}: No space left on device'),
-        (BeamIOError("Rename failed", {"a": "403\n  no"}), '/a "b"\n{é}: 403 no'),
+        (OSError(28, "No space left on device", "/x"), '/a "b"\n{é} cannot be written: No space left on device'),
+        (BeamIOError("Rename failed", {"a": "403\n  no"}), '/a "b"\n{é} cannot be written: 403 no'),
     ],
 )
 @pytest.mark.parametrize("mode", ["in_memory", "multi_threading"])
@@ -37,6 +37,12 @@ def test_the_last_one_counts_and_what_looks_like_one_does_not():
     assert message_in(f"{first} {last[:-3]}") == "/a: full"
     assert message_in(first.replace(json.dumps("reason"), '"other"')) is None
     assert message_in("OSError: [Errno 28] No space left [while running 'WriteShard']") is None
+
+
+def test_reading_is_told_as_such():
+    with pytest.raises(OutputError) as info, reading_from("/out/plan.jsonl"):
+        raise PermissionError(13, "Permission denied", "/x")
+    assert message_in(str(info.value)) == "/out/plan.jsonl cannot be read: Permission denied"
 
 
 def test_a_fault_of_ours_stays_what_it_is():

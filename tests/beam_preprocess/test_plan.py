@@ -113,7 +113,7 @@ CHANGED_FRONT_END = dataclasses.replace(CONFIG, front_end=FrontEndConfig(hop_len
     "config",
     [
         CHANGED_FRONT_END,
-        dataclasses.replace(CONFIG, dtype="float32"),
+        dataclasses.replace(CONFIG, record_dtype="float32"),
         dataclasses.replace(CONFIG, min_frames=40),
         dataclasses.replace(CONFIG, max_duration_s=10.0),
     ],

@@ -2,6 +2,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import storage
+from tests.beam_preprocess.memory_filesystem import MemoryFileSystem
 from tfrecords.common.command_line import UserError
 
 
@@ -108,10 +109,28 @@ def test_a_missing_file_is_missed_alike_everywhere(memory, tmp_path):
             pass
 
 
+def test_a_name_that_a_store_cannot_have_is_no_fault_of_ours(memory, monkeypatch):
+    def refuse(self, path):
+        raise ValueError("GCS path must be in the form gs://<bucket>/<object>.")
+
+    monkeypatch.setattr(MemoryFileSystem, "exists", refuse)
+    for use in (storage.exists, storage.open_file, storage.size_of, storage.read_text, storage.make_directories):
+        with pytest.raises(UserError, match=r"^here: GCS path must be"), storage.reporting("here"):
+            use("mem://tracks.csv")
+
+
 class CloudError(Exception):
     """An error of a store's library, which is not an OSError."""
 
     __module__ = "google.api_core.exceptions"
+
+
+class UploadError(Exception):
+    __module__ = "google.resumable_media.common"
+
+
+class LoginError(Exception):
+    __module__ = "azure.identity"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +141,8 @@ class CloudError(Exception):
         (BeamIOError("List failed", {"a": "File not found"}), "File not found"),
         (BeamIOError("List failed"), "List failed with exceptions None"),
         (CloudError(), "CloudError"),
+        (UploadError("503"), "503"),
+        (LoginError("no login"), "no login"),
     ],
 )
 def test_an_error_becomes_one_line(error, line):

@@ -11,6 +11,7 @@ import soundfile
 from beam_preprocess import synthesize
 from beam_preprocess.groups import find_pieces, is_gtzan
 from beam_preprocess.inputs.tracks import list_tracks
+from tfrecords.common import files
 from tfrecords.common.command_line import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,30 @@ def test_tracks_of_another_seed_or_length_are_replaced(tmp_path):
     assert path.read_bytes() != first
     synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3.5, seed=1)
     assert soundfile.info(path).frames == round(3.5 * 22050)
+
+
+def test_other_audio_is_refused(tmp_path):
+    # As earlier versions named theirs, which would be taken for GTZAN's.
+    (tmp_path / "jazz").mkdir()
+    (tmp_path / "jazz" / "notes.txt").touch()
+    (tmp_path / "jazz" / "jazz.00000.wav").touch()
+    with pytest.raises(UserError, match=r"holds other audio, such as jazz/jazz\.00000\.wav; choose another --output"):
+        synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["jazz"]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    paths = synthesize.synthesize_dataset(tmp_path, tracks_per_genre=2, seconds=3)
+    (paths[-1].parent / ".tmp-01234567-a.wav").touch()
+    # Fewer tracks: those that are more than asked for are this generator's, too.
+    synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(paths)
+
+
+def test_one_at_a_time_writes_to_a_directory(tmp_path):
+    with files.lock_directory(tmp_path, "writing"), pytest.raises(UserError, match="another process is writing there"):
+        synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_failed_rename_leaves_no_file_under_the_final_name(tmp_path, monkeypatch):

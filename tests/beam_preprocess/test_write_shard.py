@@ -66,7 +66,7 @@ def write(config, plan, labels, front_end):
 
 def records(config, plan):
     with Path(config.output, plan.file).open("rb") as file:
-        return [schema.decode(data, mel_bands=40, dtype=config.dtype) for data in read_records(file, plan.file)]
+        return [schema.decode(data, mel_bands=40, dtype=config.record_dtype) for data in read_records(file, plan.file)]
 
 
 def spectrograms(plan, front_end):
@@ -81,7 +81,7 @@ def spectrograms(plan, front_end):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_records_hold_the_front_ends_output(planned, front_end, dtype):
     config, plan, labels = planned
-    config = dataclasses.replace(config, dtype=dtype)
+    config = dataclasses.replace(config, record_dtype=dtype)
     write(config, plan, labels, front_end)
     expected = spectrograms(plan, front_end)
     found = records(config, plan)
@@ -110,7 +110,7 @@ def test_statistics_do_not_depend_on_the_records_precision(planned, front_end):
     config, plan, labels = planned
     half = write(config, plan, labels, front_end)
     Path(config.output, sidecar(plan.file)).unlink()
-    full = write(dataclasses.replace(config, dtype="float32"), plan, labels, front_end)
+    full = write(dataclasses.replace(config, record_dtype="float32"), plan, labels, front_end)
     np.testing.assert_array_equal(half.statistics.m2, full.statistics.m2)
 
 

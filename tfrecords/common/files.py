@@ -107,8 +107,13 @@ def remove_temporary(directory: Path, *, older_than_s: float = 0) -> None:
       OSError: the directory cannot be listed, or a file cannot be removed.
     """
     for path in directory.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and path.is_file() and time.time() - path.stat().st_mtime >= older_than_s:
-            path.unlink(missing_ok=True)
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        # Another process may rename it meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime >= older_than_s:
+                path.unlink()
 
 
 def shorten_name(name: str, max_bytes: int) -> str:

@@ -1,9 +1,7 @@
-import doctest
 import os
 
 import pytest
 
-from beam_preprocess.audio import formats
 from beam_preprocess.audio.formats import (
     EXTENSIONS,
     HEAD_BYTES,
@@ -125,8 +123,3 @@ def test_little_of_a_file_is_read_and_nothing_of_a_pipe(tmp_path):
     selection = Selection()
     assert list(walk(str(tmp_path), selection, pytest.fail)) == []
     assert selection.others == {"unreadable": 2, "without an ending": 1}
-
-
-def test_examples():
-    result = doctest.testmod(formats)
-    assert result.attempted and not result.failed

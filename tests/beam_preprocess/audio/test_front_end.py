@@ -1,5 +1,4 @@
 import dataclasses
-import doctest
 import itertools
 import json
 import pickle
@@ -12,7 +11,6 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_preprocess.audio import front_end as module
 from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz, segment_lengths
 from tfrecords.common.command_line import UserError
 
@@ -291,8 +289,3 @@ def test_records_of_a_long_track_are_equal(frames, records):
     assert sum(lengths) == frames
     assert max(lengths) <= 8192
     assert max(lengths) - min(lengths) <= 1
-
-
-def test_examples():
-    result = doctest.testmod(module)
-    assert result.attempted and not result.failed

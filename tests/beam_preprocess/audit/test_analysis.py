@@ -7,6 +7,7 @@ from beam_preprocess.audit import analysis, fingerprint
 from beam_preprocess.audit.analysis import AnalyzedTrack, AnalyzeTracks, Batch, TrackAnalyzer, WordReader
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
+from beam_preprocess.output_error import OutputError, message_in
 from beam_preprocess.plan import ShardPlan, make_plan
 from beam_preprocess.write_shard import Rejected
 
@@ -85,6 +86,13 @@ def test_each_fingerprint_is_read_back(tmp_path):
     read = WordReader(str(tmp_path), [3, 2])
     for track in (4, 0, 2, 1, 3):
         np.testing.assert_array_equal(read(track), words[track])
+
+
+def test_fingerprints_that_cannot_be_read_are_told_as_such(tmp_path):
+    (tmp_path / ".partial" / "words-00000.bin").mkdir(parents=True)
+    with pytest.raises(OutputError) as info:
+        WordReader(str(tmp_path), [1])(0)
+    assert message_in(str(info.value)) == f"{tmp_path}/.partial/words-00000.bin cannot be read: Is a directory"
 
 
 def test_an_analysis_is_read_back(tmp_path):

@@ -65,7 +65,11 @@ def test_a_log_shows_how_far_a_long_download_is(fetch, server, monkeypatch):
     monkeypatch.setattr(module, "_LOG_EVERY_S", 1e-9)
     server.files["/a"] = BODY
     fetch("/a")
-    assert re.search(r"set\.tar\.gz: +\d+%.*/1\.02M", sys.stderr.getvalue())
+    first, *lines = sys.stderr.getvalue().splitlines()
+    assert first.endswith(": downloading")
+    assert lines[-1] == "set.tar.gz: 1,024,000 of 1,024,000 bytes"
+    assert all(re.fullmatch(r"set\.tar\.gz: [\d,]+ of 1,024,000 bytes", line) for line in lines)
+    assert "\r" not in sys.stderr.getvalue()
 
 
 def test_the_directory_is_made(server, tmp_path, retry):

@@ -1,12 +1,10 @@
 import csv
-import doctest
 import errno
 import os
 from collections import defaultdict
 
 import pytest
 
-from beam_preprocess.gtzan import facts
 from beam_preprocess.gtzan.facts import (
     all_clips,
     clip_of,
@@ -196,8 +194,3 @@ def test_titles_are_compared_without_case_accents_and_punctuation():
     assert plain("Á la Folie") == plain("a\u0300 la folie")
     assert plain("That's It") == plain("Thats it")
     assert plain("Is This Love") != plain("Is This Live")
-
-
-def test_examples():
-    result = doctest.testmod(facts)
-    assert result.attempted and not result.failed

@@ -75,6 +75,15 @@ def test_a_second_run_does_nothing(run, server, output, capfd):
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
 
+def test_what_killed_processes_left_is_removed(run, output):
+    left = [output / folder / f".tmp-01234567-{folder}.wav" for folder in ("", "rock", "other")]
+    (output / "other").mkdir()
+    for path in left:
+        path.touch()
+    run()
+    assert [path.exists() for path in left] == [False, False, True]
+
+
 def test_one_clip_is_missing_later(run, server, output, clip_bytes):
     (output / "rock/rock.00000.wav").unlink()
     run()
@@ -198,6 +207,7 @@ fetch.fetch(pathlib.Path({str(output)!r}), source=pathlib.Path({str(tmp_path / "
     whole = {f"{genre_of(clip)}/{clip}.wav": content for clip, content in clip_bytes.items()}
     assert all(whole[name] == content for name, content in torn.items() if "/.tmp-" not in name)
     run(source=tmp_path / "mine.tar.gz")
+    assert files_below(output).keys() == {*whole, "tracks.csv"}
     assert whole.items() <= files_below(output).items()
 
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,16 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert (tmp_path / ".tmp-01234567-file").exists()
     remove_temporary(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_a_temporary_file_that_is_renamed_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    listed = [tmp_path / ".tmp-01234567-renamed", tmp_path / ".tmp-01234567-left"]
+    listed[1].touch()
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(listed))
+    # As if it were renamed between two looks at it.
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    remove_temporary(tmp_path)
+    assert not listed[1].exists()
 
 
 def test_a_signal_leaves_no_temporary_file(tmp_path, end_by_signal):

@@ -298,7 +298,7 @@ def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
             "has every model already, got 'all,time'",
         ),
         (["--data_dir={data}", "--job_dir={cv}", "--model="], "--model must name different models"),
-        (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be at least 1, got 0"),
+        (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be from 1 to 1000000000, got 0"),
         (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"^--audio_dir=.*: no such folder"),
         (["--data_dir={data}", "--job_dir={cv}", "more"], "unexpected argument 'more'"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/x"], "cannot be made: Not a directory"),

@@ -143,7 +143,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
             ["--recipe=augmented", "--patch_frames=256"],
             "train, valid should be for training but hold no record of 256 frames; lower --patch_f",
         ),
-        (["--epochs=0"], "--epochs must be at least 1"),
+        (["--epochs=0"], "--epochs must be from 1 to"),
         (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, augmented, got 'cbmi'"),
         (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to the recipe cbmi2016, .* got 3"),
         (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),

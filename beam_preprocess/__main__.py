@@ -27,7 +27,7 @@ from tfrecords.common.terminal import no_warnings
 
 FLAGS = flags.FlagValues()
 # Fields of JobConfig with a flag of the same name, which the audit has too.
-_SHARED_FIELDS = (
+SHARED_FIELDS = (
     "label_folder",
     "merge_labels",
     "label_column",
@@ -158,7 +158,7 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **f
         output=flag_values.output.rstrip("/") or flag_values.output,
         name=default_name(flag_values.input) if name is None else name,
         split=split,
-        **{field: getattr(flag_values, field) for field in _SHARED_FIELDS},
+        **{field: getattr(flag_values, field) for field in SHARED_FIELDS},
         **fields,
     )
 

@@ -16,7 +16,7 @@ or in the input.
 from absl import flags
 
 from beam_preprocess.__main__ import FLAGS as JOB_FLAGS
-from beam_preprocess.__main__ import shared_config
+from beam_preprocess.__main__ import SHARED_FIELDS, shared_config
 from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
@@ -28,14 +28,7 @@ _SHARED = (
     "split_lists",
     "split_folders",
     "seed",
-    "label_folder",
-    "merge_labels",
-    "label_column",
-    "group_column",
-    "groups",
-    "min_frames",
-    "max_duration_s",
-    "max_archive_bytes",
+    *SHARED_FIELDS,
 )
 
 FLAGS = flags.FlagValues()

@@ -30,7 +30,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_preprocess import finish, output_error, pipeline, storage, summary
+from beam_preprocess import finish, pipeline, storage, summary
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import DatasetSpec
@@ -280,7 +280,7 @@ def _explain(config: JobConfig, plan: Plan, error: str) -> None:
     """Raise UserError for a failure, given as an engine's text, that the user can correct."""
     rejects = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
     finish.check_rejects(config, Counter(json.loads(line)["reason"] for line in rejects.splitlines()), plan.num_tracks)
-    if message := output_error.message_in(error):
+    if message := storage.message_in(error):
         raise UserError(f"{message}; correct this and run the command again, it keeps what is done")
 
 

@@ -15,8 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import label_sound, storage
 from beam_preprocess.config import JobConfig
-from beam_preprocess.output_error import writing_to
 from beam_preprocess.plan import Plan, versions
+from beam_preprocess.storage import writing_to
 from beam_preprocess.write_shard import Rejected, ShardResult
 from tfrecords import manifest, tfds
 from tfrecords.common.command_line import UserError

@@ -10,7 +10,7 @@ from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
 from beam_preprocess.finish import DatasetSpec, WriteManifest
-from beam_preprocess.output_error import reading_from
+from beam_preprocess.storage import reading_from
 from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"

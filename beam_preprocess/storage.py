@@ -6,12 +6,14 @@ machine are listed and deleted without them.
 
 import contextlib
 import errno
+import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileSystem
 from apache_beam.io.filesystems import FileSystems
@@ -247,3 +249,53 @@ def cause(error: object) -> str:
     if details := getattr(error, "exception_details", None):
         return "; ".join(dict.fromkeys(cause(detail) for detail in details.values()))
     return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+
+
+_MARK = "beam_preprocess cannot go on: "
+_MARKED = re.compile(f"{_MARK}(?={{)")
+
+
+class OutputError(Exception):
+    """A worker cannot write or read the output.
+
+    Its only argument is a text: Beam creates the exception anew, with the stage's name appended to the text.
+    """
+
+    @classmethod
+    def of(cls, what: str, error: Exception) -> Self:
+        """Return the error for what cannot be done, such as "/out cannot be written"."""
+        # JSON has no line breaks, and a parser finds its end.
+        return cls(_MARK + json.dumps({"what": what, "reason": cause(error)}))
+
+
+def writing_to(directory: str) -> contextlib.AbstractContextManager[None]:
+    """Turn the errors of a file system within the block into OutputError.
+
+    Raises:
+      OutputError: the block raised an OSError or a BeamIOError.
+    """
+    return _telling(f"{directory} cannot be written")
+
+
+def reading_from(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Do the same where a file of the output is read."""
+    return _telling(f"{uri} cannot be read")
+
+
+@contextlib.contextmanager
+def _telling(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, BeamIOError) as error:
+        raise OutputError.of(what, error) from error
+
+
+def message_in(text: str) -> str | None:
+    """Return "what: reason" of the last OutputError in an engine's text, or None if there is none."""
+    message = None
+    for mark in _MARKED.finditer(text):
+        # Text that only looks like an OutputError is skipped.
+        with contextlib.suppress(ValueError, KeyError):
+            fields, _ = json.JSONDecoder().raw_decode(text, mark.end())
+            message = f"{fields['what']}: {fields['reason']}"
+    return message

@@ -24,8 +24,8 @@ from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound
-from beam_preprocess.output_error import writing_to
 from beam_preprocess.plan import ShardPlan
+from beam_preprocess.storage import writing_to
 from tfrecords.common import json_data
 from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard
 from tfrecords.schema import DTYPES, Record, encode, to_bytes

@@ -10,11 +10,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrecords import schema
+from tfrecords.chunks import HostShards, MemorySource, ShardSource, raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics
 from tfrecords.patches import RANDOM, RESIZE, WINDOWS, Clips, Normalizer, PatchExtractor, select
-from tfrecords.sources import HostShards, MemorySource, ShardSource, raise_shard_errors
 
 _ENDLESS = int(tf.int64.max)
 # Enough to bridge steps of uneven time; left to itself, tf.data keeps more and more batches.
@@ -78,7 +78,7 @@ def load(
     Raises:
       UserError: no manifest, no such part, a shard is missing or torn, fewer shards than hosts, an argument out of
         range, or no record is as long as a patch. A corrupt record shows only when it is read: take batches within
-        `tfrecords.sources.raise_shard_errors`.
+        `tfrecords.chunks.raise_shard_errors`.
 
     Example::
 

@@ -51,7 +51,7 @@ flags.DEFINE_bool("predictions", True, "time predictions on this machine", flag_
 @settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Compare, write the tables and the picture, and print the tables."""
-    from trainer.reports.cost_plot import accuracy_against_cost
+    from trainer.reports.plots import accuracy_against_cost
 
     command_line.no_arguments(positional)
     if not flag_values.job_dirs or not flag_values.output_dir:

@@ -15,7 +15,7 @@ from tfrecords.manifest import count_patches
 from trainer import models, settings
 from trainer.distribution import precision
 from trainer.settings import SettingError, setting
-from trainer.training.recipes import History, LossRiseSchedule, Recipe
+from trainer.training.schedules import History, LossRiseSchedule, Recipe
 
 # As tfrecords.patches names them, which imports TensorFlow.
 WINDOWS, RANDOM, RESIZE = PATCH_MODES = ("windows", "random", "resize")

@@ -45,7 +45,7 @@ from trainer.evaluation.folds import FoldRun
 from trainer.evaluation.pooling import pool, read_tracks
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.reports import tables
-from trainer.reports.audio_links import AudioLinks
+from trainer.reports.page import AudioLinks
 from trainer.train import new_job
 from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob, count_folds

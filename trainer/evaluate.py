@@ -23,9 +23,9 @@ from trainer import models, settings, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
-from trainer.reports.audio_links import AudioLinks
 from trainer.reports.formatting import patch
-from trainer.training import recipes
+from trainer.reports.page import AudioLinks
+from trainer.training import schedules
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
@@ -132,7 +132,7 @@ def _page(
         summary,
         facts=_facts(job, manifest, summary),
         history=history,
-        best_epoch=job.rules.best_epoch(recipes.rows_of(history)) if job.rules.checkpoint_metric else 0,
+        best_epoch=job.rules.best_epoch(schedules.rows_of(history)) if job.rules.checkpoint_metric else 0,
         samples=samples(Dataset(data_dir, manifest), parts=parts, count=_SAMPLES),
         filters=filter_figures(job, model, data_dir, parts),
         audio_link=audio_link,

@@ -30,9 +30,9 @@ from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
 from tfrecords.plots import printable
 from trainer import training_job
 from trainer.serving import answers
+from trainer.serving.answers import timeline_png
 from trainer.serving.files import InputFile, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
-from trainer.serving.timeline_plot import timeline_png
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 

@@ -16,7 +16,7 @@ from tfrecords.manifest import BandStatistics, Manifest
 from trainer import models
 from trainer.config import RESIZE, WINDOWS, TrainConfig
 from trainer.settings import SettingError
-from trainer.training.recipes import History
+from trainer.training.schedules import History
 
 if TYPE_CHECKING:
     import keras

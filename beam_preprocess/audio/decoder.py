@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from beam_preprocess.audio import containers
-from beam_preprocess.audio.block import Block, DecodeError, Reject, check_rate, skip_samples
+from beam_preprocess.audio import headers
 from beam_preprocess.audio.formats import EXTENSIONS, HEAD_BYTES, Container, container_of
+from beam_preprocess.audio.rejects import Block, DecodeError, Reject, check_rate, skip_samples
 from beam_preprocess.audio.source import Source
 
 # Sum of squares of a waveform past which a spectrogram's power would overflow float32; real sound stays below 1e18.
@@ -81,15 +81,15 @@ def _decode(file: BinaryIO, name: str) -> Iterator[Block]:
             raise Reject("empty", "0 bytes")
         container = container_of(source.read_at(0, HEAD_BYTES))
         try:
-            for start, end in containers.joined_files(source, container):
+            for start, end in headers.joined_files(source, container):
                 with source.part(start, end) as part:
                     yield from _decode_by_either(part, container)
             if container.name == "ogg":
-                containers.check_last_ogg_page(source)
+                headers.check_last_ogg_page(source)
         except DecodeError as error:
             source.check_readable()
             if container.name == "mp4":
-                containers.check_mp4_boxes(source)
+                headers.check_mp4_boxes(source)
             suffix = PurePosixPath(name).suffix.lower()
             if suffix and suffix not in EXTENSIONS:
                 raise Reject("unsupported_format", f"{suffix}: {error}") from None
@@ -146,7 +146,7 @@ def _by_sndfile(source: Source, container: Container) -> Iterator[Block]:
         # Some of libsndfile's decoders give a number without words.
         detail = getattr(error, "error_string", "") or f"libsndfile error {getattr(error, 'code', '')}".rstrip()
         raise DecodeError(detail.rstrip(".")) from error
-    if not samples and (length := containers.missing_wav_length(source)):
+    if not samples and (length := headers.missing_wav_length(source)):
         with source.patched(*length) as repaired:
             yield from _by_sndfile(repaired, container)
 
@@ -169,7 +169,7 @@ def _read_all(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
 def _check_complete(sound: soundfile.SoundFile, samples: int) -> None:
     """Raise Reject ("truncated") where a file holds less than its header declares."""
     for declared, present in _SHOULD_BE.findall(sound.extra_info):
-        if int(declared) > int(present) and not containers.is_unknown_length(int(declared)):
+        if int(declared) > int(present) and not headers.is_unknown_length(int(declared)):
             raise Reject("truncated", f"{present} of {declared} bytes of audio")
     if samples < sound.frames < _UNKNOWN and not sound.subtype.startswith(_ESTIMATED):
         raise Reject("truncated", f"{samples} of {sound.frames} samples")

@@ -18,9 +18,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from beam_preprocess.audio import containers
-from beam_preprocess.audio.block import Block, DecodeError, Reject, check_rate, skip_samples
+from beam_preprocess.audio import headers
 from beam_preprocess.audio.formats import Container
+from beam_preprocess.audio.rejects import Block, DecodeError, Reject, check_rate, skip_samples
 from beam_preprocess.audio.source import Source
 
 # Values, over all channels, that are decoded at a time: what fits into a processor's cache.
@@ -147,9 +147,9 @@ def _audio_stream(opened: InputContainer) -> AudioStream:
 def _declared_length(source: Source, opened: InputContainer, stream: AudioStream) -> _Length:
     demuxer = opened.format.name
     if demuxer == "mp3":
-        return _Length(containers.mp3_length_s(source) or 0.0, 0.0)
+        return _Length(headers.mp3_length_s(source) or 0.0, 0.0)
     if demuxer == "asf":
-        return _Length(containers.asf_length_s(source) or 0.0, _ROUNDED_S)
+        return _Length(headers.asf_length_s(source) or 0.0, _ROUNDED_S)
     if demuxer in _ESTIMATED:
         return _Length(0.0, 0.0)
     tolerance_s = _EXACT_S if demuxer in _EXACT else _ROUNDED_S
@@ -279,7 +279,7 @@ def _is_whole(source: Source, container: Container, demuxer: str, length: _Lengt
     film's pictures, lasts as long as declared.
     """
     if demuxer == "mp3":
-        return containers.mp3_ends_with_a_frame(source)
+        return headers.mp3_ends_with_a_frame(source)
     with _open(source, container) as opened:
         stream = _audio_stream(opened)
         packets, others_s = 0, 0.0

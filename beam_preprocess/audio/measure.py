@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from beam_preprocess.audio.block import Block
+from beam_preprocess.audio.rejects import Block
 
 # A window of 1024 samples each 65,536 (3 s at 22050 Hz): enough for what holds all along a track, at a hundredth of the
 # decoder's time.

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from beam_preprocess.audio.block import no_room, unreadable
+from beam_preprocess.audio.rejects import no_room, unreadable
 
 _BLOCK_BYTES = 1 << 20
 

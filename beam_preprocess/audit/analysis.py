@@ -23,8 +23,8 @@ from beam_preprocess.audit import fingerprint
 from beam_preprocess.audit.fingerprint import RATE_HZ, Fingerprinter
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
-from beam_preprocess.output_error import reading_from, writing_to
 from beam_preprocess.plan import Plan, ShardPlan
+from beam_preprocess.storage import reading_from, writing_to
 from beam_preprocess.write_shard import NAMESPACE, Rejected, read_track
 from tfrecords.manifest import PARTIAL_DIR
 

@@ -11,7 +11,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_preprocess import engine, job, output_error, storage
+from beam_preprocess import engine, job, storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.audit import analysis, findings, pipeline, report
 from beam_preprocess.audit.analysis import AnalyzedTrack
@@ -100,7 +100,7 @@ def _analyze(
     """Run the pipeline; return what was found out about each track, by number, and the pairs that match."""
 
     def explain(error: str) -> None:
-        if reason := output_error.message_in(error):
+        if reason := storage.message_in(error):
             raise UserError(f"{reason}; mend it and run the command again")
 
     sizes = [len(shard.tracks) for shard in plan.shards]

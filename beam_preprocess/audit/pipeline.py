@@ -11,8 +11,8 @@ from beam_preprocess.audit import fingerprint
 from beam_preprocess.audit.analysis import AnalyzeTracks, WordReader
 from beam_preprocess.audit.fingerprint import Alignment, align
 from beam_preprocess.config import JobConfig
-from beam_preprocess.output_error import writing_to
 from beam_preprocess.pipeline import read_plan
+from beam_preprocess.storage import writing_to
 from tfrecords.manifest import PARTIAL_DIR
 
 PLAN_FILE = f"{PARTIAL_DIR}/batches.jsonl"

@@ -50,10 +50,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if given is not None and flag_values.mirror:
         raise UserError("--from and --mirror exclude each other")
     # Imported late: --help and a mistaken flag should not wait for Beam, through whose file systems archives are read.
-    from beam_preprocess.gtzan import facts, fetch
+    from beam_preprocess.gtzan import download, facts
 
     output = Path(flag_values.output)
-    fetch.fetch(
+    download.fetch(
         output,
         source=None if given is None else Path(given),
         mirrors=flag_values.mirror or MIRRORS,

@@ -15,8 +15,8 @@ from apache_beam.portability import python_urns
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from beam_preprocess import engine, job, output_error, pipeline, storage
-from beam_preprocess.output_error import OutputError
+from beam_preprocess import engine, job, pipeline, storage
+from beam_preprocess.storage import OutputError
 from beam_preprocess.write_shard import Rejected
 from tfrecords.common.command_line import UserError
 from tfrecords.shard import RecordWriter
@@ -286,7 +286,7 @@ def test_a_bug_of_a_worker_that_is_an_os_error_stays_a_traceback(tmp_path):
         return pipeline | beam.Create([1]) | "WriteShard" >> beam.Map(lambda _: (tmp_path / "x").stat())
 
     def explain(text):
-        assert output_error.message_in(text) is None
+        assert storage.message_in(text) is None
 
     with pytest.raises(RuntimeError, match="Traceback"):
         engine.run_pipeline(engine.parse_options([]), build, explain=explain)

@@ -5,7 +5,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import engine
-from beam_preprocess.output_error import OutputError, message_in, reading_from, writing_to
+from beam_preprocess.storage import OutputError, message_in, reading_from, writing_to
 from tfrecords.common.command_line import UserError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords.order import _GROUP, EpochOrder, seek
+from tfrecords.epoch_order import _GROUP, EpochOrder, seek
 from tfrecords.shard import RecordWriter
 
 

@@ -9,13 +9,13 @@ import pytest
 import tensorflow as tf
 
 import tfrecords
-from tfrecords import sources
+from tfrecords import chunks
+from tfrecords.chunks import raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.reader import load
 from tfrecords.schema import encode
 from tfrecords.shard import RecordWriter, ShardError
-from tfrecords.sources import raise_shard_errors
 
 
 def collect(dataset):
@@ -63,7 +63,7 @@ def test_patches_come_in_order_with_their_tracks(tiny):
 @pytest.mark.parametrize(("patch_frames", "patch_hop"), [(4, 4), (4, 1), (4, 3), (2, 7), (30, 1)])
 @pytest.mark.parametrize("shuffle_bytes", [1000, 64 << 20])
 def test_any_hop_and_segments_and_records_that_are_too_short(long, patch_frames, patch_hop, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
     sizes = {"patch_frames": patch_frames, "patch_hop": patch_hop}
     patches, labels, track_ids = collect(load(long.path, parts=("fold_1", "fold_2"), **sizes))
     expected = cut(long, ["fold_1", "fold_2"], **sizes)
@@ -79,7 +79,7 @@ def test_the_default_hop_is_a_patch(long):
 
 @pytest.mark.parametrize("shuffle_bytes", [1, 5000])
 def test_an_epoch_of_training_holds_every_patch_once(long, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
     patches, labels = collect(load(long.path, training=True, epochs=2, **SMALL))
     expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
     found = fingerprints(patches, labels)
@@ -299,7 +299,7 @@ def values(dataset):
     ],
 )
 def test_any_step(name, shuffle_bytes, arguments, request, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
     data = request.getfixturevalue(name)
     common = {"seed": 5, **arguments}
     two = batches(data, epoch=1, epochs=2, **common)
@@ -320,7 +320,7 @@ def test_from_memory(uneven, training):
 
 
 def test_the_number_of_threads_changes_nothing(uneven, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 2000)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", 2000)
     dataset = load(uneven.path, patch_frames=4, batch_size=7, training=True, epochs=2)
     found = []
     for threads in (1, 6):

@@ -3,15 +3,15 @@ import re
 import numpy as np
 import pytest
 
-from tfrecords import sources
+from tfrecords import chunks
+from tfrecords.chunks import HostShards, ShardSource, _Pool, raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
-from tfrecords.order import EpochOrder
+from tfrecords.epoch_order import EpochOrder
 from tfrecords.patches import PatchExtractor
 from tfrecords.reader import load
 from tfrecords.schema import Record, decode, encode
 from tfrecords.shard import RecordWriter
-from tfrecords.sources import HostShards, ShardSource, _Pool, raise_shard_errors
 
 
 @pytest.fixture(scope="module", params=[(22, 23), (1, 30)], ids=["even", "uneven"])
@@ -52,7 +52,7 @@ def test_chunks_hold_the_records_in_order_without_frames_of_no_patch(data, seed,
 
 
 def test_what_was_given_out_stays_as_it_was(data, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", 500)
     batches = load(data.path, patch_frames=4, batch_size=3, epochs=4)
     kept = [batch for batch, *_ in batches]
     expected = [batch.tobytes() for batch, *_ in batches.as_numpy_iterator()]
@@ -60,7 +60,7 @@ def test_what_was_given_out_stays_as_it_was(data, monkeypatch):
 
 
 def test_streams_of_one_dataset_do_not_meet(data, monkeypatch):
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", 500)
     batches = load(data.path, patch_frames=4, batch_size=3, training=True)
     alone = [batch.tobytes() for batch, _ in batches.as_numpy_iterator()]
     both = zip(batches.as_numpy_iterator(), batches.as_numpy_iterator(), strict=True)
@@ -81,7 +81,7 @@ def test_an_array_of_the_pool_is_reused_once_its_views_are_gone():
 
 def test_a_stream_uses_few_arrays(data, monkeypatch):
     taken = []
-    monkeypatch.setattr(sources, "_SHUFFLE_BYTES", 500)
+    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", 500)
     monkeypatch.setattr(_Pool, "take", lambda pool, take=_Pool.take: taken.append(take(pool).ctypes.data) or take(pool))
     for _ in load(data.path, patch_frames=4, batch_size=3, epochs=4):
         pass

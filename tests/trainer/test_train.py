@@ -15,7 +15,7 @@ from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
 from trainer.config import RECIPES
-from trainer.training import epochs, recipes
+from trainer.training import epochs, schedules
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
@@ -79,7 +79,7 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     probabilities = model.predict_on_batch(np.array(patches, np.float32)[..., np.newaxis])
     loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
-    best = RECIPES["modern"].best_epoch(recipes.rows_of(history))
+    best = RECIPES["modern"].best_epoch(schedules.rows_of(history))
     assert history["val_loss"][best - 1] == min(history["val_loss"])
 
 
@@ -351,7 +351,7 @@ def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
     before = (trained / "best.keras").read_bytes()
     small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
     assert train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={trained}", *small), []) == 0
-    best = RECIPES["modern"].best_epoch(recipes.rows_of(read_history(trained)))
+    best = RECIPES["modern"].best_epoch(schedules.rows_of(read_history(trained)))
     assert capsys.readouterr().out == (
         f"{trained} holds this very job, trained to its end: best epoch {best} of 2, {trained}/best.keras; "
         "--overwrite trains it again\n"
@@ -492,7 +492,7 @@ def test_the_parents_of_a_job_train_by_its_recipe(tiny, train_flags, tmp_path):
 
 def with_rises(monkeypatch, **limits):
     """Lets the paper's recipe reach its limits within a few epochs."""
-    paper = dataclasses.replace(RECIPES["cbmi2016"], rises=recipes.LossRiseSchedule(**limits))
+    paper = dataclasses.replace(RECIPES["cbmi2016"], rises=schedules.LossRiseSchedule(**limits))
     monkeypatch.setitem(RECIPES, "cbmi2016", paper)
     return paper
 
@@ -505,7 +505,7 @@ def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_pa
     recipe = with_rises(monkeypatch, to_halve=0, to_stop=9)
     job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.003", "--epochs=6", "--seed=1")
     expected, steps = run_training(job, tmp_path / "whole"), 3
-    rows = recipes.rows_of(expected)
+    rows = schedules.rows_of(expected)
     halvings = [recipe.rises.count(rows[:epoch])[0] for epoch in range(len(rows) + 1)]
     halved = halvings.index(1)
     assert 1 < halved < 6 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
@@ -528,7 +528,7 @@ def test_the_papers_recipe_ends_by_the_rises_of_earlier_epochs_too(tiny, job_of,
     job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=1e-30", "--epochs=99")
     run_until_save(monkeypatch, 4, job, tmp_path / "job")
     run_on(job, tmp_path / "job")
-    rows = recipes.rows_of(read_history(tmp_path / "job"))
+    rows = schedules.rows_of(read_history(tmp_path / "job"))
     counts = [rises.count(rows[:epoch])[1] for epoch in range(len(rows) + 1)]
     assert len(rows) < 99 and counts[-2:] == [3, 4]
 

@@ -6,13 +6,14 @@ import io
 import logging
 import os
 import platform
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
-from tfrecords.common import shutdown, startup_lines
+from tfrecords.common import shutdown
 
 # Held while TensorFlow is imported.
 _importing = threading.RLock()
@@ -98,7 +99,7 @@ def import_tensorflow() -> None:
     # the time as well.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else startup_lines.hidden():
+    with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else hide_startup_lines():
         importlib.import_module("tensorflow")
 
 
@@ -115,3 +116,79 @@ def no_arguments(positional: Sequence[str]) -> None:
     """Raise UserError for a positional argument, in a command that takes flags only."""
     if positional:
         raise UserError(f"unexpected argument {positional[0]!r}; flags are written --name=value (see --help)")
+
+
+# Runs as a process, so that output is shown even if this one aborts. It reads to the end of the pipe, so it also shows
+# what other processes write that inherited the pipe. In a line, the date follows the level; it is 0000 until logging is
+# configured.
+_FILTER = """
+import signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+for line in sys.stdin.buffer:
+    if not line.startswith((b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()")):
+        sys.stderr.buffer.write(line)
+        sys.stderr.flush()
+"""
+# For the filter to write the rest; it takes longer only if another process holds the pipe.
+_FLUSH_LIMIT_S = 1.0
+
+
+@contextlib.contextmanager
+def hide_startup_lines() -> Iterator[None]:
+    """Drop the lines that TensorFlow logs on being imported; only one thread at a time may enter the block.
+
+    TF_CPP_MIN_LOG_LEVEL has no effect on them: static initialisers log them before logging is configured. Other lines
+    pass, in order, as they are written.
+
+    They are shown if TF_CPP_MIN_LOG_LEVEL is 0 or not set, and where the filter cannot be started.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "") in ("", "0"):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            _filter_stderr(stack)
+        yield
+
+
+def _filter_stderr(stack: contextlib.ExitStack) -> None:
+    terminal = os.dup(2)
+    stack.callback(os.close, terminal)
+    reader, writer = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _FILTER],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            # Ctrl-C must not end the filter: the command's last lines have to be shown.
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    stack.callback(_wait_for_filter, process)
+    stack.callback(os.close, writer)
+    stack.callback(_restore_stderr, terminal, writer)
+    _flush_stderr()
+    os.dup2(writer, 2)
+
+
+def _restore_stderr(terminal: int, writer: int) -> None:
+    _flush_stderr()
+    # Unless another thread has redirected it in the meantime.
+    with contextlib.suppress(OSError):
+        if os.path.sameopenfile(2, writer):
+            os.dup2(terminal, 2)
+
+
+def _flush_stderr() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+
+
+def _wait_for_filter(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_FLUSH_LIMIT_S)

@@ -15,7 +15,7 @@ from trainer import train, training_job
 from trainer.distribution.choice import NONE
 from trainer.evaluation.cross_validation import Run
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
-from trainer.training import init_filters, recipes
+from trainer.training import init_filters, schedules
 from trainer.training.resume import is_finished, unfinished
 from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob
@@ -192,7 +192,7 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
     keras.utils.clear_session(free_memory=True)
     cost = None if is_finished(job, job_dir) else _train(fold_run, job)
     model = load_model(job_dir)
-    history = recipes.rows_of(training_job.read_history(job_dir))
+    history = schedules.rows_of(training_job.read_history(job_dir))
     done = FoldPredictions(
         predictions=predict(job, model, job.data_dir, job.parts.test),
         parameters=model.count_params(),

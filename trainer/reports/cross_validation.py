@@ -14,9 +14,8 @@ from tfrecords.show import spectrograms_of
 from trainer.config import WINDOWS
 from trainer.evaluation.cross_validation import REPORT_FILE, Run, load_results
 from trainer.reports import evaluation, page
-from trainer.reports.audio_links import AudioLinks
 from trainer.reports.formatting import patch
-from trainer.reports.page import Figure
+from trainer.reports.page import AudioLinks, Figure
 from trainer.reports.tables import unusual_options
 from trainer.training_job import TrainingJob
 

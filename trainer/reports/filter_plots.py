@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from beam_preprocess.audio.front_end import FrontEndConfig, band_centres_hz
+from tfrecords.chunks import raise_shard_errors
 from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
 from tfrecords.reader import load
-from tfrecords.sources import raise_shard_errors
 from trainer.config import RESIZE
-from trainer.reports import filters, page
-from trainer.reports.filters import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms
+from trainer.reports import filter_analysis, page
+from trainer.reports.filter_analysis import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms
 from trainer.reports.formatting import count
 from trainer.reports.page import Figure as PageFigure
 from trainer.reports.page import Picture
@@ -291,10 +291,10 @@ def filter_figures(
       UserError: the dataset cannot be read, or holds no patch.
     """
     figures = []
-    for bank in filters.filter_banks(model):
-        if bank.kind == filters.FREQUENCY or (bank.kind == filters.TIME and _has_tempos(job)):
-            drawn = _draw_rhythms(job, bank) if bank.kind == filters.TIME else _draw_envelopes(job, bank)
-            activity = filters.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
+    for bank in filter_analysis.filter_banks(model):
+        if bank.kind == filter_analysis.FREQUENCY or (bank.kind == filter_analysis.TIME and _has_tempos(job)):
+            drawn = _draw_rhythms(job, bank) if bank.kind == filter_analysis.TIME else _draw_envelopes(job, bank)
+            activity = filter_analysis.genre_activity(model, bank, _patches(job, data_dir, parts), len(job.labels))
             figures.append(PageFigure(f"{drawn.title}{run}", drawn.picture, drawn.note))
             figures.append(_activity_figure(job, bank, drawn, activity, parts, run))
     return figures
@@ -306,7 +306,7 @@ def _frames_per_s(job: TrainingJob) -> float:
 
 def _has_tempos(job: TrainingJob) -> bool:
     """Whether frames are close enough to tell any tempo; of resized clips, each has a frame rate of its own."""
-    return job.patch_mode != RESIZE and filters.fastest_bpm(_frames_per_s(job)) > filters.SLOWEST_BPM
+    return job.patch_mode != RESIZE and filter_analysis.fastest_bpm(_frames_per_s(job)) > filter_analysis.SLOWEST_BPM
 
 
 def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -326,15 +326,15 @@ def _patches(job: TrainingJob, data_dir: str, parts: Sequence[str]) -> Iterator[
 def _draw_rhythms(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     frames_per_s = _frames_per_s(job)
     weights = bank.weights[:, 0]
-    rhythms = filters.rhythms(weights, frames_per_s)
+    rhythms = filter_analysis.rhythms(weights, frames_per_s)
     frames, number = weights.shape
-    fastest = filters.fastest_bpm(frames_per_s)
-    noise = (fastest - filters.SLOWEST_BPM) / (60 * frames_per_s / 2)
+    fastest = filter_analysis.fastest_bpm(frames_per_s)
+    noise = (fastest - filter_analysis.SLOWEST_BPM) / (60 * frames_per_s / 2)
     text = f"{count(number, 'filter')} along time with the tempo that each answers to most"
     note = (
         f"Each filter is {frames} frames ({frames / frames_per_s:.2f} s) long and one band high. "
         "Above: its weights over time, each to its own scale. Below: how strongly it answers to a pulse of "
-        f"{filters.SLOWEST_BPM:.0f} to {fastest:.0f} beats a minute; the line is the peak, the shade the "
+        f"{filter_analysis.SLOWEST_BPM:.0f} to {fastest:.0f} beats a minute; the line is the peak, the shade the "
         f"{rhythms.width_bpm:.0f} bpm within which so short a filter cannot tell tempos apart. After its number: "
         f"how much of its power lies in that range ({100 * noise:.0f} % for noise, as before training)."
     )
@@ -347,7 +347,7 @@ def _draw_envelopes(job: TrainingJob, bank: FilterBank) -> _DrawnBank:
     weights = bank.weights[0]
     bands, number = weights.shape
     centres_hz = band_centres_hz(FrontEndConfig(**job.front_end))
-    heaviest = filters.heaviest_hz(weights, centres_hz)
+    heaviest = filter_analysis.heaviest_hz(weights, centres_hz)
     names = [hz_name(hz) for hz in heaviest]
     text = f"{count(number, 'filter')} along frequency with the band of each that weighs most"
     positions = len(centres_hz) - bands + 1
@@ -368,7 +368,7 @@ def _activity_figure(
 ) -> PageFigure:
     known = np.flatnonzero(~np.isnan(activity).any(axis=1))
     genres, ordered = [job.labels[label] for label in known], activity[known][:, drawn.order]
-    scores, marks = filters.standardized(ordered), filters.top_filters(ordered, _MARKED)
+    scores, marks = filter_analysis.standardized(ordered), filter_analysis.top_filters(ordered, _MARKED)
     columns = [f"{drawn.names[number]} #{number}" for number in drawn.order]
     picture = page.picture(
         lambda style: activity_map(scores, genres, columns, marks, style=style),
@@ -382,7 +382,7 @@ def _activity_figure(
         "in standard deviations from that filter's mean over the genres. Dots: up to three filters of each genre that "
         "answer to it more than to others." + (f" {count(silent, 'filter')} never answered." if silent else "")
     )
-    what = "time" if bank.kind == filters.TIME else "frequency"
+    what = "time" if bank.kind == filter_analysis.TIME else "frequency"
     return PageFigure(f"Filters along {what} and genres{run}", picture, note)
 
 

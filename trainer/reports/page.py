@@ -1,4 +1,4 @@
-"""The pages of results: jinja2 templates, filled in, and the pictures on them.
+"""The pages of results: jinja2 templates, filled in, the pictures on them and the links to a dataset's audio.
 
 A page is one file for light and dark screens, without a script or a request: its pictures are data URIs.
 """
@@ -6,6 +6,8 @@ A page is one file for light and dark screens, without a script or a request: it
 import base64
 import functools
 import io
+import json
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +17,10 @@ import jinja2
 import markupsafe
 from PIL import Image
 
+from tfrecords.common.files import read_text
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
 from trainer.reports import formatting
+from trainer.settings import SettingError
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
@@ -114,3 +118,44 @@ def _fewer_colours(png: bytes) -> bytes:
 def _data_uri(png: bytes) -> str:
     # Markup: base64 needs no escaping, which would take its time over megabytes.
     return markupsafe.Markup(f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}")  # noqa: S704
+
+
+# Written by preprocessing; it names the input, which the manifest does not, as that is the same wherever the input lay.
+_METRICS_FILE = "metrics.json"
+
+
+class AudioLinks:
+    """Links to audio files by track id: the file's path below the input.
+
+    Attributes:
+      folder: the folder of the input; None where it is not known.
+
+    Raises:
+      SettingError: audio_dir is no folder.
+    """
+
+    def __init__(self, data_dir: str | Path, audio_dir: str | Path | None = None) -> None:
+        if audio_dir is not None and not Path(audio_dir).is_dir():
+            raise SettingError(f"audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
+        self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(Path(data_dir))
+
+    def __call__(self, track_id: str) -> str | None:
+        """Return the file: URI of a track's audio, percent-encoded; None where there is no such file."""
+        if self.folder is None:
+            return None
+        path = (self.folder / track_id).absolute()
+        return path.as_uri() if os.path.isfile(path) else None  # noqa: PTH113 - False where it may not even be asked
+
+
+def _input_folder(data_dir: Path) -> Path | None:
+    """The folder that preprocessing read, by its own record: the input, or the folder of the CSV that listed it.
+
+    A relative path is taken from the working directory, which may be another by now: a track is linked only where
+    there is a file of its name.
+    """
+    try:
+        source = json.loads(read_text(data_dir / _METRICS_FILE))["input"]
+        folder = Path(source).parent if source.lower().endswith(".csv") else Path(source)
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

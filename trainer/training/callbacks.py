@@ -19,7 +19,7 @@ import numpy as np
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import atomic_write
 from trainer import training_job
-from trainer.training.recipes import History, Recipe
+from trainer.training.schedules import History, Recipe
 from trainer.training.stop import Stop
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 

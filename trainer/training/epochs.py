@@ -6,12 +6,11 @@ from pathlib import Path
 
 import keras
 
-from tfrecords.sources import raise_shard_errors
+from tfrecords.chunks import raise_shard_errors
 from trainer import models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
 from trainer.training.batches import BatchLog, training_batches, validation_batches
-from trainer.training.board import Board, ConfusionPicture, ProfileSteps
 from trainer.training.callbacks import (
     BestCheckpoint,
     HalveRate,
@@ -23,8 +22,9 @@ from trainer.training.callbacks import (
 )
 from trainer.training.input_wait import InputWait
 from trainer.training.progress import PaceMeter, ProgressLines
-from trainer.training.recipes import History, new_optimizer
 from trainer.training.run_options import RunOptions
+from trainer.training.schedules import History, new_optimizer
+from trainer.training.tensorboard import Board, ConfusionPicture, ProfileSteps
 from trainer.training.training_state import TrainingState, build
 from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tfrecords.common.command_line import UserError
 from trainer import training_job
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE
-from trainer.training import init_filters, recipes
+from trainer.training import init_filters, schedules
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
 from trainer.training_job import TrainingJob
 
@@ -29,7 +29,7 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     Raises:
       UserError: its history is damaged.
     """
-    history = recipes.rows_of(training_job.read_history(job_dir))
+    history = schedules.rows_of(training_job.read_history(job_dir))
     return (
         f"{job_dir} holds this very job, trained to its end: {job.rules.describe_kept(history)} of "
         f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}; --overwrite trains it again"
@@ -44,7 +44,7 @@ def tell_unfinished(job: TrainingJob, job_dir: Path) -> None:
     """
     if not all((job_dir / name).exists() for name in (STATE_FILE, training_job.CHECKPOINT_FILE)):
         return
-    history = recipes.rows_of(training_job.read_history(job_dir))
+    history = schedules.rows_of(training_job.read_history(job_dir))
     print(
         f"warning: {job_dir}: training is not finished; this is the model of the {job.rules.describe_kept(history)} of "
         f"{len(history)} so far, of {job.epochs} at most",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from beam_preprocess.audio import EXTENSIONS, Reject, decode
-from beam_preprocess.audio.containers import missing_wav_length
+from beam_preprocess.audio.headers import missing_wav_length
 from beam_preprocess.audio.source import Source
 from tests.beam_preprocess.audio.audio_files import FILES, JOINED, RATE, make_file, make_joined, music
 

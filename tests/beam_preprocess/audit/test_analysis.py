@@ -7,8 +7,8 @@ from beam_preprocess.audit import analysis, fingerprint
 from beam_preprocess.audit.analysis import AnalyzedTrack, AnalyzeTracks, Batch, TrackAnalyzer, WordReader
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
-from beam_preprocess.output_error import OutputError, message_in
 from beam_preprocess.plan import ShardPlan, make_plan
+from beam_preprocess.storage import OutputError, message_in
 from beam_preprocess.write_shard import Rejected
 
 RATE_HZ = 8000

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from beam_preprocess.gtzan.download import fetch
 from beam_preprocess.gtzan.facts import genre_of
-from beam_preprocess.gtzan.fetch import fetch
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import lock_directory
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from beam_preprocess.gtzan.download import fetch
 from beam_preprocess.gtzan.facts import GENRES, all_clips, genre_of
-from beam_preprocess.gtzan.fetch import fetch
 
 # As groups of artists and songs: some more than the artists' own names, for a clip of several artists connects them.
 SHARED_WITH_TRAINING, SHARED_WITH_EITHER = 17, 30

@@ -4,7 +4,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from trainer.reports.audio_links import AudioLinks
+from trainer.reports.page import AudioLinks
 from trainer.settings import SettingError
 
 

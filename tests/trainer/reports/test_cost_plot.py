@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from tfrecords.plots import DARK, LIGHT
-from trainer.reports import cost_plot
-from trainer.reports.cost_plot import accuracy_against_cost
+from trainer.reports import plots
+from trainer.reports.plots import accuracy_against_cost
 
 
 def decode(png):
@@ -47,7 +47,7 @@ def test_any_number_of_entries_has_one_size(count, style):
 
 
 def test_each_recipe_has_its_colour():
-    one, other = cost_plot._COLOURS[:2]
+    one, other = plots._COLOURS[:2]
     alone = decode(accuracy_against_cost(compared([entry(0), entry(1)])))
     both = decode(accuracy_against_cost(compared([entry(0), entry(1, recipe="cbmi2016")])))
     assert pixels_of(alone, one) > 300 and not pixels_of(alone, other)
@@ -57,11 +57,11 @@ def test_each_recipe_has_its_colour():
 @pytest.mark.filterwarnings("error")
 def test_entries_of_one_cost_stand_side_by_side():
     entries = [entry(0), entry(0), entry(0, recipe="cbmi2016")]
-    figure = cost_plot.new_figure((8, 4), LIGHT)
+    figure = plots.new_figure((8, 4), LIGHT)
     axes = figure.add_axes((0, 0, 1, 1))
-    costs, _ = cost_plot._costs(entries)
-    cost_plot._set_up(axes, costs, "cost", compared(entries), LIGHT)
-    xs = cost_plot._side_by_side(axes, costs)
+    costs, _ = plots._costs(entries)
+    plots._set_up(axes, costs, "cost", compared(entries), LIGHT)
+    xs = plots._side_by_side(axes, costs)
     pixels = axes.transData.transform([(x, 0.5) for x in xs])[:, 0]
     assert np.diff(pixels) == pytest.approx([28, 28])
     assert xs[1] == pytest.approx(costs[1])
@@ -71,7 +71,7 @@ def test_entries_of_one_cost_stand_side_by_side():
 @pytest.mark.filterwarnings("error")
 def test_numbers_that_cover_nothing_lead_to_names_beside_the_axes(monkeypatch):
     drawn = []
-    monkeypatch.setattr(cost_plot, "png", drawn.append)
+    monkeypatch.setattr(plots, "png", drawn.append)
     more = [entry(0, model="cnn", recipe="augmented"), entry(4, model="black_box", flags="seed=1")]
     accuracy_against_cost(compared([*[entry(0)] * 10, *more]))
     (figure,) = drawn
@@ -88,8 +88,8 @@ def test_numbers_that_cover_nothing_lead_to_names_beside_the_axes(monkeypatch):
 
 def test_parameters_take_the_place_of_times_that_were_not_measured():
     timed = [entry(0, seconds=60.0), entry(4)]
-    assert cost_plot._costs(timed)[0] == [60.0, 10.0 * 1.7**4]
-    assert cost_plot._costs([timed[0], entry(4, seconds=None)]) == ([1.0, 10_000.0], "parameters")
+    assert plots._costs(timed)[0] == [60.0, 10.0 * 1.7**4]
+    assert plots._costs([timed[0], entry(4, seconds=None)]) == ([1.0, 10_000.0], "parameters")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_parameters_take_the_place_of_times_that_were_not_measured():
     [(0, "0"), (950, "950"), (4644, "4.6 k"), (196_012, "196 k"), (999_700, "1.0 M"), (3_275_312, "3.3 M")],
 )
 def test_parameters_are_rounded(count, words):
-    assert cost_plot._rounded(count) == words
+    assert plots._rounded(count) == words
 
 
 @pytest.mark.filterwarnings("error")

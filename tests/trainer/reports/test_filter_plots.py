@@ -10,7 +10,7 @@ from tfrecords.manifest import FILE_NAME, BandStatistics
 from tfrecords.plots import DARK, LIGHT
 from trainer import models
 from trainer.evaluation.predictions import load_model
-from trainer.reports import filter_plots, filters
+from trainer.reports import filter_analysis, filter_plots
 from trainer.training_job import TrainingJob
 
 FRAMES_PER_S = 22050 / 512
@@ -31,7 +31,7 @@ def blue(pixels):
 def test_pictures_of_any_number_of_filters(number, style):
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(60, number))
-    rhythms = filters.rhythms(weights, FRAMES_PER_S)
+    rhythms = filter_analysis.rhythms(weights, FRAMES_PER_S)
     bands = rng.normal(size=(32, number))
     for png in (
         filter_plots.rhythm_grid(weights, rhythms, style=style),
@@ -44,7 +44,7 @@ def test_pictures_of_any_number_of_filters(number, style):
 @pytest.mark.filterwarnings("error")
 def test_filters_of_zeros_are_drawn():
     weights = np.zeros((60, 2))
-    assert decode(filter_plots.rhythm_grid(weights, filters.rhythms(weights, FRAMES_PER_S))).std() > 1
+    assert decode(filter_plots.rhythm_grid(weights, filter_analysis.rhythms(weights, FRAMES_PER_S))).std() > 1
     assert decode(filter_plots.envelope_grid(np.zeros((4, 2)), np.array([80.0, 160, 240, 320]), ["a", "b"])).std() > 1
 
 
@@ -93,7 +93,7 @@ def vertical_at(axes):
 @pytest.mark.parametrize(("frames_per_s", "bpm", "share"), [(FRAMES_PER_S, 120, 90 / 270), (6.0, 120, 90 / 150)])
 def test_curve_and_marker_are_at_the_filters_tempo(figures, frames_per_s, bpm, share):
     weights = np.cos(2 * np.pi * bpm / 60 * np.arange(200) / frames_per_s)[:, np.newaxis]
-    filter_plots.rhythm_grid(weights, filters.rhythms(weights, frames_per_s))
+    filter_plots.rhythm_grid(weights, filter_analysis.rhythms(weights, frames_per_s))
     (axes,) = figures[0].axes
     over_time, curve = (line.get_xydata() for line in axes.lines)
     left, right = over_time[[0, -1], 0]
@@ -198,15 +198,15 @@ def test_columns_of_the_heat_map_are_the_filters_that_their_labels_name(trained,
 
     def activity_map(scores, genres, columns, marks, *, style):
         drawn.update(scores=scores, columns=columns, marks=marks)
-        return filter_plots.rhythm_grid(np.zeros((2, 1)), filters.rhythms(np.zeros((2, 1)), 40.0), style=style)
+        return filter_plots.rhythm_grid(np.zeros((2, 1)), filter_analysis.rhythms(np.zeros((2, 1)), 40.0), style=style)
 
-    monkeypatch.setattr(filters, "genre_activity", lambda *arguments: activity)
+    monkeypatch.setattr(filter_analysis, "genre_activity", lambda *arguments: activity)
     monkeypatch.setattr(filter_plots, "activity_map", activity_map)
     filter_plots.filter_figures(TrainingJob.load(trained), load_model(trained), str(tiny.path), ("test",))
     numbers = [int(column.rpartition("#")[2]) for column in drawn["columns"]]
     # Else the order of the filters would be that of the columns anyway.
     assert sorted(numbers) == [0, 1, 2, 3] != numbers
-    assert np.allclose(drawn["scores"], filters.standardized(activity)[:, numbers])
+    assert np.allclose(drawn["scores"], filter_analysis.standardized(activity)[:, numbers])
     assert [numbers[own[0]] for own in drawn["marks"]] == [0, 1, 2]
 
 

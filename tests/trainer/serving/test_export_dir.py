@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tfrecords.common.command_line import UserError
-from trainer.serving.export_dir import whole_directory
+from trainer.serving.served_model import whole_directory
 
 
 def names(folder):

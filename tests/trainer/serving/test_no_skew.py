@@ -10,7 +10,7 @@ LIMITS_OF_LOG10 = LIMITS["log10"]
 
 def test_a_file_gets_the_same_answer_by_every_path(trained, exported, noise, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "trainer.serving.export_dir.export", lambda job_dir, export_dir: shutil.copytree(exported, export_dir)
+        "trainer.serving.served_model.export", lambda job_dir, export_dir: shutil.copytree(exported, export_dir)
     )
     soundfile.write(tmp_path / "source.wav", noise(4, rate=44100), 44100)
     # One rate that is resampled, and the model's, which Opus does not have.

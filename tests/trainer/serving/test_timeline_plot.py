@@ -5,8 +5,8 @@ import pytest
 from matplotlib import image
 from matplotlib.axes import Axes
 
+from trainer.serving.answers import _with_gaps, timeline_png
 from trainer.serving.recognizer import Recognition
-from trainer.serving.timeline_plot import _with_gaps, timeline_png
 
 
 def draw(frames, *, labels=("jazz", "rock"), title="a.wav", note=None):

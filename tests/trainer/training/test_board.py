@@ -9,9 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords.common.command_line import UserError
-from trainer.training.board import Board, ConfusionPicture, ProfileSteps
 from trainer.training.callbacks import save_model
 from trainer.training.progress import Pace
+from trainer.training.tensorboard import Board, ConfusionPicture, ProfileSteps
 
 LOGS = {"loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5}
 
@@ -100,7 +100,7 @@ def traced(monkeypatch, tmp_path, *, steps, first, last, epochs=1):
     """Number of the step -> what the profiler was told before and after it."""
     told = []
     profiler = types.SimpleNamespace(start=lambda path: told.append(path), stop=lambda: told.append("stop"))
-    monkeypatch.setattr("trainer.training.board.tf.profiler.experimental", profiler)
+    monkeypatch.setattr("trainer.training.tensorboard.tf.profiler.experimental", profiler)
     callback = ProfileSteps(tmp_path, first, last)
     moments = {}
     for step in range(1, steps * epochs + 1):

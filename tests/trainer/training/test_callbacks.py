@@ -27,7 +27,7 @@ from trainer.training.callbacks import (
     save_model,
 )
 from trainer.training.input_wait import InputWait
-from trainer.training.recipes import LossRiseSchedule, Recipe
+from trainer.training.schedules import LossRiseSchedule, Recipe
 from trainer.training.stop import Stop, Stopped
 from trainer.training.training_state import STATE_FILE, TrainingState, build, values_of
 from trainer.training_job import read_history

@@ -4,15 +4,15 @@ import pytest
 from tfrecords import patches
 from tfrecords.augmentation import Augmentation
 from trainer.config import PATCH_MODES, RECIPES, TrainConfig
-from trainer.training import recipes
-from trainer.training.recipes import new_optimizer
+from trainer.training import schedules
+from trainer.training.schedules import new_optimizer
 
 MODERN, PAPER, AUGMENTED = RECIPES["modern"], RECIPES["cbmi2016"], RECIPES["augmented"]
 NAN, INF = float("nan"), float("inf")
 
 
 def epochs(**metrics):
-    return recipes.rows_of(metrics)
+    return schedules.rows_of(metrics)
 
 
 def losses(*values):
@@ -164,5 +164,5 @@ def test_a_report_can_say_what_was_done():
 
 
 def test_a_history_by_epoch():
-    assert recipes.rows_of({}) == []
-    assert recipes.rows_of({"loss": [2.0, 1.0]}) == [{"loss": 2.0}, {"loss": 1.0}]
+    assert schedules.rows_of({}) == []
+    assert schedules.rows_of({"loss": [2.0, 1.0]}) == [{"loss": 2.0}, {"loss": 1.0}]

@@ -10,8 +10,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from trainer.serving.web.answer import Refusal, busy
 from trainer.serving.web.app import HEADERS, App, Limits, refusal_response
+from trainer.serving.web.uploads import Refusal, busy
 
 HOST = "127.0.0.1"
 _BACKLOG = 128

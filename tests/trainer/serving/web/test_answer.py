@@ -8,8 +8,8 @@ import pytest
 from beam_preprocess import audio
 from tests.trainer.serving.web.page_server import recognition_of
 from trainer.serving import recognizer
-from trainer.serving.web import answer
-from trainer.serving.web.answer import Refusal
+from trainer.serving.web import uploads
+from trainer.serving.web.uploads import Refusal
 
 
 def levels_of(result):
@@ -20,7 +20,7 @@ def levels_of(result):
 
 def test_it_says_what_the_recognition_says():
     recognition = recognition_of(patches=4, labels=("jazz", "rock", "folk"))
-    result = json.loads(json.dumps(answer.recognition_to_json(recognition)))
+    result = json.loads(json.dumps(uploads.recognition_to_json(recognition)))
     assert result["labels"] == ["jazz", "rock", "folk"] and result["label"] == recognition.label
     np.testing.assert_allclose(result["probabilities"], recognition.probabilities, atol=1e-4)
     np.testing.assert_allclose(result["timeline"], recognition.timeline, atol=1e-4)
@@ -30,7 +30,7 @@ def test_it_says_what_the_recognition_says():
 
 def test_a_short_spectrogram_keeps_each_frame_and_the_order_of_its_values():
     log_mel = recognition_of().log_mel
-    levels = levels_of(answer.recognition_to_json(recognition_of()))
+    levels = levels_of(uploads.recognition_to_json(recognition_of()))
     assert levels.shape == (300, 40) and levels.min() == 0 and levels.max() == 255
     order = np.argsort(log_mel, axis=None)
     assert (np.diff(levels.ravel()[order].astype(int)) >= 0).all()
@@ -39,7 +39,7 @@ def test_a_short_spectrogram_keeps_each_frame_and_the_order_of_its_values():
 def test_a_long_one_is_bounded_and_keeps_its_beats():
     log_mel = np.zeros((500_000, 40), np.float32)
     log_mel[250_000, 7] = 5
-    result = answer.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel))
+    result = uploads.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel))
     levels = levels_of(result)
     assert levels.shape == (4000, 40) and len(result["spectrogram"]["levels"]) < 250_000
     assert np.argwhere(levels).tolist() == [[2000, 7]] and levels[2000, 7] == 255
@@ -48,20 +48,20 @@ def test_a_long_one_is_bounded_and_keeps_its_beats():
 @pytest.mark.parametrize("value", [0.0, -100.0])
 def test_silence_has_one_shade(value):
     log_mel = np.full((90, 40), value, np.float32)
-    levels = levels_of(answer.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
+    levels = levels_of(uploads.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
     assert (levels == 0).all()
 
 
 def test_digital_silence_between_does_not_take_the_shades():
     log_mel = np.random.default_rng(0).uniform(-40, 0, (1000, 40)).astype(np.float32)
     log_mel[:10] = -100
-    levels = levels_of(answer.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
+    levels = levels_of(uploads.recognition_to_json(dataclasses.replace(recognition_of(), log_mel=log_mel)))
     assert (levels[:10] == 0).all() and np.median(levels[10:]) == pytest.approx(127, abs=6)
 
 
 def test_notes_are_told_in_words():
     said = [
-        answer.recognition_to_json(dataclasses.replace(recognition_of(), note=note))
+        uploads.recognition_to_json(dataclasses.replace(recognition_of(), note=note))
         for note in (None, recognizer.SILENT, recognizer.CANCELLED)
     ]
     assert [result["note"] for result in said] == [None, "silent", "channels cancel"]
@@ -74,7 +74,7 @@ def test_a_silent_recording_has_no_label():
     silent = dataclasses.replace(
         recognition_of(), note=recognizer.SILENT, timeline=np.zeros((0, 2), np.float32), starts_s=np.zeros(0)
     )
-    result = json.loads(json.dumps(answer.recognition_to_json(silent)))
+    result = json.loads(json.dumps(uploads.recognition_to_json(silent)))
     assert (result["label"], result["timeline"], result["starts_s"]) == (None, [], [])
 
 
@@ -96,7 +96,7 @@ def test_a_reason_of_a_later_version_is_still_told():
 
 
 def test_a_sentence_for_each_reason_and_no_other():
-    assert answer._REJECTS.keys() == set(audio.REASONS)
+    assert uploads._REJECTS.keys() == set(audio.REASONS)
 
 
 def test_a_file_for_which_there_is_no_room_is_no_fault_of_the_file():

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from beam_preprocess.audio import Reject
 from trainer.serving.web import uploads
-from trainer.serving.web.answer import Refusal
+from trainer.serving.web.uploads import Refusal
 
 
 @pytest.fixture(params=["in memory", "on disk"])

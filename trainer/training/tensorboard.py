@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrecords.common.command_line import UserError
 from trainer.training.progress import PaceMeter
-from trainer.training.recipes import History
+from trainer.training.schedules import History
 from trainer.training_job import LOGS_DIR, TrainingJob
 
 _CONFUSION = "confusion_matrix"

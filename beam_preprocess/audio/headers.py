@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from beam_preprocess.audio.block import Reject
 from beam_preprocess.audio.formats import Container
+from beam_preprocess.audio.rejects import Reject
 from beam_preprocess.audio.source import Source
 
 # MP4: a box's header with its size in 32 bits, and in 64 bits.

@@ -16,8 +16,8 @@ import tensorflow as tf
 from tfrecords import schema
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
+from tfrecords.epoch_order import EpochOrder, epoch_seed
 from tfrecords.manifest import BandStatistics, Shard
-from tfrecords.order import EpochOrder, epoch_seed
 from tfrecords.patches import Clips, PatchExtractor, select
 from tfrecords.shard import ShardError
 

@@ -7,7 +7,7 @@ from tools.skew import EXPORTED, FLOAT16, Skew
 
 @pytest.mark.parametrize(("probability", "sure", "status"), [(2e-5, 0.7, 0), (2e-5, 0.6, 1), (2e-4, 0.7, 1)])
 def test_a_difference_or_a_model_that_is_sure_of_nothing_fails(probability, sure, status, tmp_path, monkeypatch, run):
-    # tests/trainer/serving/test_no_skew.py measures.
+    # tests/trainer/serving/test_served_model.py measures.
     skews = [Skew("wav", EXPORTED, 1e-5, probability), Skew("mp3", FLOAT16, 1e-3, 1e-3)]
     monkeypatch.setattr(skew.TrainingJob, "load", lambda job_dir: None)
     monkeypatch.setattr(skew, "front_end_config", lambda job: FrontEndConfig())

@@ -50,7 +50,7 @@ def test_a_signal_that_is_ignored_stays_so():
 
 PROGRAM = """
 import os, signal, sys
-from tfrecords.common import shutdown, startup_lines
+from tfrecords.common import command_line, shutdown
 from trainer.training.stop import Stop
 with Stop().on_signals("JOB é") as stop:
     {before}
@@ -79,7 +79,7 @@ def test_where_nobody_looks_a_signal_ends_the_process_at_once():
 
 def test_the_words_are_seen_where_the_standard_error_is_not_the_terminal():
     # As during the import of TensorFlow.
-    assert end_of(before="hidden = startup_lines.hidden(); hidden.__enter__()") == (STOPPED_STATUS, "", SAID)
+    assert end_of(before="hidden = command_line.hide_startup_lines(); hidden.__enter__()") == (STOPPED_STATUS, "", SAID)
 
 
 def test_it_takes_signals_over_from_who_ends_the_process_and_cleans_up():

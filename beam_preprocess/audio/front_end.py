@@ -82,6 +82,10 @@ PRESETS = {
     "cbmi2016": FrontEndConfig(),
     # librosa.feature.melspectrogram and power_to_db(top_db=None), defaults.
     "librosa": FrontEndConfig(frame_length=2048, window="hann", n_mels=128, compression="db"),
+    # Pons and Serra (ISMIR late-breaking, 2019): what their pretrained musicnn hears.
+    "musicnn": FrontEndConfig(
+        sample_rate=16000, frame_length=512, hop_length=256, window="hann", n_mels=96, fmax_hz=8000.0
+    ),
 }
 
 

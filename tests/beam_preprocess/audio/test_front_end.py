@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz, segment_lengths
 from tfrecords.common.command_line import UserError
 
-GOLDEN = Path(__file__).parent / "golden" / "cbmi2016.json"
+GOLDEN = Path(__file__).parent / "golden"
 RATE = 22050
 
 
@@ -47,13 +47,20 @@ def slaney_filters(bins_hz, n_mels, fmin_hz, fmax_hz):
     return filters
 
 
-def reference(waveform, *, length=1024, hop=512, n_mels=40):
-    """The paper's front end, written out in float64: one frame and one formula after another."""
-    turn = 2 * np.pi * np.arange(length) / length
-    window = 0.44959 - 0.49364 * np.cos(turn) + 0.05677 * np.cos(2 * turn)
+def blackman_harris(turn):
+    return 0.44959 - 0.49364 * np.cos(turn) + 0.05677 * np.cos(2 * turn)
+
+
+def hann(turn):
+    return 0.5 - 0.5 * np.cos(turn)
+
+
+def reference(waveform, *, length=1024, hop=512, n_mels=40, rate=RATE, window=blackman_harris):
+    """A front end with log10 compression, by default the paper's, written out in float64, one formula after another."""
+    window = window(2 * np.pi * np.arange(length) / length)
     bins = np.arange(length // 2 + 1)
     transform = np.exp(-2j * np.pi * np.outer(bins, np.arange(length)) / length)
-    filters = slaney_filters(bins * RATE / length, n_mels, 0, RATE / 2)
+    filters = slaney_filters(bins * rate / length, n_mels, 0, rate / 2)
     rows = []
     for centre in range(0, len(waveform) + 1, hop):
         frame = np.zeros(length)
@@ -66,18 +73,24 @@ def reference(waveform, *, length=1024, hop=512, n_mels=40):
     return np.array(rows)
 
 
-def golden_waveform():
+# By preset, its formulas' parameters in `reference`.
+FORMULAS = {"cbmi2016": {}, "musicnn": {"length": 512, "hop": 256, "n_mels": 96, "rate": 16000, "window": hann}}
+
+
+def golden_waveform(rate=RATE):
     """A loud tone that stops, noise that fades, silence: 0.5 s."""
     rng = np.random.default_rng(2016)
-    time_s = np.arange(RATE // 2) / RATE
+    time_s = np.arange(rate // 2) / rate
     tone = 0.6 * np.sin(2 * np.pi * 1000 * time_s) * (time_s < 0.2)
     noise = 0.3 * rng.normal(size=len(time_s)) * np.clip(1 - time_s / 0.4, 0, 1) ** 2
     return (tone + noise).astype(np.float32)
 
 
 def write_golden():
-    values = reference(golden_waveform().astype(np.float64))
-    GOLDEN.write_text(json.dumps(values.round(6).tolist()).replace("], [", "],\n[") + "\n", "ascii")
+    for preset, formulas in FORMULAS.items():
+        values = reference(golden_waveform(PRESETS[preset].sample_rate).astype(np.float64), **formulas)
+        text = json.dumps(values.round(6).tolist()).replace("], [", "],\n[") + "\n"
+        (GOLDEN / f"{preset}.json").write_text(text, "ascii")
 
 
 def signals():
@@ -109,9 +122,10 @@ def test_the_papers_front_end_equals_its_formulas(paper, name):
     np.testing.assert_allclose(paper(waveform), reference(waveform.astype(np.float64)), rtol=0, atol=1e-4)
 
 
-def test_golden_file(paper):
-    expected = np.array(json.loads(GOLDEN.read_text("ascii")))
-    found = paper(golden_waveform())
+@pytest.mark.parametrize("preset", FORMULAS)
+def test_golden_files(preset):
+    expected = np.array(json.loads((GOLDEN / f"{preset}.json").read_text("ascii")))
+    found = FrontEnd(PRESETS[preset])(golden_waveform(PRESETS[preset].sample_rate))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
@@ -127,6 +141,15 @@ def test_the_librosa_preset_equals_librosa(decibels, name):
     loud = expected >= expected.max() - 80
     assert error[loud].max() <= 1e-3
     assert error[~loud].max(initial=0) <= 0.05
+
+
+@pytest.mark.parametrize("name", signals())
+def test_the_musicnn_preset_equals_librosa_also_where_the_published_code_overflows(name):
+    # Mel powers above 65,504, float16's largest number.
+    waveform = 50 * signals()[name].astype(np.float32)
+    mel = librosa.feature.melspectrogram(y=waveform, sr=16000, n_fft=512, hop_length=256, n_mels=96)
+    found = FrontEnd(PRESETS["musicnn"])(waveform)
+    np.testing.assert_allclose(found, np.log10(1 + 1e4 * mel.astype(np.float64).T), rtol=0, atol=1e-3)
 
 
 def test_filters_are_librosas_and_the_window_is_periodic(paper):

@@ -44,6 +44,11 @@ RECIPES = {
             "patch_frames": 128,
         },
     ),
+    "probe": Recipe(optimizer="Adam", checkpoint_metric=None, solves=True, settings={"epochs": 1, "patience": None}),
+}
+# Of a model, its settings where neither a recipe that is named nor the caller says otherwise.
+_OF_MODELS: Mapping[str, Mapping[str, Any]] = {
+    models.PRETRAINED: {"recipe": "probe", "patch_frames": 187, "augmentation": Augmentation()}
 }
 
 # Of whole numbers; what a product of two of them still leaves to 64 bits.
@@ -95,8 +100,9 @@ class TrainConfig:
         "modern",
         choices=RECIPES,
         help="how it is trained: modern (Adam along a cosine, lowest validation loss kept), cbmi2016 (the paper's: "
-        "SGD, halved and ended by the rises of the training loss, highest validation accuracy kept) or augmented "
-        "(Adam along a cosine, varied patches at random places, averaged weights, the last epoch kept)",
+        "SGD, halved and ended by the rises of the training loss, highest validation accuracy kept), augmented "
+        "(Adam along a cosine, varied patches at random places, averaged weights, the last epoch kept) or probe (a "
+        "logistic regression on the pretrained model musicnn, which stays as it is; seconds instead of epochs)",
     )
     epochs: int = setting(40, minimum=1, maximum=_MOST, help="at most")
     patience: int | None = setting(8, minimum=1, maximum=_MOST, help="stop after so many epochs without a better one")
@@ -151,6 +157,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         settings.check(self)
         rules = self.rules
+        if rules.solves:
+            self._check_solves()
         if rules.uses_patience and self.patience is None:
             raise SettingError(f"patience must be given for the recipe {self.recipe}, got None")
         if not rules.uses_patience and self.patience is not None:
@@ -163,15 +171,28 @@ class TrainConfig:
                 f"warmup does not apply to the recipe {self.recipe}, whose rate only falls; got {self.warmup}"
             )
 
+    def _check_solves(self) -> None:
+        """Raise SettingError for what has no meaning where only a layer on a pretrained network is fitted."""
+        if self.model != models.PRETRAINED:
+            raise SettingError(f"recipe {self.recipe} is for the model {models.PRETRAINED}, got the model {self.model}")
+        for name in ("patch_mode", "augmentation", "label_smoothing", "weight_average", "warmup", "epochs"):
+            default = RECIPES[self.recipe].settings.get(name, settings.default_of(type(self), name))
+            if (value := getattr(self, name)) != default:
+                flag = settings.settings_of(type(self))[name].flag
+                raise SettingError(f"{flag} does not apply to the recipe {self.recipe}, got {value}")
+
     @classmethod
-    def by_recipe(cls, recipe: str = "modern", **values: Any) -> "TrainConfig":
-        """Return a recipe's settings, but for those given as `values`.
+    def by_recipe(cls, recipe: str | None = None, **values: Any) -> "TrainConfig":
+        """Return a recipe's settings, but for those given as `values`; without one, those of the model's usual recipe.
 
         Raises:
           SettingError: there is no such recipe, or a value is not allowed.
         """
+        of_model = dict(_OF_MODELS.get(values.get("model", ""), {}))
+        usual = of_model.pop("recipe", "modern")
+        recipe = recipe or usual
         of_recipe = RECIPES[recipe].settings if recipe in RECIPES else {}
-        return cls(recipe=recipe, **{**of_recipe, **values})
+        return cls(recipe=recipe, **{**of_recipe, **of_model, **values})
 
     @property
     def rules(self) -> Recipe:
@@ -206,6 +227,8 @@ class TrainConfig:
     @property
     def described(self) -> str:
         """How it is trained in words, for a report."""
+        if self.rules.solves:
+            return f"{self.recipe}: logistic regression on each track's mean, its L2 chosen within the training tracks"
         end = self.rules.describe_end(self.patience)
         words = [
             f"{self.recipe}: {self.rules.describe_rate(self.learning_rate, self.warmup)}",
@@ -226,13 +249,18 @@ def define_flags(flag_values: flags.FlagValues, *, skip: tuple[str, ...] = ()) -
     settings.define_flags(TrainConfig, flag_values, skip=skip, defaults=_defaults_by_recipe())
 
 
-def from_flags(flag_values: flags.FlagValues, *, skip: tuple[str, ...] = ()) -> TrainConfig:
+def from_flags(flag_values: flags.FlagValues, *, skip: tuple[str, ...] = (), **values: Any) -> TrainConfig:
     """Return the configuration that a command line asks for; what it does not give is the recipe's.
+
+    Args:
+      flag_values: of the command line.
+      skip: settings that have no flag.
+      **values: settings that are not read from flags.
 
     Raises:
       SettingError: a value is not allowed.
     """
-    return TrainConfig.by_recipe(**settings.from_flags(TrainConfig, flag_values, skip=skip))
+    return TrainConfig.by_recipe(**settings.from_flags(TrainConfig, flag_values, skip=skip), **values)
 
 
 def _defaults_by_recipe() -> dict[str, str]:
@@ -248,4 +276,4 @@ def _defaults_by_recipe() -> dict[str, str]:
             for recipe, text in texts.items()
             if text not in (None, "")
         )
-    return found
+    return found | {"recipe": f"modern, or probe for the model {models.PRETRAINED}"}

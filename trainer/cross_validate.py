@@ -58,7 +58,9 @@ _NOT_FOR_MANY = ("distribution", "tpu", "jit_compile", "log_batches", "profile_s
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset, which has folds", flag_values=FLAGS)
 flags.DEFINE_string("job_dir", "", "directory for the trainings and the results", flag_values=FLAGS)
-flags.DEFINE_list("model", ["black_box"], f"some of {', '.join(models.MODELS)}, or all", flag_values=FLAGS)
+flags.DEFINE_list(
+    "model", ["black_box"], f"some of {', '.join(models.MODELS)}, or all (but {models.PRETRAINED})", flag_values=FLAGS
+)
 flags.DEFINE_integer(
     "seeds", 1, "number of seeds (0, 1, ...); every model is trained once for each", lower_bound=1, flag_values=FLAGS
 )
@@ -90,8 +92,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     AudioLinks(flag_values.data_dir, flag_values.audio_dir)
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
-    train_config = config.from_flags(flag_values, skip=_VARIED)
-    asked = _asked(flag_values, train_config, manifest)
+    names = _model_names(flag_values)
+    train_config = config.from_flags(flag_values, skip=_VARIED, model=names[0])
+    asked = _asked(flag_values, train_config, manifest, names)
     fold_runs = [_fold_run(flag_values, train_config, asked, run) for run in asked.runs()]
     training_job.make_dir(cv_dir, "job_dir")
     with training_job.lock_job_dir(cv_dir):
@@ -105,14 +108,20 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         _finish(asked, manifest, cv_dir, fold_runs, flag_values.audio_dir)
 
 
-def _asked(flag_values: flags.FlagValues, train_config: TrainConfig, manifest: Manifest) -> CrossValidation:
-    names = list(models.MODELS) if flag_values.model == ["all"] else flag_values.model
+def _model_names(flag_values: flags.FlagValues) -> list[str]:
+    names = list(models.FROM_SCRATCH) if flag_values.model == ["all"] else flag_values.model
     if "all" in names:
         raise UserError(f"--model=all has every model already, got {','.join(names)!r}; write --model=all")
     for name in names:
         models.check_name(name)
     if len(set(names)) < len(names) or not names:
         raise UserError(f"--model must name different models, got {','.join(names)!r}")
+    return names
+
+
+def _asked(
+    flag_values: flags.FlagValues, train_config: TrainConfig, manifest: Manifest, names: Sequence[str]
+) -> CrossValidation:
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]
     folds = count_folds(manifest)
     return CrossValidation(

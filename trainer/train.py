@@ -23,6 +23,11 @@ they share, and host 0 alone writes. --batch_size is what all devices together t
 depend on their number, and a training may go on on other devices than it began on. When a host is lost, the others end
 with status 69; the same command on all goes on. KERAS_BACKEND=jax trains by JAX, on all devices of one host.
 
+--model=musicnn, on a dataset of --preset=musicnn, does not begin at random but with published weights, which are to be
+installed (pip install --no-deps musicnn==0.1.0). By its usual --recipe=probe the network stays as it is, and a logistic
+regression on its last units names the labels; the units of a dataset are kept in ~/.cache. Any other recipe begins with
+that solution and trains on from there, all but the first filters; take a low --learning_rate.
+
 --model=time_frequency_init trains a time and a frequency model first, in JOB/time and JOB/frequency, unless --init_from
 names trained ones.
 """
@@ -33,23 +38,27 @@ import gc
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
+from beam_preprocess.audio.front_end import PRESETS
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
-from tfrecords.manifest import Manifest
-from trainer import config, settings, training_job
+from tfrecords.manifest import BandStatistics, Manifest
+from trainer import config, models, settings, training_job
 from trainer.config import TrainConfig
 from trainer.distribution.hosts import STATUS as LOST_STATUS
 from trainer.distribution.hosts import VARIABLE as CLUSTER
 from trainer.distribution.hosts import HostLostError, end_process
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE
+from trainer.settings import SettingError
 from trainer.training import init_filters, run_record
 from trainer.training.resume import describe_finished, is_finished, resume, start_over, sync_with_chief, unfinished
 from trainer.training.run_options import RunOptions
@@ -179,7 +188,7 @@ def new_job(
         parts=parts,
         labels=manifest.labels,
         front_end=manifest.front_end,
-        statistics=manifest.statistics(parts.train),
+        statistics=_statistics(train_config.model, manifest, parts.train),
         versions={name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         init_from=init_from,
     )
@@ -190,6 +199,21 @@ def new_job(
             check_patches(manifest, names, role, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
             Dataset(job.data_dir, manifest).check_files(names)
     return job
+
+
+def _statistics(model: str, manifest: Manifest, parts: Sequence[str]) -> BandStatistics:
+    """Return by what patches are normalised; for the pretrained network, which does that itself, by 0 and 1.
+
+    Raises:
+      UserError: the dataset has another front end than the pretrained network.
+    """
+    if model != models.PRETRAINED:
+        return manifest.statistics(parts)
+    if manifest.front_end != dataclasses.asdict(PRESETS[models.PRETRAINED]):
+        raise SettingError(
+            f"model {model} hears spectrograms as --preset={models.PRETRAINED} makes them; preprocess with it"
+        )
+    return BandStatistics(1, np.zeros(manifest.mel_bands), np.ones(manifest.mel_bands))
 
 
 def _check_directory(job: TrainingJob, job_dir: Path) -> None:
@@ -251,6 +275,9 @@ def train(
     from trainer.distribution.devices import begin
     from trainer.training.epochs import new_model, run_epochs
 
+    if job.model == models.PRETRAINED:
+        from trainer.training import probe
+
     options = options or RunOptions()
     devices = begin(options.devices)
     manifest = Manifest.load(job.data_dir)
@@ -261,6 +288,8 @@ def train(
     if devices.is_chief:
         if start is None:
             init_filters.start_from_parents(model, job)
+            if job.model == models.PRETRAINED and not job.rules.solves:
+                probe.start(model, job)
             start = start_over(job, job_dir, model)
         elif start.variables:
             resume(job, job_dir, model, start, steps=steps)
@@ -283,7 +312,10 @@ def train(
         f"batches of {job.batch_size} in all",
         flush=True,
     )
-    history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
+    if job.rules.solves:
+        history = probe.run(model, job, job_dir) if devices.is_chief else ()
+    else:
+        history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
     devices.barrier()

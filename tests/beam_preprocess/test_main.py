@@ -123,7 +123,10 @@ def test_an_archive_with_a_relative_output(clips, tmp_path, monkeypatch):
         (["--input={music}", "--output={out}", "--folds=1"], "folds must be at least 2, got 1"),
         (["--input={music}", "--output={out}", "--folds=13"], "12 groups cannot be split into 13 parts"),
         (["--input={music}", "--output={out}", "--fold=5"], "unknown flag --fold; did you mean --folds?"),
-        (["--input={music}", "--output={out}", "--preset=foo"], "--preset must be one of cbmi2016, librosa, musicnn, got 'foo'"),
+        (
+            ["--input={music}", "--output={out}", "--preset=foo"],
+            "--preset must be one of cbmi2016, librosa, musicnn, got 'foo'",
+        ),
         (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
         (["--input={music}", "--output={out}", "--n_mels=400"], "n_mels=400: band "),
         (["--input={music}", "--output={out}", "--train_size=2"], "train_size must be between 0 and 1, got 2.0"),

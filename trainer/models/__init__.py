@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     import keras
 
 # Names of files, imported when one is created: a name is checked without importing Keras, which takes seconds.
-MODELS = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn")
+FROM_SCRATCH = ("black_box", "time", "frequency", "time_frequency", "time_frequency_init", "cnn")
+# The network with published weights, which normalises its input itself.
+PRETRAINED = "musicnn"
+MODELS = (*FROM_SCRATCH, PRETRAINED)
 
 # The model whose filters come from trained models of others.
 WITH_PARENTS = "time_frequency_init"

@@ -59,12 +59,14 @@ class Recipe:
       checkpoint_metric: the validation metric whose best epoch is kept, "val_loss" or "val_accuracy"; None: the last
         epoch is kept, whatever validation says, so that its tracks may train as well.
       rises: halves the rate and ends training; None: the rate falls to 0 along a cosine.
+      solves: fits a layer on a pretrained network that stays as it is (trainer.training.probe), in place of epochs.
       settings: fields of TrainConfig -> the recipe's values, where these are not the fields' defaults.
     """
 
     optimizer: str
     checkpoint_metric: str | None
     rises: LossRiseSchedule | None = None
+    solves: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property

@@ -1,7 +1,7 @@
 """musicnn: the network of Pons and Serra that heard the Million Song Dataset, with a layer on top for other labels.
 
 In goes a patch of 187 frames and 96 mel bands, 3 s, as --preset=musicnn makes it, not normalised: the network does that
-itself. Its last layer but one has 200 units, from which it names 50 tags; here they go, standardised, into a softmax.
+itself. Its last layer but one has 200 units, from which it names 50 tags; here they go into a softmax over labels.
 
 J. Pons and X. Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging" (ISMIR
 late-breaking, 2019). The weights are those of the Python package musicnn 0.1.0 (ISC licence), which pins libraries too
@@ -40,7 +40,7 @@ _OTHER_TAGS = (
     *("acoustic", "female vocalist", "guitar", "70s", "party", "sexy", "catchy", "60s", "sad", "happy", "chill"),
 )
 GENRE_TAGS = tuple(tag for tag in TAGS if tag not in _OTHER_TAGS)
-UNITS_LAYER, STANDARDIZE_LAYER, HEAD_LAYER = "units_norm", "standardize", "labels"
+FEATURES_LAYER, STANDARDIZE_LAYER, HEAD_LAYER = "features", "standardize", "labels"
 VARIANCE_FLOOR = 1e-6
 
 # Frames and bands of the first filters' kernels, by the layers' names here, and how many filters each layer has.
@@ -57,6 +57,8 @@ _EPSILON = 1e-3
 # Mean of 10,000 times the mel power of a patch, to which others are brought, by a gain of at most 30 dB.
 _LOUDNESS = 2900.0
 _MAX_GAIN = 1000.0
+# By which units are multiplied before a tanh: whether they are on tells more than how much (their mean, if so, is 1.5).
+_SATURATION = 6.5
 # Filters whose outputs vary by less than this, for each unit of input, are constants: weight decay has ended them.
 _CONSTANT_BELOW = 1e-6
 
@@ -69,7 +71,8 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model
     Of the published 561 first filters 64 are left, as the others' kernels are zero (see `_live`), which makes it some
     fifty times as fast; what it gives is the same. 201 parameters for each label are added. Any number of frames fits,
     but the network was trained on 187. Filters and moving statistics are not trained further. Before the network all
-    patches are brought to one loudness: it hears a gain, by which the labels of a collection do not differ.
+    patches are brought to one loudness, since it hears a gain, by which genres do not differ; after it the units are
+    saturated. In five folds of 244 tracks by artists, each is worth one to two points of accuracy.
 
 
     Args:
@@ -83,11 +86,12 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model
         raise UserError(f"the model musicnn needs {MEL_BANDS} mel bands, got {input_shape[1]}; {PREPROCESS}")
     weights = _live(read_weights())
     log_mel = keras.Input(input_shape, name="log_mel")
-    units = _network(_at_one_loudness(log_mel), weights)
+    units = keras.layers.Rescaling(_SATURATION)(_network(_at_one_loudness(log_mel), weights))
+    features = keras.layers.Activation("tanh", name=FEATURES_LAYER)(units)
     standard = keras.layers.BatchNormalization(
         center=False, scale=False, epsilon=VARIANCE_FLOOR, name=STANDARDIZE_LAYER
     )
-    labels = keras.layers.Dense(num_classes, activation="softmax", name=HEAD_LAYER)(standard(units))
+    labels = keras.layers.Dense(num_classes, activation="softmax", name=HEAD_LAYER)(standard(features))
     return _loaded(keras.Model(log_mel, labels, name="musicnn"), weights)
 
 
@@ -99,14 +103,14 @@ def tagger(*, patch_frames: int = PATCH_FRAMES) -> keras.Model:
     """
     weights = _live(read_weights())
     log_mel = keras.Input((patch_frames, MEL_BANDS, 1), name="log_mel")
-    units = keras.layers.Dropout(0.5)(_network(log_mel, weights))
+    units = keras.layers.BatchNormalization(epsilon=_EPSILON, name="units_norm")(_network(log_mel, weights))
     tags = keras.layers.Dense(len(TAGS), activation="sigmoid", name="tags")(units)
     return _loaded(keras.Model(log_mel, tags, name="musicnn"), weights)
 
 
 def feature_model(model: keras.Model) -> keras.Model:
-    """Return what a model of `build` computes before it standardises: patches -> the 200 units, [batch, 200]."""
-    return keras.Model(model.inputs, model.get_layer(UNITS_LAYER).output)
+    """Return what a model of `build` computes before it standardises: patches -> [batch, 200], each from 0 to 1."""
+    return keras.Model(model.inputs, model.get_layer(FEATURES_LAYER).output)
 
 
 def _at_one_loudness(log_mel: Any) -> Any:
@@ -118,7 +122,7 @@ def _at_one_loudness(log_mel: Any) -> Any:
 
 
 def _network(log_mel: Any, weights: Weights) -> Any:
-    """Return the network's last layer before the tags, [batch, 200], of [batch, frames, 96, 1]."""
+    """Return the network's 200 units, [batch, 200], at least 0, of patches [batch, frames, 96, 1]."""
     layers, patch_frames = keras.layers, log_mel.shape[1]
 
     def convolve(x: Any, name: str, **options: Any) -> Any:
@@ -149,8 +153,7 @@ def _network(log_mel: Any, weights: Weights) -> Any:
     frames = layers.Concatenate()([first, *middle])
     pooled = [layers.GlobalMaxPooling1D()(frames), layers.GlobalAveragePooling1D()(frames)]
     x = layers.BatchNormalization(epsilon=_EPSILON, name="pooled_norm")(layers.Concatenate(name="pooled")(pooled))
-    x = layers.Dense(200, activation="relu", name="units")(layers.Dropout(0.5)(x))
-    return layers.BatchNormalization(epsilon=_EPSILON, name=UNITS_LAYER)(x)
+    return layers.Dense(200, activation="relu", name="units")(layers.Dropout(0.5)(x))
 
 
 def _loaded(model: keras.Model, weights: Weights) -> keras.Model:

@@ -1,7 +1,7 @@
 """The probe: a logistic regression on what a pretrained network, left as it is, gives for each track.
 
-The network's last units are computed once for each patch and kept on this machine, so that only the first training on a
-dataset has to wait for them. Their mean over a track's patches is standardised, and weights and biases minimise
+The network's last values are computed once for each patch, and their means over a track's patches are kept on this
+machine, so that only the first training on a dataset has to wait. Standardised, weights and biases for them minimise
 
   sum over tracks of -log p(label) + l2 / 2 x sum of the squared weights,
 

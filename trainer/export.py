@@ -1,6 +1,6 @@
 """Export a trained model as a SavedModel: audio in, probabilities out, without this project.
 
-python -m trainer.export --job_dir=JOB --export_dir=DIR [--overwrite]
+python -m trainer.export --job_dir=JOB | --model=musicnn --export_dir=DIR [--overwrite]
 
 DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, each of which gives labels [labels]
 (strings) beside the probabilities:
@@ -27,12 +27,14 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from trainer.serving.served_model import FACTS_FILE, export
+from trainer.serving.recognizer import Recognizer, check_source
+from trainer.serving.served_model import FACTS_FILE, export, export_model
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
+flags.DEFINE_string("model", "", "musicnn: export the published network, which names tags", flag_values=FLAGS)
 flags.DEFINE_string("export_dir", "", "directory for the exported model", flag_values=FLAGS)
 flags.DEFINE_bool("overwrite", False, "replace an exported model", flag_values=FLAGS)
 
@@ -40,15 +42,19 @@ flags.DEFINE_bool("overwrite", False, "replace an exported model", flag_values=F
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Export the model and print where it is."""
     command_line.no_arguments(positional)
-    if not flag_values.job_dir or not flag_values.export_dir:
+    if not flag_values.export_dir:
         raise UserError("--job_dir=JOB and --export_dir=DIR are needed (see --help)")
+    check_source(flag_values.job_dir, flag_values.model)
     job_dir, export_dir = Path(flag_values.job_dir), Path(flag_values.export_dir)
     _check_replaceable(export_dir, overwrite=flag_values.overwrite)
     # Before Keras is imported, and whatever backend the job was trained on: a SavedModel needs TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    job = TrainingJob.load(job_dir)
-    tell_unfinished(job, job_dir)
-    export(job_dir, export_dir, job)
+    if flag_values.model:
+        export_model(Recognizer.published(), export_dir)
+    else:
+        job = TrainingJob.load(job_dir)
+        tell_unfinished(job, job_dir)
+        export(job_dir, export_dir, job)
     print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
     if "[" in str(export_dir.absolute()):
         # TensorFlow's reader of variables takes the path for a glob pattern.

@@ -1,9 +1,10 @@
 """Serve a page on this machine: drop an audio file, hear it, and see its genres over time.
 
-python -m trainer.listen --job_dir=JOB [--port=8000] [--max_upload_mb=100] [--max_duration_s=1800]
+python -m trainer.listen --job_dir=JOB | --model=musicnn [--port=8000] [--max_upload_mb=100] [--max_duration_s=1800]
 
 Prints the page's address and runs until Ctrl-C or SIGTERM. Only this machine can reach the page (127.0.0.1), no file is
-kept, and the page loads nothing from the network.
+kept, and the page loads nothing from the network. --model=musicnn names 50 tags without any training, see
+trainer.predict.
 """
 
 import math
@@ -14,7 +15,7 @@ from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
-from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, front_end_config
+from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, check_source
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
@@ -22,6 +23,7 @@ _MEGABYTE = 1_000_000
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
+flags.DEFINE_string("model", "", "musicnn: name tags with the published network, without a job", flag_values=FLAGS)
 flags.DEFINE_integer(
     "port", 8000, "port of the page; 0: any free one", lower_bound=0, upper_bound=65535, flag_values=FLAGS
 )
@@ -41,8 +43,7 @@ flags.DEFINE_float(
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Take the port, load the model and serve the page until a signal ends the process."""
     command_line.no_arguments(positional)
-    if not flag_values.job_dir:
-        raise UserError("--job_dir=JOB is needed (see --help)")
+    check_source(flag_values.job_dir, flag_values.model)
     for name in ("max_upload_mb", "max_duration_s"):
         # A NaN passes absl's bounds.
         if math.isnan(flag_values[name].value):
@@ -53,8 +54,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
 
     limits = Limits(upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE), duration_s=flag_values.max_duration_s)
     job_dir = Path(flag_values.job_dir)
-    job = TrainingJob.load(job_dir)
-    tell_unfinished(job, job_dir)
+    job = None if flag_values.model else TrainingJob.load(job_dir)
+    if job is not None:
+        tell_unfinished(job, job_dir)
     try:
         listener = take_port(flag_values.port)
     except OSError as error:
@@ -63,19 +65,21 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError(f"--port={flag_values.port} cannot be used: {reason}; choose another, or 0 for any") from None
     with listener:
         port = listener.getsockname()[1]
-        app = App(Recognizer.load(job_dir, job), limits, port, facts(job))
+        recognizer = Recognizer.published() if job is None else Recognizer.load(job_dir, job)
+        app = App(recognizer, limits, port, facts(recognizer))
         # The signal does not wait for a thread that may be decoding a long file.
         with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])
 
 
-def facts(job: TrainingJob) -> dict[str, object]:
+def facts(recognizer: Recognizer) -> dict[str, object]:
     """Return what the page shows about the model."""
-    front_end = front_end_config(job)
+    front_end = recognizer.front_end.config
     return {
-        "model": job.model,
-        "labels": list(job.labels),
+        "model": recognizer.job.model,
+        "labels": list(recognizer.labels),
+        "kind": "genres" if recognizer.genres is None else "tags",
         "fmin_hz": front_end.fmin_hz,
         "fmax_hz": front_end.fmax_hz,
     }

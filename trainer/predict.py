@@ -1,12 +1,16 @@
 """Name the genre of audio files with a trained model.
 
-python -m trainer.predict --job_dir=JOB [--json] [--png=FILE|DIR] FILE|FOLDER ...
+python -m trainer.predict --job_dir=JOB | --model=musicnn [--json] [--png=FILE|DIR] FILE|FOLDER ...
 
 For each file, in the order given: the genre, the probability of every label, and how they change over time, in columns
 of one or more patches (with --json: an entry for each patch). Any format, sample rate and channel count that
 preprocessing reads. A folder stands for all audio in it and in its subfolders. A silent file has no genre; one whose
 channels cancel, so that next to nothing is left in their mean, has one, with a note. Neither is an error; with --json,
 "note" is "silent", "channels cancel" or null.
+
+--model=musicnn needs no training: it is the published network of Pons and Serra (2019), which gives 50 tags, each with
+a probability of its own. Those that are genres are marked with a star, and the most probable of them is the file's
+genre. Its weights are to be installed: pip install --no-deps musicnn==0.1.0
 
 A file that cannot be used (unreadable, undecodable, unsupported_format, truncated, unsupported_rate, not_finite, empty,
 too_short: shorter than a patch, too_long) is one line on standard error and, with --json, also an object with path,
@@ -32,7 +36,7 @@ from trainer import training_job
 from trainer.serving import answers
 from trainer.serving.answers import timeline_png
 from trainer.serving.files import InputFile, list_inputs, recognize_all
-from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
+from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer, check_source
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 
@@ -41,6 +45,7 @@ _MIN_FILES_FOR_PROGRESS = 11
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
+flags.DEFINE_string("model", "", "musicnn: name tags with the published network, without a job", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print a line of JSON for each file instead of text", flag_values=FLAGS)
 flags.DEFINE_string(
     "png", None, "picture of spectrogram and genres over time: a .png for one file, else a folder", flag_values=FLAGS
@@ -50,19 +55,21 @@ flags.DEFINE_float("max_duration_s", MAX_DURATION_S, "reject longer audio (6 hou
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Recognize the files; the exit status says whether all could be used."""
-    if not flag_values.job_dir or not positional:
+    if not positional:
         raise UserError("--job_dir=JOB and one or more files or folders are needed (see --help)")
+    check_source(flag_values.job_dir, flag_values.model)
     if not flag_values.max_duration_s > 0:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
     job_dir = Path(flag_values.job_dir)
-    job = TrainingJob.load(job_dir)
-    tell_unfinished(job, job_dir)
+    job = None if flag_values.model else TrainingJob.load(job_dir)
+    if job is not None:
+        tell_unfinished(job, job_dir)
     files = list_inputs(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(
-        Recognizer.load(job_dir, job),
+        Recognizer.published() if job is None else Recognizer.load(job_dir, job),
         files,
         as_json=flag_values.json,
         pictures=pictures,

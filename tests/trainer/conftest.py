@@ -48,6 +48,52 @@ def trained(tiny, tmp_path_factory):
     return job_dir
 
 
+# Numbers of the published network's filters that hear something, by its variables; of the tests' own weights.
+LIVE_FILTERS = {"conv2d": 3, "conv2d_1": 2, "conv2d_2": 1, "conv2d_3": 1, "conv2d_4": 2}
+
+
+def write_musicnn(folder):
+    """Writes a package of random weights in the form of the published one, which must not be imported."""
+    from trainer.models import musicnn
+
+    rng = np.random.default_rng(0)
+    variables = {"dense/kernel/Adam": np.zeros(3, np.float32)}
+    for name, shape in musicnn._variable_shapes().items():
+        layer, _, part = name.rpartition("/")
+        if part == "kernel":
+            values = rng.normal(0, 1 / np.sqrt(np.prod(shape[:-1])), shape)
+            values[..., LIVE_FILTERS.get(layer, shape[-1]) :] = 0
+        elif part in ("gamma", "moving_variance"):
+            # A scale below 0, too.
+            values = rng.uniform(0.5, 1.5, shape) * (rng.choice([-1, 1], shape) if part == "gamma" else 1)
+        else:
+            values = rng.normal(0, 0.5, shape)
+        variables[name] = values.astype(np.float32)
+    (folder / "musicnn" / "MSD_musicnn").mkdir(parents=True)
+    (folder / "musicnn" / "__init__.py").write_text("raise ImportError('imported')\n")
+    prefix = str(folder / "written")
+    names = sorted(variables)
+    tf.raw_ops.SaveV2(
+        prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[variables[n] for n in names]
+    )
+    for ending in (".index", ".data-00000-of-00001"):
+        (folder / f"written{ending}").rename(folder / "musicnn" / "MSD_musicnn" / ending)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def musicnn_package(tmp_path_factory):
+    return write_musicnn(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def fake_musicnn(musicnn_package, monkeypatch, tmp_path):
+    """Random weights in the place of the published ones, and nothing kept from other trainings."""
+    monkeypatch.syspath_prepend(musicnn_package)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return musicnn_package
+
+
 @pytest.fixture(scope="session")
 def recognizer(trained):
     return Recognizer.load(trained)

@@ -27,20 +27,41 @@ def test_every_setting_is_a_flag():
 
 def test_a_flag_that_is_not_given_is_the_recipes():
     assert parse() == TrainConfig()
-    for recipe in RECIPES:
+    for recipe in ("modern", "cbmi2016", "augmented"):
         assert parse(f"--recipe={recipe}") == TrainConfig.by_recipe(recipe)
+    assert set(RECIPES) == {"modern", "cbmi2016", "augmented", "probe"}
     given = parse("--recipe=augmented", "--epochs=3", "--augment=gain_db=2.5", "--model_options=filters=4")
     assert (given.epochs, given.patch_frames, given.augmentation) == (3, 128, Augmentation(gain_db=2.5))
     assert given.model_options == {"filters": 4}
 
 
+def test_the_pretrained_model_has_defaults_of_its_own():
+    probe = parse("--model=musicnn")
+    assert (probe.recipe, probe.patch_frames, probe.epochs, probe.patience) == ("probe", 187, 1, None)
+    assert parse("--model=musicnn", "--patch_frames=94").patch_frames == 94
+    other = parse("--model=musicnn", "--recipe=augmented", "--augment=time_masks=1")
+    assert (other.recipe, other.patch_frames, other.augmentation) == ("augmented", 187, Augmentation(time_masks=1))
+    assert config.from_flags(_no_flags(), skip=tuple(_no_flags()), model="musicnn").recipe == "probe"
+
+
+def _no_flags():
+    values = flags.FlagValues()
+    config.define_flags(values)
+    values(["train"])
+    return values
+
+
 def test_the_help_lists_what_each_recipe_takes():
     values = flags.FlagValues()
     config.define_flags(values)
-    assert values["epochs"].help == "at most; by default 40 (modern), 500 (cbmi2016), 20 (augmented)"
+    assert values["epochs"].help == "at most; by default 40 (modern), 500 (cbmi2016), 20 (augmented), 1 (probe)"
     assert values["patience"].help.endswith("; by default 8 (modern)")
-    assert values["learning_rate"].help.endswith("; by default 0.001 (modern), 0.01 (cbmi2016), 0.001 (augmented)")
-    assert values["patch_mode"].help.endswith("; by default windows (modern), windows (cbmi2016), random (augmented)")
+    assert values["learning_rate"].help.endswith(
+        "; by default 0.001 (modern), 0.01 (cbmi2016), 0.001 (augmented), 0.001 (probe)"
+    )
+    assert values["patch_mode"].help.endswith(
+        "; by default windows (modern), windows (cbmi2016), random (augmented), windows (probe)"
+    )
     text = "gain_db=6,mixup_alpha=0.3,frequency_masks=1,time_masks=1"
     assert values["augment"].help.endswith(f"; by default {text} (augmented)")
     assert (values["warmup"].default, values["seed"].default, values["model"].default) == (0.0, 0, "black_box")
@@ -63,11 +84,15 @@ def test_flags_say_again_what_they_said():
     ("values", "message"),
     [
         ({"model": "tiem"}, "model must be one of black_box, time, "),
-        ({"recipe": "paper"}, "recipe must be one of modern, cbmi2016, augmented, got 'paper'"),
+        ({"recipe": "paper"}, "recipe must be one of modern, cbmi2016, augmented, probe, got 'paper'"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
         ({"weight_average": 1.0}, "weight_average must be from 0 to below 1, got 1.0"),
         ({"seed": 1 << 32}, "seed must be from 0 to 4294967295, got 4294967296"),
         ({"precision": "float8"}, "precision must be one of float32, bfloat16, float16, got 'float8'"),
+        ({"recipe": "probe"}, "recipe probe is for the model musicnn, got the model black_box"),
+        ({"model": "musicnn", "patch_mode": "random"}, "patch_mode does not apply to the recipe probe, got random"),
+        ({"model": "musicnn", "augmentation": Augmentation(gain_db=3)}, "augment does not apply to the recipe probe"),
+        ({"model": "musicnn", "epochs": 3}, "epochs does not apply to the recipe probe, got 3"),
         ({"patience": None}, "patience must be given for the recipe modern"),
         ({"recipe": "cbmi2016", "patience": 3}, "patience does not apply to the recipe cbmi2016"),
     ],

@@ -74,10 +74,11 @@ def test_a_job_without_a_model_is_told(capsys, trained, tmp_path):
     assert printed.out == "" and CHECKPOINT_FILE in printed.err and printed.err.count("\n") == 1
 
 
-def test_the_page_says_what_the_model_is(tiny, job_of):
-    assert listen.facts(job_of(tiny.path)) == {
+def test_the_page_says_what_the_model_is(recognizer):
+    assert listen.facts(recognizer) == {
         "model": "time",
         "labels": ["blues", "jazz", "rock"],
+        "kind": "genres",
         "fmin_hz": 0.0,
         "fmax_hz": 11025.0,
     }

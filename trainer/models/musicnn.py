@@ -185,7 +185,7 @@ def read_weights() -> dict[str, np.ndarray]:
 
             checkpoint = tf.train.load_checkpoint(f"{links}/named")
             variables = {name: checkpoint.get_tensor(name) for name in _variable_shapes()}
-        except (tf.errors.OpError, ValueError, KeyError) as error:
+        except (tf.errors.OpError, ValueError, LookupError, RuntimeError) as error:
             reason = (str(error).splitlines() or ["it is damaged"])[0]
             raise UserError(f"{folder}: not the weights of musicnn 0.1.0 ({reason}); install it: {INSTALL}") from None
     for name, shape in _variable_shapes().items():

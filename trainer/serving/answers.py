@@ -19,12 +19,14 @@ NOTES = {
 # Bars in eighths of a line's height, and their substitutes where the terminal's encoding has none.
 _BARS, _ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _MAX_COLUMNS = 60
+# Of tags, of which there are many, only those with at least this probability are printed.
+_MIN_TAG = 0.01
 
 
 def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> str:
     """Return a line with the genre, then a line for each label with its probability and a bar chart over time.
 
-    A silent file has one line only, which says so.
+    A silent file has one line only, which says so. Of tags, the genres are marked with a star.
 
     Args:
       path: of the file, printable.
@@ -41,12 +43,14 @@ def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> 
     # Neighbouring patches are averaged so that they fit into a line.
     timeline, each = recognition.timeline, -(-len(recognition.timeline) // _MAX_COLUMNS)
     columns = np.stack([timeline[first : first + each].mean(axis=0) for first in range(0, len(timeline), each)])
-    labels = [printable(label) for label in recognition.labels]
+    labels = [_marked(label, recognition) for label in recognition.labels]
     width = max(map(len, labels))
-    lines = [f"{path}: {printable(recognition.label)} {100 * recognition.probabilities.max():.1f} %"]
+    lines = [f"{path}: {printable(recognition.label)} {100 * recognition.probability:.1f} %"]
     if recognition.note:
         lines.append(f"  {NOTES[recognition.note]}")
     for index in np.argsort(-recognition.probabilities, kind="stable"):
+        if recognition.genres is not None and recognition.probabilities[index] < _MIN_TAG:
+            break
         chart = "".join(bars[round(value * (len(bars) - 1))] for value in columns[:, index])
         lines.append(f"  {labels[index]:<{width}} {100 * recognition.probabilities[index]:5.1f} % |{chart}|")
     column_s = recognition.patch_s * each
@@ -54,10 +58,16 @@ def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> 
     return "\n".join(lines)
 
 
+def _marked(label: str, recognition: Recognition) -> str:
+    star = " *" if recognition.genres is not None and label in recognition.genres else ""
+    return f"{printable(label)}{star}"
+
+
 def as_json(path: str, recognition: Recognition) -> str:
     """Return one line: path, genre, note, probabilities by label, duration_s, patch_s, and a timeline of the patches.
 
-    A silent file has genre and probabilities null; the note is null where there is none.
+    Where the labels are tags, genres lists those of them that are genres. A silent file has genre and probabilities
+    null; the note is null where there is none.
     """
 
     def by_label(probabilities: np.ndarray) -> dict[str, float]:
@@ -67,6 +77,7 @@ def as_json(path: str, recognition: Recognition) -> str:
         {
             "path": path,
             "genre": recognition.label,
+            **({} if recognition.genres is None else {"genres": list(recognition.genres)}),
             "note": recognition.note,
             "probabilities": None if recognition.label is None else by_label(recognition.probabilities),
             "duration_s": round(recognition.duration_s, 3),
@@ -123,7 +134,7 @@ def _subtitle(recognition: Recognition) -> str:
     note = NOTES[recognition.note] if recognition.note else ""
     if recognition.label is None:
         return note
-    genre = f"{printable(recognition.label)}, {100 * recognition.probabilities.max():.0f} %"
+    genre = f"{printable(recognition.label)}, {100 * recognition.probability:.0f} %"
     return f"{genre}\n{note}" if note else genre
 
 
@@ -147,7 +158,8 @@ def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
         values = probabilities[None, :, index]
         axes.pcolormesh(edges, [row - 0.42, row + 0.42], values, vmin=0, vmax=1, cmap="Blues")
     names = [
-        f"{printable(recognition.labels[index])}  {100 * recognition.probabilities[index]:.0f} %" for index in order
+        f"{_marked(recognition.labels[index], recognition)}  {100 * recognition.probabilities[index]:.0f} %"
+        for index in order
     ]
     style_axes(axes, style)
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)

@@ -14,12 +14,14 @@ import numpy as np
 
 from beam_preprocess import audio
 from beam_preprocess.audio import Reject
-from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig, segment_lengths
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, segment_lengths
 from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from tfrecords.common import command_line, json_data
 from tfrecords.common.command_line import UserError
-from trainer.config import RESIZE
-from trainer.training_job import TrainingJob
+from tfrecords.manifest import BandStatistics
+from trainer import models
+from trainer.config import RESIZE, TrainConfig
+from trainer.training_job import PartChoice, TrainingJob
 
 if TYPE_CHECKING:
     import keras
@@ -59,6 +61,7 @@ class Recognition:
       duration_s: length of the audio.
       log_mel: [frames, mel_bands] float32, of the whole file.
       note: SILENT, CANCELLED or None.
+      genres: those of the labels that are genres, where the labels are tags of any kind; None: all are.
     """
 
     labels: tuple[str, ...]
@@ -69,11 +72,20 @@ class Recognition:
     duration_s: float
     log_mel: np.ndarray
     note: str | None = None
+    genres: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str | None:
-        """The label with the highest probability; None for a silent file."""
-        return self.labels[int(self.probabilities.argmax())] if len(self.timeline) else None
+        """The genre with the highest probability; None for a silent file."""
+        if not len(self.timeline):
+            return None
+        chances = dict(zip(self.labels, self.probabilities, strict=True))
+        return max(self.genres or self.labels, key=chances.__getitem__)
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`; 0 for a silent file."""
+        return 0.0 if self.label is None else float(self.probabilities[self.labels.index(self.label)])
 
 
 class Recognizer:
@@ -84,6 +96,7 @@ class Recognizer:
       labels: label names; the model's outputs, in order.
       front_end: waveform -> log-mel.
       model: normalised patches -> probabilities.
+      genres: as in Recognition.
       patch_frames: frames in a patch. As in preprocessing, a file shorter than a patch is rejected as too_short and not
         padded with silence; a job with patch_mode "resize" stretches it instead.
 
@@ -91,8 +104,9 @@ class Recognizer:
       UserError: this version has no such front end.
     """
 
-    def __init__(self, job: TrainingJob, model: "keras.Model") -> None:
+    def __init__(self, job: TrainingJob, model: "keras.Model", *, genres: tuple[str, ...] | None = None) -> None:
         self.job = job
+        self.genres = genres
         self.labels = job.labels
         self.front_end = FrontEnd(front_end_config(job))
         self.patch_frames = job.patch_frames
@@ -120,6 +134,29 @@ class Recognizer:
         from trainer.evaluation.predictions import load_model
 
         return cls(job, load_model(job_dir, job))
+
+    @classmethod
+    def published(cls) -> "Recognizer":
+        """Load the pretrained network as it was published: it names tags, and needs no training.
+
+        Raises:
+          UserError: the package that holds its weights is not installed.
+        """
+        command_line.import_tensorflow()
+        from trainer.models import musicnn
+
+        config = PRESETS[models.PRETRAINED]
+        job = TrainingJob(
+            **vars(TrainConfig.by_recipe(model=models.PRETRAINED)),
+            data_dir="",
+            fingerprint="",
+            parts=PartChoice((), (), ()),
+            labels=musicnn.TAGS,
+            front_end=dataclasses.asdict(config),
+            statistics=BandStatistics(1, np.zeros(config.n_mels), np.ones(config.n_mels)),
+            versions={},
+        )
+        return cls(job, musicnn.tagger(), genres=musicnn.GENRE_TAGS)
 
     def recognize(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S) -> Recognition:
         """Name the genre of one audio file.
@@ -210,7 +247,18 @@ class Recognizer:
             duration_s=track.duration_s,
             log_mel=track.log_mel,
             note=track.note,
+            genres=self.genres,
         )
+
+
+def check_source(job_dir: str, model: str) -> None:
+    """Check that a command line names a trained job or the published model.
+
+    Raises:
+      UserError: neither, both, or a model that was not published.
+    """
+    if bool(job_dir) == bool(model) or model not in ("", models.PRETRAINED):
+        raise UserError(f"--job_dir=JOB is needed, or --model={models.PRETRAINED} in its place (see --help)")
 
 
 def patch_starts(frames: int, patch_frames: int) -> np.ndarray:

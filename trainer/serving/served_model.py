@@ -19,7 +19,6 @@ from beam_preprocess.audio.front_end import MAX_RECORD_FRAMES, FrontEnd
 from tfrecords.common import files, shutdown
 from tfrecords.common.command_line import UserError
 from tfrecords.schema import to_bytes
-from trainer import training_job
 from trainer.config import RESIZE
 from trainer.serving.recognizer import Recognizer
 from trainer.training_job import TrainingJob
@@ -257,12 +256,15 @@ def export(job_dir: Path, export_dir: Path, job: TrainingJob | None = None) -> N
       UserError: there is no trained model, Keras runs on another backend than TensorFlow, or the directory cannot be
         written.
     """
-    recognizer = Recognizer.load(job_dir, job)
-    import keras
-    import tensorflow as tf
+    export_model(Recognizer.load(job_dir, job), export_dir)
 
-    # MOVED
 
+def export_model(recognizer: Recognizer, export_dir: Path) -> None:
+    """Write a recognizer's model as `export` does.
+
+    Raises:
+      UserError: Keras runs on another backend than TensorFlow, or the directory cannot be written.
+    """
     if keras.backend.backend() != "tensorflow":
         raise UserError(
             f"Keras runs on {keras.backend.backend()}, but a SavedModel needs TensorFlow; set KERAS_BACKEND=tensorflow "
@@ -274,14 +276,16 @@ def export(job_dir: Path, export_dir: Path, job: TrainingJob | None = None) -> N
             tf.saved_model.save(served, temporary, signatures=served.signatures())
         except tf.errors.OpError as error:
             raise UserError(f"{export_dir} cannot be written: {error.message}") from None
-        shutil.copyfile(job_dir / training_job.CHECKPOINT_FILE, temporary / MODEL_FILE)
-        files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer.job), indent=1) + "\n")
+        recognizer.model.save(temporary / MODEL_FILE)
+        files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer), indent=1) + "\n")
 
 
-def _facts(job: TrainingJob) -> dict:
+def _facts(recognizer: Recognizer) -> dict:
     """Return what someone who serves the model needs to know, for export.json."""
+    job = recognizer.job
     return {
         "labels": list(job.labels),
+        **({} if recognizer.genres is None else {"genres": list(recognizer.genres)}),
         "model": job.model,
         "model_options": dict(job.model_options),
         "front_end": dict(job.front_end),

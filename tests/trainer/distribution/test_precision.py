@@ -9,7 +9,7 @@ from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import TrainingJob, read_history
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.FROM_SCRATCH)
 @pytest.mark.parametrize("numbers", ["bfloat16", "float16"])
 def test_layers_compute_in_it_but_weights_and_probabilities_are_float32(name, numbers):
     with precision.computing_in(numbers):

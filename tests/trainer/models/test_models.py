@@ -7,7 +7,7 @@ from trainer import models
 SHAPE = (80, 40, 1)
 
 
-@pytest.mark.parametrize("name", sorted(models.MODELS))
+@pytest.mark.parametrize("name", sorted(models.FROM_SCRATCH))
 def test_outputs_are_probabilities_of_each_patch_alone(name):
     model = models.create(name, num_classes=5, input_shape=SHAPE)
     patches = np.random.default_rng(0).normal(0, 3, (6, *SHAPE)).astype(np.float32)
@@ -19,7 +19,7 @@ def test_outputs_are_probabilities_of_each_patch_alone(name):
     np.testing.assert_allclose(model.predict_on_batch(patches[3:4])[0], together[3], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(models.MODELS))
+@pytest.mark.parametrize("name", sorted(models.FROM_SCRATCH))
 def test_a_model_is_named_as_it_is_asked_for(name):
     assert models.create(name, num_classes=2, input_shape=SHAPE).name == name
 

@@ -1,6 +1,6 @@
 // The page as a whole: a file is chosen or dropped, sent, shown and played.
 
-// From the server: model, labels, fmin_hz, fmax_hz, upload_bytes, duration_s.
+// From the server: model, labels, kind, fmin_hz, fmax_hz, upload_bytes, duration_s.
 const facts = JSON.parse(document.body.dataset.facts);
 const part = (id) => document.getElementById(id);
 
@@ -9,7 +9,7 @@ const stage = new Stage(part, { onSeek: (time) => player.seek(time), onToggle: (
 let current = new AbortController();
 
 function describeModel() {
-  const genres = `${facts.labels.length} genres: ${facts.labels.join(", ")}`;
+  const genres = `${facts.labels.length} ${facts.kind}: ${facts.labels.join(", ")}`;
   part("about").textContent = `The model (${facts.model}) knows ${genres}.`;
   const minutes = facts.duration_s / 60;
   const longest = minutes >= 2 ? `${Math.floor(minutes)} minutes` : `${facts.duration_s} seconds`;

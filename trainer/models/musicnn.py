@@ -110,7 +110,7 @@ def tagger(*, patch_frames: int = PATCH_FRAMES) -> keras.Model:
 
 def feature_model(model: keras.Model) -> keras.Model:
     """Return what a model of `build` computes before it standardises: patches -> [batch, 200], each from 0 to 1."""
-    return keras.Model(model.inputs, model.get_layer(FEATURES_LAYER).output)
+    return keras.Model(model.inputs, model.get_layer(FEATURES_LAYER).output, name=model.name)
 
 
 def _at_one_loudness(log_mel: Any) -> Any:

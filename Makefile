@@ -17,7 +17,8 @@ GROUP ?=
 MODEL ?= black_box
 MODELS ?= all
 AUGMENTED ?= cnn,black_box
-RECIPE ?= modern
+PRETRAINED := $(filter musicnn,$(MODEL))
+RECIPE ?= $(if $(PRETRAINED),probe,modern)
 SEEDS ?= 1
 EPOCHS ?=
 LEAVE_OUT ?=
@@ -25,6 +26,8 @@ FOLDS ?= 5
 FRESH ?=
 NAME := $(if $(AUDIO),$(shell printf '%s' '$(AUDIO)' | sed 's/[^A-Za-z0-9]\{1,\}/_/g; s/^_//; s/_$$//'),synthetic)
 DEMO := demo/$(NAME)
+# The pretrained model hears other spectrograms than all the others.
+DATA := $(DEMO)/tfrecords$(if $(PRETRAINED),_musicnn)
 AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(GROUP), GROUP='$(GROUP)')$(if \
 	$(filter-out 5,$(FOLDS)), FOLDS=$(FOLDS))
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
@@ -37,6 +40,7 @@ help:
 	@echo "make demo AUDIO=DIR        the same on your music, one folder per genre"
 	@echo "make demo AUDIO=tracks.csv LABEL=genre GROUP=artist    the same from a list with the columns path, genre, artist"
 	@echo "          MODEL=black_box|time|frequency|time_frequency|time_frequency_init|cnn   RECIPE=modern|cbmi2016|augmented   FOLDS=5"
+	@echo "          MODEL=musicnn   a network with published weights, which are installed: the most accurate on real music"
 	@echo "          FRESH=1 to start over where a demo of other data was kept"
 	@echo "make cross-validation      every fold tested on, the same variables but MODEL, and: MODELS=all   SEEDS=1   EPOCHS=(the recipe's)"
 	@echo "make comparison            MODELS by modern and AUGMENTED by the newer recipe in one table and a picture; the same"
@@ -57,27 +61,33 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-data: $(VENV)/installed
+# Without its own requirements, old libraries that its files do not need.
+$(VENV)/installed-musicnn: $(VENV)/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps musicnn==0.1.0
+	@touch $@
+
+data: $(VENV)/installed $(if $(PRETRAINED),$(VENV)/installed-musicnn)
 ifeq ($(AUDIO),)
 	$(RUN) -m beam_preprocess.synthesize --output=$(DEMO)/audio
 endif
-	$(RUN) -m beam_preprocess --input='$(MUSIC)' --output=$(DEMO)/tfrecords --folds=$(FOLDS) \
+	$(RUN) -m beam_preprocess --input='$(MUSIC)' --output=$(DATA) --folds=$(FOLDS) $(if $(PRETRAINED),--preset=musicnn) \
 		$(if $(LABEL),--label_column='$(LABEL)') $(if $(GROUP),--group_column='$(GROUP)') $(if $(FRESH),--overwrite)
 
 demo: data
-	$(RUN) -m trainer.train --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/$(MODEL) --model=$(MODEL) --recipe=$(RECIPE) --overwrite
+	$(RUN) -m trainer.train --data_dir=$(DATA) --job_dir=$(DEMO)/$(MODEL) --model=$(MODEL) --recipe=$(RECIPE) --overwrite
 	$(RUN) -m trainer.evaluate --job_dir=$(DEMO)/$(MODEL)
 	@echo
 	@echo "Open the report in a browser; compare with the rhythm model:  make demo MODEL=time$(AGAIN)"
 	@echo "More accurate on real music, and slower to train:  make demo MODEL=cnn RECIPE=augmented$(AGAIN)"
+	@echo "With published weights, the most accurate:  make demo MODEL=musicnn$(AGAIN)"
 	@echo "Play it a song:      $(RUN) -m trainer.listen --job_dir=$(DEMO)/$(MODEL)"
-	@echo "Look at the data:    $(RUN) -m tfrecords show $(DEMO)/tfrecords --png=grid.png"
+	@echo "Look at the data:    $(RUN) -m tfrecords show $(DATA) --png=grid.png"
 	@echo "Your own music:      make demo AUDIO=path/to/music          one folder per genre, as in your copy of GTZAN"
 	@echo "A list of tracks:    make demo AUDIO=tracks.csv LABEL=genre GROUP=artist"
 	@echo "Every fold tested:   make cross-validation$(AGAIN)"
 
 cross-validation: data
-	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_$(RECIPE) --model=$(MODELS) \
+	$(RUN) -m trainer.cross_validate --data_dir=$(DATA) --job_dir=$(DEMO)/cross_validation_$(RECIPE) --model=$(MODELS) \
 		--seeds=$(SEEDS) --recipe=$(RECIPE) $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 
 comma := ,
@@ -86,9 +96,9 @@ among = $(if $(filter all,$(2)),$(1),$(filter $(1),$(subst $(comma), ,$(2))))
 
 # MODELS as they are usually trained, and AUGMENTED by the newer recipe.
 comparison: data
-	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_modern --model=$(MODELS) \
+	$(RUN) -m trainer.cross_validate --data_dir=$(DATA) --job_dir=$(DEMO)/cross_validation_modern --model=$(MODELS) \
 		--seeds=$(SEEDS) --recipe=modern $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
-	$(RUN) -m trainer.cross_validate --data_dir=$(DEMO)/tfrecords --job_dir=$(DEMO)/cross_validation_augmented \
+	$(RUN) -m trainer.cross_validate --data_dir=$(DATA) --job_dir=$(DEMO)/cross_validation_augmented \
 		--model=$(AUGMENTED) --seeds=$(SEEDS) --recipe=augmented $(if $(EPOCHS),--epochs=$(EPOCHS)) $(if $(FRESH),--overwrite)
 	$(RUN) -m trainer.compare --job_dirs=$(DEMO)/cross_validation_modern,$(DEMO)/cross_validation_augmented \
 		--output_dir=$(DEMO)/comparison $(if $(LEAVE_OUT),--leave_out='$(LEAVE_OUT)') \

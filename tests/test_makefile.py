@@ -21,8 +21,17 @@ def test_demo_without_audio_synthesises_it():
 
 def test_what_to_try_next_is_on_the_same_data():
     hints = [line for line in dry_run("demo", "AUDIO=music", "FOLDS=10").splitlines() if "make demo MODEL=" in line]
-    assert len(hints) == 2 and all("AUDIO='music' FOLDS=10" in hint for hint in hints)
+    assert len(hints) == 3 and all("AUDIO='music' FOLDS=10" in hint for hint in hints)
     assert "FOLDS" not in dry_run("demo", "AUDIO=music")
+
+
+def test_the_pretrained_model_has_its_weights_and_data_of_its_own():
+    commands = dry_run("demo", "MODEL=musicnn")
+    assert commands.index("--no-deps musicnn==0.1.0") < commands.index("-m beam_preprocess --input")
+    assert "--output=demo/synthetic/tfrecords_musicnn --folds=5 --preset=musicnn" in commands
+    assert "--data_dir=demo/synthetic/tfrecords_musicnn" in commands and "--model=musicnn --recipe=probe" in commands
+    assert "pip install --quiet --disable-pip-version-check --no-deps" not in dry_run("demo")
+    assert "--preset" not in dry_run("demo")
 
 
 def test_demo_of_a_list_passes_its_columns_and_keeps_apart_from_other_demos():

@@ -268,3 +268,29 @@ def test_names_that_cannot_hold_pictures(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--png=.*cannot be made"):
         Pictures(str(tmp_path / "file"), 2)
+
+
+def test_the_published_tags_need_no_job(fake_musicnn, tmp_path, capsys):
+    noise = 0.1 * np.random.default_rng(0).normal(size=16_000 * 7)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    values = copy.deepcopy(predict.FLAGS)
+    values(["predict", "--model=musicnn", "--json"])
+    assert predict.main(values, [str(tmp_path / "noise.wav")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["probabilities"]) == 50 and len(told["timeline"]) == 2
+    assert told["genre"] == max(told["genres"], key=told["probabilities"].__getitem__)
+    assert "happy" in told["probabilities"] and "happy" not in told["genres"]
+    values["json"].value = False
+    assert predict.main(values, [str(tmp_path / "noise.wav")]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"{tmp_path}/noise.wav: {told['genre']} ")
+    starred = {line.partition(" *")[0].strip() for line in lines if " *" in line}
+    assert starred == {tag for tag in told["genres"] if told["probabilities"][tag] >= 0.01}
+
+
+@pytest.mark.parametrize("flags", [("--model=musicnn", "--job_dir=job"), ("--model=cnn",)])
+def test_a_model_in_place_of_a_job_is_the_published_one(flags):
+    values = copy.deepcopy(predict.FLAGS)
+    values(["predict", *flags])
+    with pytest.raises(UserError, match="--job_dir=JOB is needed, or --model=musicnn in its place"):
+        predict.main(values, ["file.wav"])

@@ -18,8 +18,8 @@ from tfrecords.common.command_line import UserError
 from tools import skew
 from tools.skew import EXPORTED, FLOAT16, FLOAT32, LIMITS, WAV_BYTES, write_transcodes
 from trainer.serving import served_model
-from trainer.serving.recognizer import DecodedTrack, patch_starts
-from trainer.serving.served_model import GraphFrontEnd, ServedModel, whole_directory
+from trainer.serving.recognizer import DecodedTrack, Recognizer, patch_starts
+from trainer.serving.served_model import GraphFrontEnd, ServedModel, export_model, whole_directory
 from trainer.training_job import TrainingJob
 
 SHORTEST = 79 * 512
@@ -315,3 +315,16 @@ def test_a_file_gets_the_same_answer_by_every_path(trained, exported, noise, tmp
     assert counts == {EXPORTED: 26, WAV_BYTES: 2, FLOAT32: 26, FLOAT16: 26}
     # The paths are compared, and not one with itself: float16 rounds.
     assert all(one.log_mel > 0 for one in skews if one.path == FLOAT16)
+
+
+def test_the_published_tags_are_those_of_predict(fake_musicnn, tmp_path):
+    recognizer = Recognizer.published()
+    export_model(recognizer, tmp_path / "export")
+    waveform = 0.1 * np.random.default_rng(0).normal(size=16_000 * 7).astype(np.float32)
+    log_mel = recognizer.front_end(waveform)
+    expected = recognizer.classify([DecodedTrack(log_mel, 7.0)])[0].probabilities
+    found = tf.saved_model.load(tmp_path / "export").signatures["serving_default"](waveform=tf.constant(waveform))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-4)
+    assert found["labels"].numpy()[0] == b"rock"
+    facts = json.loads((tmp_path / "export" / "export.json").read_text("utf-8"))
+    assert len(facts["labels"]) == 50 and "jazz" in facts["genres"] and "happy" not in facts["genres"]

@@ -77,11 +77,11 @@ def test_a_probe_is_trained_kept_and_served(data, train_flags, tmp_path, monkeyp
     assert job.parts.train == ("fold_0", "fold_1")
     model, new = trained(job, tmp_path / "job"), musicnn.build(num_classes=3, input_shape=(187, 96, 1))
     for layer in new.layers:
-        if layer.name not in (musicnn.STANDARDIZE_LAYER, musicnn.HEAD_LAYER):
+        if layer.weights and layer.name not in (musicnn.STANDARDIZE_LAYER, musicnn.HEAD_LAYER):
             for own, published in zip(model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
                 np.testing.assert_array_equal(own, published)
     history = read_history(tmp_path / "job")
-    assert history.keys() == {"epoch", "loss", "accuracy"} and history["accuracy"][0] > 0.8
+    assert {"loss", "accuracy"} <= history.keys() and history["accuracy"][0] > 0.8
     # Another training on the same parts takes what was computed, and has the same weights.
     monkeypatch.setattr(probe, "compute_units", None)
     again = trained(job, tmp_path / "again")

@@ -99,7 +99,7 @@ class HostShards:
         if len(files) < num_hosts:
             raise UserError(
                 f"{dataset.location}: {', '.join(parts)} have {len(files)} shards, too few for {num_hosts} hosts; "
-                "write the dataset with a larger --num_shards"
+                "write the dataset with a larger `num_shards`"
             )
         chosen = slice(host_index, None, num_hosts)
         return cls(dataset, parts, files[chosen], shards[chosen], all_shards=num_hosts == 1)

@@ -50,6 +50,9 @@ class SplitConfig:
 class JobConfig:
     """A whole preprocessing job.
 
+    A field that changes records, other than by the list of tracks, has its place in the fingerprints of
+    `beam_preprocess.plan.make_plan`.
+
     Attributes:
       source: folder, glob, CSV or archive of labelled audio.
       output: directory of the dataset, on any file system that Beam supports.

@@ -42,9 +42,9 @@ def test_rules(changes, message):
 
 
 def test_ways_to_split_exclude_each_other():
-    with pytest.raises(UserError, match="train_size and split_lists exclude each other"):
+    with pytest.raises(UserError, match="`train_size` and `split_lists` exclude each other"):
         SplitConfig(train_size=0.8, split_lists="lists")
-    with pytest.raises(UserError, match="valid_size needs train_size"):
+    with pytest.raises(UserError, match="`valid_size` needs `train_size`"):
         SplitConfig(valid_size=0.1)
 
 

@@ -122,7 +122,7 @@ def test_other_audio_is_refused(tmp_path):
     (tmp_path / "jazz").mkdir()
     (tmp_path / "jazz" / "notes.txt").touch()
     (tmp_path / "jazz" / "jazz.00000.wav").touch()
-    with pytest.raises(UserError, match=r"holds other audio, such as jazz/jazz\.00000\.wav; choose another --output"):
+    with pytest.raises(UserError, match=r"holds other audio, such as jazz/jazz\.00000\.wav; choose another `output`"):
         synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3)
     assert [path.name for path in tmp_path.iterdir()] == ["jazz"]
 

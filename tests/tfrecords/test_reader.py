@@ -445,6 +445,15 @@ def test_blocks_within_each_other_each_name_their_shard(own):
                 list(load(own.path, parts=[part], patch_frames=2))
 
 
+def test_a_shard_that_was_read_ahead_before_the_block_is_named(own):
+    path = own.shards("fold_0")[1]
+    flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0") as error:
+        list(load(own.path, patch_frames=2))
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
+        raise error.value
+
+
 def test_a_directory_whose_name_is_no_utf_8(own, tmp_path):
     data_dir = shutil.copytree(own.path, tmp_path / "odd\udcff")
     path = data_dir / own.shards("fold_1")[0].name

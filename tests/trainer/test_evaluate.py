@@ -115,7 +115,7 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
     assert wrong
     for track in wrong:
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
-    with pytest.raises(UserError, match=r"^--audio_dir=nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"^`audio_dir=nowhere`: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
 
 

@@ -119,7 +119,7 @@ def test_test_parts_are_not_read(tmp_path, write_dataset, job_of):
 
 
 def test_a_loss_that_is_no_number_ends_in_one_line(tiny, job_of, tmp_path):
-    with pytest.raises(UserError, match=r"loss is (nan|inf) after epoch 1; lower --learning_rate"):
+    with pytest.raises(UserError, match=r"loss is (nan|inf) after epoch 1; lower `learning_rate`"):
         run_training(job_of(tiny.path, "--learning_rate=1e38"), tmp_path / "job")
     assert sorted(path.name for path in (tmp_path / "job").iterdir() if path.suffix == ".keras") == []
 
@@ -238,7 +238,7 @@ def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
     with pytest.raises(
-        UserError, match=r"^time_mask_frames must .* 15 frames of a patch, got 16; lower it in --augment$"
+        UserError, match=r"^`time_mask_frames` of the augmentation must .* 15 frames of a patch, got 16$"
     ):
         job_of(tiny.path, "--recipe=augmented", "--patch_frames=15")
     with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):

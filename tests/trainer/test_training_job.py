@@ -97,14 +97,14 @@ def test_a_recipe_that_keeps_the_last_epoch(tiny, train_flags):
     assert plain.augmentation == Augmentation() and not plain.soft_labels
     assert job_of(*off, "--label_smoothing=0.1").soft_labels and job_of(*off, "--augment=mixup_alpha=1").soft_labels
     assert job.described.endswith("the last epoch kept") and "momentum 0.99" in job.described
-    with pytest.raises(UserError, match=r"^--patience .* recipe augmented, which keeps its last epoch; got 3$"):
+    with pytest.raises(UserError, match=r"^`patience` .* `recipe=augmented`, which keeps its last epoch; got 3$"):
         job_of("--patience=3")
     with pytest.raises(UserError, match=r"the recipe modern needs a part for validation"):
         dataclasses.replace(job, recipe="modern", patience=3)
 
 
 def test_a_rate_that_only_falls_has_no_warmup(job_of, tiny):
-    with pytest.raises(UserError, match=r"^--warmup does not apply to the recipe cbmi2016, .*; got 0.1$"):
+    with pytest.raises(UserError, match=r"^`warmup` does not apply to `recipe=cbmi2016`, .*; got 0.1$"):
         job_of(tiny.path, "--recipe=cbmi2016", "--warmup=0.1")
 
 
@@ -298,7 +298,7 @@ def test_folds_that_cannot_be(folds, flags, message):
 def test_two_parts_are_too_few(two):
     with pytest.raises(UserError, match=r"needs folds, or the parts train, valid and test; .* has train, test; "):
         choose_parts(two)
-    with pytest.raises(UserError, match="--recipe=augmented"):
+    with pytest.raises(UserError, match="`recipe=augmented`"):
         choose_parts(two)
     assert choose_parts(two, validates=False) == PartChoice(("train",), (), ("test",))
     with pytest.raises(UserError, match=r"^(test|valid)_fold needs a dataset of folds"):
@@ -332,16 +332,14 @@ def test_two_folds_are_too_few(tmp_path, write_dataset):
 def test_parts_without_a_patch_are_refused(two):
     check_patches(two, ["test"], "training", patch_frames=5)
     with pytest.raises(
-        UserError, match="train, test should be for training but hold no record of 10 frames; lower --patch_f"
+        UserError, match="train, test should be for training but hold no record of 10 frames; lower `patch_f"
     ):
         check_patches(two, ["train", "test"], "training", patch_frames=10)
 
 
 def test_folds_are_counted_and_nothing_else_is(folds, two):
     assert count_folds(folds) == 12
-    with pytest.raises(
-        UserError, match=r"needs a dataset of folds; this one has train, test; write it with .* --folds"
-    ):
+    with pytest.raises(UserError, match=r"needs a dataset of folds; this one has train, test; write it with .* `folds"):
         count_folds(two)
 
 

@@ -72,7 +72,7 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
     """
     check_name(name)
     if num_classes < 2:
-        raise UserError(f"num_classes must be at least 2, got {num_classes}")
+        raise UserError(f"`num_classes` must be at least 2, got {num_classes}")
     build = importlib.import_module(f"trainer.models.{name}").build
     _check_options(name, build, options)
     return build(num_classes=num_classes, input_shape=input_shape, **options)

@@ -238,7 +238,7 @@ def test_configuration_rules(changes, message):
 
 @pytest.mark.parametrize("changes", [{"n_mels": 400}, {"frame_length": 128, "hop_length": 64}])
 def test_bands_narrower_than_the_resolution(changes):
-    with pytest.raises(UserError, match=r"n_mels=\d+: band \d+ is narrower than the transform's resolution"):
+    with pytest.raises(UserError, match=r"`n_mels=\d+`: band \d+ is narrower than the transform's resolution"):
         FrontEnd(FrontEndConfig(**changes))
 
 

@@ -102,7 +102,7 @@ def test_labels_are_folders_below_the_part(make_tracks):
 
 @pytest.mark.parametrize("path", ["rock/a.wav", "music/rock/a.wav", "train/a.wav"])
 def test_a_file_elsewhere_is_named(make_tracks, path):
-    with pytest.raises(UserError, match=f"^split_folders: .*{path}"):
+    with pytest.raises(UserError, match=f"^`split_folders`: .*{path}"):
         label_below_parts(by_folder(make_tracks, "train/rock/b.wav", path), "parent")
 
 
@@ -111,7 +111,7 @@ def test_parts_by_folder(make_tracks, capfd):
     assert assign_by_folders(by_folder(make_tracks, *paths)) == ["train", "train", "valid", "test"]
     assert capfd.readouterr().err == ""
     assert assign_by_folders(by_folder(make_tracks, "train/r/a.wav", "test/r/a.wav")) == ["train", "test"]
-    assert "--recipe=augmented" in capfd.readouterr().err
+    assert "`recipe=augmented`" in capfd.readouterr().err
     assert assign_by_folders(by_folder(make_tracks, "train/r/a.wav", "valid/r/a.wav")) == ["train", "valid"]
     assert "no folder test" in capfd.readouterr().err
 
@@ -126,7 +126,7 @@ def test_folds_are_counted_from_0(make_tracks, capfd):
 
 @pytest.mark.parametrize("paths", [("train/r/a.wav", "Train/r/b.wav"), ("train/r/a.wav", "fold1/r/a.wav")])
 def test_folders_that_are_no_split(make_tracks, paths):
-    with pytest.raises(UserError, match=r"^split_folders: "):
+    with pytest.raises(UserError, match=r"^`split_folders`: "):
         assign_by_folders(by_folder(make_tracks, *paths))
 
 
@@ -147,7 +147,7 @@ def test_a_plan_by_folders(make_tracks, job_config, capfd):
 
 @pytest.mark.parametrize("other", [{"train_size": 0.8}, {"split_lists": "lists"}])
 def test_other_splits_are_excluded(job_config, other):
-    with pytest.raises(UserError, match="split_folders excludes"):
+    with pytest.raises(UserError, match="`split_folders` excludes"):
         SplitConfig(folds=None, split_folders=True, **other)
-    with pytest.raises(UserError, match=r"split_folders is for folders"):
+    with pytest.raises(UserError, match=r"`split_folders` is for folders"):
         job_config("x.csv", "/out", split=SplitConfig(split_folders=True))

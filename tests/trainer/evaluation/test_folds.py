@@ -231,7 +231,7 @@ def test_a_run_whose_parents_are_gone_is_kept(child):
     child.check_directory()
     # Their weights, when they are there again, are compared.
     hold(child.parents[0], "others")
-    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another --job_dir$"
+    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another `job_dir`$"
     with pytest.raises(UserError, match=message):
         child.check_directory()
 

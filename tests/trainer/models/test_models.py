@@ -62,7 +62,7 @@ def test_options_that_are_none(settings, message):
     ],
 )
 def test_an_option_that_a_model_does_not_have(name, options):
-    message = rf"^the model {name} has no option 'height'; its --model_options are {options}$"
+    message = rf"^the model {name} has no option 'height'; its `model_options` are {options}$"
     with pytest.raises(UserError, match=message):
         models.create(name, num_classes=2, input_shape=SHAPE, height=3)
 
@@ -73,7 +73,7 @@ def test_an_option_is_at_least_1():
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match=r"^model must be one of .*time.*, got 'tiem'"):
+    with pytest.raises(UserError, match=r"^`model` must be one of .*time.*, got 'tiem'"):
         models.create("tiem", num_classes=2, input_shape=SHAPE)
     with pytest.raises(UserError, match="num_classes must be at least 2, got 1"):
         models.create("time", num_classes=1, input_shape=SHAPE)

@@ -189,7 +189,7 @@ def test_parents_that_do_not_fit_are_refused(folds, tiny, job_of, parents, tmp_p
         other = shutil.copytree(time, tmp_path / "other")
         dataclasses.replace(TrainingJob.load(time), fingerprint="0" * 64).save(other)
         job_of(folds.path, INIT, SMALL, f"--init_from={other},{frequency}")
-    with pytest.raises(UserError, match="--init_from is for the model time_frequency_init, got the model time"):
+    with pytest.raises(UserError, match="`init_from` is for `model=time_frequency_init`, got the model time"):
         job_of(folds.path, f"--init_from={time},{frequency}")
 
 
@@ -235,7 +235,7 @@ def test_a_kill_while_a_parent_trains_costs_no_finished_epoch(folds, job_of, chi
 def test_parents_of_another_job_are_not_overwritten_unasked(folds, job_of, parents, tmp_path, monkeypatch):
     shutil.copytree(parents[0], tmp_path / "time")
     job = job_of(folds.path, INIT, SMALL, "--seed=3")
-    with pytest.raises(UserError, match=f"^{tmp_path}/time already holds a job; choose another --job_dir"):
+    with pytest.raises(UserError, match=f"^{tmp_path}/time already holds a job; choose another `job_dir`"):
         train.unfinished(job, tmp_path)
     assert train.unfinished(job_of(folds.path), tmp_path) is None
     # As with --overwrite: nothing of it is left.

@@ -113,7 +113,7 @@ def test_groups_of_gtzan_can_be_requested(config_of):
     converted = [track_of("rock.00016", extension=".mp3", size=None), track_of("metal.00058", extension=".mp3")]
     assert group_tracks(config_of(), converted).table is None
     assert {track.group for track in group_tracks(config_of(groups="gtzan"), converted).tracks} == {"Queen"}
-    with pytest.raises(UserError, match=r"groups=gtzan: rock/mine\.wav is not a clip of GTZAN, such as blues/blues"):
+    with pytest.raises(UserError, match=r"`groups=gtzan`: rock/mine\.wav is not a clip of GTZAN, such as blues/blues"):
         group_tracks(config_of(groups="gtzan"), [Track("rock/mine.wav", "", "rock", "rock/mine.wav", 1)])
 
 
@@ -131,7 +131,7 @@ def test_an_archive(tmp_path, job_config):
 def test_groups_and_a_column_exclude_each_other(job_config, tmp_path):
     with pytest.raises(UserError, match="`group_column` and `groups=none` exclude each other"):
         job_config(tmp_path / "a.csv", tmp_path / "out", group_column="artist", groups="none")
-    with pytest.raises(UserError, match="groups must be one of auto, gtzan, none, got 'all'"):
+    with pytest.raises(UserError, match="`groups` must be one of auto, gtzan, none, got 'all'"):
         job_config(tmp_path, tmp_path / "out", groups="all")
 
 

@@ -283,11 +283,11 @@ def test_parts_by_name_whatever_their_order(tmp_path, write_dataset):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"test_fold": 12}, "^test_fold must be from 0 to 11, got 12"),
-        ({"test_fold": -1}, "^test_fold must be from 0 to 11, got -1"),
-        ({"valid_fold": 12}, "^valid_fold must be from 0 to 11, got 12"),
-        ({"valid_fold": 11}, "must differ from valid_fold, both are 11"),
-        ({"test_fold": 0, "valid_fold": 0}, "must differ from valid_fold, both are 0"),
+        ({"test_fold": 12}, "^`test_fold` must be from 0 to 11, got 12"),
+        ({"test_fold": -1}, "^`test_fold` must be from 0 to 11, got -1"),
+        ({"valid_fold": 12}, "^`valid_fold` must be from 0 to 11, got 12"),
+        ({"valid_fold": 11}, "must differ from `valid_fold`, both are 11"),
+        ({"test_fold": 0, "valid_fold": 0}, "must differ from `valid_fold`, both are 0"),
     ],
 )
 def test_folds_that_cannot_be(folds, flags, message):

@@ -26,7 +26,7 @@ def test_spellings_of_one_label_are_warned_of_and_merged(make_tracks, warnings):
     rows = [(f"{number}.wav", label) for number, label in enumerate(SPELLED)]
     (line,) = warnings(*rows, source="x.csv")
     assert "'Rock' and 'rock'" in line
-    assert "--merge_labels" in line
+    assert "`merge_labels`" in line
     assert "pop" not in line
     tracks, merged = merge_labels(make_tracks(rows))
     # The most frequent, else the first in sort order.
@@ -45,7 +45,7 @@ def test_ordinary_sets_are_not_warned_of(warnings):
 
 def test_albums_below_genres(warnings):
     (line,) = warnings("rock/a/1.wav", "rock/b/1.wav", "jazz/c/1.wav", "jazz/2.wav")
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
     assert "jazz, rock" in line
 
 
@@ -63,15 +63,15 @@ def test_parts_of_a_split_as_folders_or_labels(warnings):
         ("training/a.wav", "x/b.wav"),
     ):
         (line,) = warnings(*paths)
-        assert "--split_folders" in line
+        assert "`split_folders`" in line
     (line,) = warnings("rock/train/a.wav", "jazz/test/a.wav")
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
     (line,) = warnings(("a.wav", "train"), ("b.wav", "test"), source="x.csv")
-    assert "--label_column" in line
+    assert "`label_column`" in line
     used = {"split": SplitConfig(folds=None, split_folders=True)}
     assert warnings("train/rock/a.wav", "test/rock/b.wav", "test/jazz/b.wav", **used) == []
     (line,) = warnings("train/rock/x/a.wav", "train/rock/y/a.wav", "test/jazz/z/b.wav", **used)
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
 
 
 def test_files_beside_the_folders(warnings):

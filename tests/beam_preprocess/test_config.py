@@ -30,7 +30,7 @@ def test_defaults_are_ten_folds_of_half_precision():
         ({"max_reject_fraction": -0.1}, "`max_reject_fraction` must be from 0 to 1, got -0.1"),
         ({"max_reject_fraction": 1.1}, "`max_reject_fraction` must be"),
         ({"label_folder": "first"}, "`label_folder` must be one of parent, top, got 'first'"),
-        ({"label_folder": "top", "source": "t.CSV"}, "label_folder is for folders"),
+        ({"label_folder": "top", "source": "t.CSV"}, "`label_folder` is for folders"),
         ({"max_archive_bytes": 0}, "`max_archive_bytes` must be at least 1, got 0"),
         ({"output": "gs://b/out[1]"}, r"`output` must be a URL without \* \? \[, got 'gs://b/out\[1\]'"),
         ({"output": "gs://b/out*"}, "`output` must be"),

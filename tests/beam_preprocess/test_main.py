@@ -193,7 +193,7 @@ def test_mistakes_name_flags():
     # The source is --input, and missing it is told before.
     fields = {field.name for config in (JobConfig, SplitConfig) for field in dataclasses.fields(config)}
     assert fields - {"source", "front_end", "split"} <= set(main_module.FLAGS)
-    with pytest.raises(UserError, match=r"^record_dtype must be one of float16, float32, got 'int8'$"):
+    with pytest.raises(UserError, match=r"^`record_dtype` must be one of float16, float32, got 'int8'$"):
         main_module.make_config(parsed("--input=in", "--output=out", "--record_dtype=int8"))
 
 

@@ -13,7 +13,7 @@ from typing import TextIO
 SHOWN = 3
 _CLEAR = "\r\x1b[K"
 # A value may hold backticks, as paths do, but not at the end of a word.
-_FIELD = re.compile(r"`([a-z]\w*)((?:=.*?)?)`(?!\w)", re.DOTALL)
+_FIELD = re.compile(r"(?<!\w)`([a-z]\w*)((?:=.*?)?)`(?!\w)", re.DOTALL)
 # Of the command that runs; none where the packages are used from Python.
 _flags: frozenset[str] = frozenset()
 

@@ -123,7 +123,7 @@ def test_tracks_that_one_has_no_patch_of_are_not_common(tmp_path, write_cv):
 
 
 def test_one_that_is_not_finished_is_refused(tmp_path, write_cv):
-    with pytest.raises(UserError, match=rf"^{tmp_path}: no results.json, so no finished cross-validation; run python"):
+    with pytest.raises(UserError, match=rf"^{tmp_path}: no results.json, so no finished cross-validation; run "):
         Finished.load(tmp_path)
     cv_dir = write_cv(tmp_path / "cv", MODELS)
     # As after a kill between the two files.

@@ -179,7 +179,7 @@ def test_parents_that_do_not_fit_are_refused(folds, tiny, job_of, parents, tmp_p
     TrainingState().save(half / STATE_FILE)
     for directories, message in (
         (f"{frequency},{time}", "holds a model frequency, not time; give TIME_JOB,FREQUENCY_JOB"),
-        (f"{time}", "--init_from must be TIME_JOB,FREQUENCY_JOB, got"),
+        (f"{time}", "`init_from` must be TIME_JOB,FREQUENCY_JOB, got"),
         (f"{time},{tmp_path}/no", r"no/best\.keras is no trained model"),
         (f"{half},{frequency}", "half is not trained to its end"),
     ):

@@ -67,8 +67,8 @@ class Augmentation:
         ):
             if masks and getattr(self, name) > size:
                 raise UserError(
-                    f"`{name}` of the augmentation must be at most the {size} {unit} of a patch, "
-                    f"got {getattr(self, name)}"
+                    f"`{name}` must be at most the {size} {unit} of a patch, got {getattr(self, name)}; "
+                    "lower it in `augment`"
                 )
 
     @classmethod

@@ -55,9 +55,9 @@ def test_a_mask_must_fit_into_a_patch():
     Augmentation(frequency_mask_bands=41, time_mask_frames=81).check_fits(patch_frames=80, mel_bands=40)
     asked = Augmentation(frequency_masks=1, frequency_mask_bands=40, time_masks=1, time_mask_frames=80)
     asked.check_fits(patch_frames=80, mel_bands=40)
-    with pytest.raises(UserError, match=r"`frequency_mask_bands` .* must be at most the 39 mel bands .*, got 40"):
+    with pytest.raises(UserError, match=r"`frequency_mask_bands` must be at most the 39 mel bands .*, got 40"):
         asked.check_fits(patch_frames=80, mel_bands=39)
-    with pytest.raises(UserError, match=r"`time_mask_frames` .* must be at most the 79 frames .*, got 80"):
+    with pytest.raises(UserError, match=r"`time_mask_frames` must be at most the 79 frames .*, got 80"):
         asked.check_fits(patch_frames=79, mel_bands=40)
 
 

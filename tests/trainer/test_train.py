@@ -238,10 +238,10 @@ def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
     with pytest.raises(
-        UserError, match=r"^`time_mask_frames` of the augmentation must .* 15 frames of a patch, got 16$"
+        UserError, match=r"^`time_mask_frames` must .* 15 frames of a patch, got 16; lower it in `augment`$"
     ):
         job_of(tiny.path, "--recipe=augmented", "--patch_frames=15")
-    with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):
+    with pytest.raises(UserError, match="`frequency_mask_bands` must be at most the 40 mel bands"):
         job_of(tiny.path, "--augment=frequency_masks=1,frequency_mask_bands=41")
 
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import read_text
-from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
+from tfrecords.common.terminal import printable
+from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style
 from trainer.reports import formatting
 
 _TEMPLATES = Path(__file__).parent / "templates"

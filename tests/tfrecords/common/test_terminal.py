@@ -3,7 +3,16 @@ import os
 import pty
 import termios
 
-from tfrecords.common.terminal import TerminalLine, align_columns, first_few, log, name_flags, naming_flags
+from tfrecords.common.terminal import (
+    TerminalLine,
+    align_columns,
+    first_few,
+    log,
+    name_flags,
+    naming_flags,
+    printable,
+    shorten,
+)
 
 
 class Terminal(io.StringIO):
@@ -64,3 +73,11 @@ def test_without_a_command_a_field_stays_a_field(capsys):
         log("more `folds`, not more `epochs`")
     log("more `folds`, not more `epochs`")
     assert capsys.readouterr().err == "more --folds, not more `epochs`\nmore `folds`, not more `epochs`\n"
+
+
+def test_printable_and_shorten():
+    assert printable("Björk — <ü>") == "Björk — <ü>"
+    assert printable("a\udcffb\0\n\u202e") == r"a\udcffb\x00\n\u202e"
+    assert shorten("short", 5) == "short"
+    assert shorten("blues/blues.00012.wav", 11) == "blues…2.wav"
+    assert all(len(shorten("x" * 50, characters)) == characters for characters in (1, 2, 3, 10))

@@ -16,6 +16,7 @@ and nobody has to log in: with another --host than this machine's own, put a pro
 import os
 from pathlib import Path
 
+import threadpoolctl
 from absl import flags
 
 from tfrecords.common import command_line, shutdown
@@ -75,8 +76,9 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     with listener:
         host, port = listener.getsockname()[:2]
         app = RestApp(ExportedModel(export_dir), flag_values.name, limits)
-        # The signal does not wait for a thread that may be decoding a long file.
-        with shutdown.wait_for_signal("ended"):
+        # BLAS's threads would compete with the decoding threads for the cores. The signal does not wait for a thread that
+        # may be decoding a long file.
+        with threadpoolctl.threadpool_limits(1, user_api="blas"), shutdown.wait_for_signal("ended"):
             print(f"serving http://{host}:{port}/v1/models/{flag_values.name}; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])
 

@@ -2,10 +2,11 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import queue
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from tfrecords.common import command_line, files, json_data
 from tfrecords.common.command_line import UserError
 from trainer.config import RESIZE, WINDOWS
 from trainer.serving.export_dir import FACTS_FILE
-from trainer.serving.recognizer import Recognizer
+from trainer.serving.recognizer import MAX_DURATION_S, DecodedTrack, Recognizer
 
 # Patches of several requests that share a step of the model.
 _BATCH = 256
@@ -94,8 +95,19 @@ class ExportedModel(Recognizer):
             self.signatures["patches"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{export_dir}: cannot be loaded ({str(error).splitlines()[0]}); export again") from None
+        # More at once would only compete for the cores, and hold more spectrograms.
+        self._decoding = threading.Semaphore(os.cpu_count() or 1)
         self._waiting: queue.SimpleQueue[tuple[np.ndarray, concurrent.futures.Future[np.ndarray]]] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
+
+    def decode(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S, name: str = "") -> DecodedTrack:
+        """Decode a file and compute its spectrogram, as many at once as there are cores.
+
+        Raises:
+          Reject: the file cannot be used.
+        """
+        with self._decoding:
+            return super().decode(file, max_duration_s=max_duration_s, name=name)
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""

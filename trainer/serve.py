@@ -76,8 +76,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     with listener:
         host, port = listener.getsockname()[:2]
         app = RestApp(ExportedModel(export_dir), flag_values.name, limits)
-        # BLAS's threads would compete with the decoding threads for the cores. The signal does not wait for a thread that
-        # may be decoding a long file.
+        # BLAS's threads would compete with the decoding threads for the cores. The signal does not wait for a thread
+        # that may be decoding a long file.
         with threadpoolctl.threadpool_limits(1, user_api="blas"), shutdown.wait_for_signal("ended"):
             print(f"serving http://{host}:{port}/v1/models/{flag_values.name}; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])

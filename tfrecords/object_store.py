@@ -80,10 +80,11 @@ class Store:
         """Return what is known of an object: size, e_tag, last_modified."""
         return obstore.head(self._bucket, name)
 
-    def list(self, prefix: str, *, first: bool = False) -> list[Any]:
+    def list(self, prefix: str, *, first: bool = False) -> list[tuple[str, int]]:
         """Return path and size of all objects below a directory; of the first few only, to see whether there are."""
         chunks = iter(obstore.list(self._bucket, prefix=prefix or None, chunk_size=1000))
-        return [item for chunk in ([next(chunks, [])] if first else chunks) for item in chunk]
+        # As pairs at once: what else is known of a million objects is a gigabyte.
+        return [(item["path"], item["size"]) for chunk in ([next(chunks, [])] if first else chunks) for item in chunk]
 
     def list_directory(self, prefix: str) -> Iterable[Any]:
         """Return path and size of the objects directly in a directory."""

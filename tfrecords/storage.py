@@ -25,7 +25,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from tfrecords.common import files, shutdown
@@ -89,6 +89,16 @@ def as_location(text: Location) -> str | Path:
     return os.fspath(text).rstrip("/") if path is None else path
 
 
+def plain(location: Location) -> str:
+    """Return a location as text, a file:// URL as the path that it stands for.
+
+    Example:
+      >>> plain("file:///data"), plain("data/"), plain("gs://bucket/data")
+      ('/data', 'data/', 'gs://bucket/data')
+    """
+    return str(local_path(location)) if scheme_of(location) == "file" else os.fspath(location)
+
+
 def join(location: Location, *names: str) -> str:
     """Return the location of what is below a directory.
 
@@ -98,8 +108,7 @@ def join(location: Location, *names: str) -> str:
     """
     if scheme_of(location) in SCHEMES:
         return "/".join([os.fspath(location).rstrip("/"), *(name.strip("/") for name in names)])
-    path = os.fspath(location) if scheme_of(location) is None else str(local_path(location))
-    return os.path.join(path, *names)  # noqa: PTH118 - a name may be no valid path
+    return os.path.join(plain(location), *names)  # noqa: PTH118 - a name may be no valid path
 
 
 def split(location: Location) -> tuple[str, str]:
@@ -109,8 +118,10 @@ def split(location: Location) -> tuple[str, str]:
       >>> split("gs://bucket/data/a.wav")
       ('gs://bucket/data', 'a.wav')
     """
-    directory, _, name = os.fspath(location).rpartition("/")
-    return directory, name
+    if is_remote(location):
+        directory, _, name = os.fspath(location).rpartition("/")
+        return directory, name
+    return os.path.split(plain(location))
 
 
 def size(location: Location) -> int | None:
@@ -202,7 +213,7 @@ def walk(directory: Location) -> Iterator[tuple[str, int]]:
         yield f"{bucket}/{name}", name_size
 
 
-def open_file(location: Location) -> BinaryIO:
+def open_file(location: Location) -> io.BufferedReader:
     """Open a file for reading, at any offset. Of an object, blocks are fetched ahead where it is read in order.
 
     Raises:
@@ -294,7 +305,9 @@ def write_text(location: Location, text: str) -> None:
 
 
 @contextlib.contextmanager
-def writing(location: Location, *, temporary_dir: Location | None = None) -> Iterator[IO[bytes]]:
+def writing(
+    location: Location, *, temporary_dir: Location | None = None, suffix: Callable[[], str] = str
+) -> Iterator[IO[bytes]]:
     """Open a file for writing; it appears, or is replaced, when the block ends without an error.
 
     If a signal ends this process, the temporary file is deleted.
@@ -302,6 +315,7 @@ def writing(location: Location, *, temporary_dir: Location | None = None) -> Ite
     Args:
       location: the file.
       temporary_dir: on this machine, the directory of the temporary file; by default the file's own.
+      suffix: gives the end of the file's name once all is written, such as a checksum; by default nothing.
 
     Raises:
       OSError: it cannot be written; an earlier file is unchanged.
@@ -311,7 +325,7 @@ def writing(location: Location, *, temporary_dir: Location | None = None) -> Ite
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
             yield spool
             spool.seek(0)
-            put(location, spool)
+            put(os.fspath(location) + suffix(), spool)
         return
     directory = path.parent if temporary_dir is None else Path(temporary_dir)
     directory.mkdir(parents=True, exist_ok=True)
@@ -322,7 +336,7 @@ def writing(location: Location, *, temporary_dir: Location | None = None) -> Ite
         try:
             with temporary.open("wb") as file:
                 yield file
-            temporary.replace(path)
+            temporary.replace(path.with_name(path.name + suffix()))
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -365,6 +379,19 @@ def create(location: Location, data: bytes) -> bool:
         # A request that was answered too late, and sent again, finds its own file.
         return read(location) == data
     return True
+
+
+def move(source: Location, target: Location) -> None:
+    """Give a file another name, in one step on this machine; a store copies it, whole, before it deletes the first.
+
+    Raises:
+      OSError: as `copy`.
+    """
+    if is_remote(source) or is_remote(target):
+        copy(source, target)
+        delete([source])
+    else:
+        os.replace(plain(source), plain(target))  # noqa: PTH105 - a name may be no valid path
 
 
 def copy(source: Location, target: Location) -> None:
@@ -468,9 +495,10 @@ def _list_local(directory: Path) -> dict[str, int]:
 def _listed(directory: Location, *, first: bool = False) -> Iterator[tuple[str, int]]:
     """Yield name in its bucket and size of the files below a directory, all or the first few."""
     store, prefix = _store(directory)
-    for item in _request(directory, lambda: store.list(prefix, first=first)):
-        if not item["path"].endswith("/"):
-            yield item["path"], item["size"]
+    for name, name_size in _request(directory, lambda: store.list(prefix, first=first)):
+        # Empty objects with a slash at the end stand for directories.
+        if not name.endswith("/"):
+            yield name, name_size
 
 
 class _ObjectReader(io.RawIOBase):

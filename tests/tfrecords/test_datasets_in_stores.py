@@ -25,7 +25,7 @@ def data(tmp_path, write_dataset):
 
 def test_records_and_manifest(data):
     dataset = Dataset(f"{URL}/")
-    assert dataset.manifest == Manifest.load(data.path)
+    assert dataset.manifest.to_json() == Manifest.load(data.path).to_json()
     for part in dataset.manifest.parts:
         found = [record.log_mel for record in dataset.records(part)]
         for one, other in zip(found, data.records[part], strict=True):

@@ -90,7 +90,8 @@ def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp
         WriteManifest(dataset).process(order, REJECTS[::step], DUPLICATES[::step])
         written.append(contents(tmp_path / "out"))
     assert written[0] == written[1] == written[2]
-    assert set(written[0]) == {"dataset_info.json", "features.json", "manifest.json", "rejects.jsonl"}
+    files = {"dataset_info.json", "features.json", "manifest.json", "rejects.jsonl"}
+    assert set(written[0]) == files | {each.shard.file for each in RESULTS}
 
 
 def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):

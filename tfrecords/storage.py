@@ -439,8 +439,12 @@ def make_directories(directory: Location) -> None:
       OSError: it cannot be created.
     """
     path = local_path(directory)
-    if path is not None:
+    if path is None:
+        return
+    try:
         path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise _error(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from None
 
 
 def download(directory: Location, target: Path, *, only: Callable[[str], bool] = lambda name: True) -> None:

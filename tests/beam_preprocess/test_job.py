@@ -62,7 +62,10 @@ def files(output):
 
 
 def shards(output):
-    return {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord-*")}
+    """Final path -> time of the last change of the shards that are written, in their place or before they get there."""
+    waiting = {output / path.stem: path for path in (output / ".partial").glob(f"*.tfrecord-*.{'?' * 32}")}
+    placed = {path: path for path in output.glob("*.tfrecord-*")}
+    return {final: path.stat().st_mtime_ns for final, path in (waiting | placed).items()}
 
 
 def test_what_is_written(unbroken):

@@ -39,8 +39,10 @@ setuptools.setup(
     extras_require={
         "test": [
             "apache-beam[gcp]",
+            "flask-cors",
             "hypothesis",
             "jax",
+            "moto[s3]",
             "mypy",
             "playwright",
             "pytest",

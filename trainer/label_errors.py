@@ -23,7 +23,7 @@ from absl import flags
 
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer import training_job
 from trainer.evaluation.cross_validation import POOLED_FILE, load_results
 from trainer.evaluation.label_errors import LabelErrors, find_label_errors

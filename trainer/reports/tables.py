@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary
 from trainer.reports.formatting import percent, percent_interval, spread

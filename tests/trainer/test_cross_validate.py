@@ -21,8 +21,7 @@ from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictio
 from trainer.training_job import CONFIG_FILE
 
 ROOT = Path(__file__).parents[2]
-# Few filters, for the report draws each.
-FLAGS = ["--model=time", "--epochs=1", "--seeds=2", "--processes=2", "--batch_size=8", "--model_options=filters=4"]
+FLAGS = ["--model=time", "--epochs=1", "--seeds=2", "--processes=2", "--batch_size=8"]
 
 
 def start(data, cv_dir, *more, cores=2):
@@ -82,7 +81,7 @@ def test_what_comes_out(unbroken, data):
     results = json.loads((cv_dir / "results.json").read_text())
     assert results["command"] == (
         f"python -m trainer.cross_validate --data_dir={data.path} --job_dir={cv_dir} --model=time --seeds=2 "
-        "--processes=2 --model_options=filters=4 --epochs=1 --batch_size=8"
+        "--processes=2 --epochs=1 --batch_size=8"
     )
     assert results["command"] in (cv_dir / "results.md").read_text()
     lines = said.splitlines()
@@ -120,7 +119,6 @@ def test_pooled_predictions_are_complete_and_never_of_a_trained_track(unbroken, 
         np.testing.assert_allclose(pooled.probabilities[0, 1, track], np.mean(own, axis=0), atol=1e-6)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_run_can_be_evaluated_as_any_job(unbroken, tmp_path):
     cv_dir, _ = unbroken
     summary = evaluate.evaluate(Run("time", 1, 2).job_dir(cv_dir), tmp_path).to_json()
@@ -169,7 +167,6 @@ def test_one_that_was_killed_goes_on_to_the_very_same_results(unbroken, data, tm
     assert results == expected
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_finished_one_only_writes_its_results_again(unbroken, data, tmp_path, capsys):
     cv_dir = shutil.copytree(unbroken[0], tmp_path / "CV")
     before = (cv_dir / "results.json").read_bytes()

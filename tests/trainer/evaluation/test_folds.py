@@ -126,7 +126,7 @@ def test_what_is_nobodys_mistake_leaves_its_traceback_in_the_log(make):
     own = dataclasses.replace(make("--epochs=1"), save_every_s="soon")
     log = own.job_dir / LOG_FILE
     with pytest.raises(UserError, match=rf"^time, seed 0, fold 1 failed: \w+: .*; see {log}$") as caught:
-        carry_out(own)
+        carried_out(own)
     assert "\n" not in str(caught.value)
     assert "Traceback (most recent call last):" in log.read_text()
 

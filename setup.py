@@ -29,6 +29,7 @@ setuptools.setup(
         "keras>=3.13",
         "matplotlib",
         "pillow",
+        "prometheus_client",
         "starlette",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
@@ -38,8 +39,10 @@ setuptools.setup(
     extras_require={
         "test": [
             "apache-beam[gcp]",
+            "flask-cors",
             "hypothesis",
             "jax",
+            "moto[s3]",
             "mypy",
             "playwright",
             "pytest",

@@ -5,11 +5,10 @@ made without the ones before it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import tensorflow as tf
 
-from tfrecords import schema
+from tfrecords import schema, storage
 from tfrecords.chunks import HostShards, MemorySource, ShardSource, raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
@@ -27,7 +26,7 @@ _Patches = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
 
 
 def load(
-    data_dir: str | Path | Dataset,
+    data_dir: storage.Location | Dataset,
     *,
     parts: Iterable[str] = ("all",),
     batch_size: int = 256,
@@ -47,7 +46,7 @@ def load(
     """Return batches of patches from the parts of a dataset.
 
     Args:
-      data_dir: the dataset's directory, or the dataset.
+      data_dir: the dataset's directory, a path or a URL such as gs://bucket/data, or the dataset.
       parts: the parts to read; ("all",) for every one.
       batch_size: patches in a batch; the last batch of an epoch may be smaller.
       training: shuffle. Otherwise patches come in the shards' order, each with its track's id.
@@ -90,7 +89,7 @@ def load(
     extractor = PatchExtractor(patch_mode, patch_frames, patch_frames if patch_hop is None else patch_hop)
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
     if patch_mode == RANDOM and not training:
-        raise UserError("patch_mode 'random' is for training; take 'windows' to evaluate")
+        raise UserError("`patch_mode=random` is for training; take `patch_mode=windows` to evaluate")
     dataset = Dataset.of(data_dir)
     parts = dataset.manifest.select(parts)
     _check_patches(dataset, parts, extractor)
@@ -123,9 +122,9 @@ def load(
 def _check_arguments(**values: int) -> None:
     for name, least in (("batch_size", 1), ("num_hosts", 1), ("epoch", 0), ("step", 0)):
         if values[name] < least:
-            raise UserError(f"{name} must be at least {least}, got {values[name]}")
+            raise UserError(f"`{name}` must be at least {least}, got {values[name]}")
     if not 0 <= values["host_index"] < values["num_hosts"]:
-        raise UserError(f"host_index must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
+        raise UserError(f"`host_index` must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
 
 
 def _check_patches(dataset: Dataset, parts: Sequence[str], extractor: PatchExtractor) -> None:

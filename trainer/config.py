@@ -11,10 +11,11 @@ from typing import Any
 from absl import flags
 
 from tfrecords.augmentation import Augmentation
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import count_patches
 from trainer import models, settings
 from trainer.distribution import precision
-from trainer.settings import SettingError, setting
+from trainer.settings import setting
 from trainer.training.schedules import History, LossRiseSchedule, Recipe
 
 # As tfrecords.patches names them, which imports TensorFlow.
@@ -86,7 +87,7 @@ class TrainConfig:
       (5, 128)
 
     Raises:
-      SettingError: a value is out of range, or has no meaning in the recipe.
+      UserError: a value is out of range, or has no meaning in the recipe.
     """
 
     model: str = setting("black_box", choices=models.MODELS, help=" or ".join(models.MODELS))
@@ -160,33 +161,33 @@ class TrainConfig:
         if rules.solves:
             self._check_solves()
         if rules.uses_patience and self.patience is None:
-            raise SettingError(f"patience must be given for the recipe {self.recipe}, got None")
+            raise UserError(f"`patience` must be given for `recipe={self.recipe}`, got None")
         if not rules.uses_patience and self.patience is not None:
             by_loss = "ends training by the training loss" if rules.rises else "keeps its last epoch"
-            raise SettingError(
-                f"patience does not apply to the recipe {self.recipe}, which {by_loss}; got {self.patience}"
+            raise UserError(
+                f"`patience` does not apply to `recipe={self.recipe}`, which {by_loss}; got {self.patience}"
             )
         if self.warmup and rules.rises:
-            raise SettingError(
-                f"warmup does not apply to the recipe {self.recipe}, whose rate only falls; got {self.warmup}"
+            raise UserError(
+                f"`warmup` does not apply to `recipe={self.recipe}`, whose rate only falls; got {self.warmup}"
             )
 
     def _check_solves(self) -> None:
-        """Raise SettingError for what has no meaning where only a layer on a pretrained network is fitted."""
+        """Raise UserError for what has no meaning where only a layer on a pretrained network is fitted."""
         if self.model != models.PRETRAINED:
-            raise SettingError(f"recipe {self.recipe} is for the model {models.PRETRAINED}, got the model {self.model}")
+            raise UserError(f"`recipe={self.recipe}` is for `model={models.PRETRAINED}`, got `model={self.model}`")
         for name in ("patch_mode", "augmentation", "label_smoothing", "weight_average", "warmup", "epochs"):
             default = RECIPES[self.recipe].settings.get(name, settings.default_of(type(self), name))
             if (value := getattr(self, name)) != default:
                 flag = settings.settings_of(type(self))[name].flag
-                raise SettingError(f"{flag} does not apply to the recipe {self.recipe}, got {value}")
+                raise UserError(f"`{flag}` does not apply to `recipe={self.recipe}`, got {value}")
 
     @classmethod
     def by_recipe(cls, recipe: str | None = None, **values: Any) -> "TrainConfig":
         """Return a recipe's settings, but for those given as `values`; without one, those of the model's usual recipe.
 
         Raises:
-          SettingError: there is no such recipe, or a value is not allowed.
+          UserError: there is no such recipe, or a value is not allowed.
         """
         of_model = dict(_OF_MODELS.get(values.get("model", ""), {}))
         usual = of_model.pop("recipe", "modern")
@@ -258,7 +259,7 @@ def from_flags(flag_values: flags.FlagValues, *, skip: tuple[str, ...] = (), **v
       **values: settings that are not read from flags.
 
     Raises:
-      SettingError: a value is not allowed.
+      UserError: a value is not allowed.
     """
     return TrainConfig.by_recipe(**settings.from_flags(TrainConfig, flag_values, skip=skip), **values)
 

@@ -9,15 +9,12 @@ trainer.predict.
 
 import math
 import os
-from pathlib import Path
 
 from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
-from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, check_source
-from trainer.training.resume import tell_unfinished
-from trainer.training_job import TrainingJob
+from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, check_source, load_recognizer
 
 _MEGABYTE = 1_000_000
 
@@ -53,10 +50,6 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     from trainer.serving.web.server import HOST, Server, take_port
 
     limits = Limits(upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE), duration_s=flag_values.max_duration_s)
-    job_dir = Path(flag_values.job_dir)
-    job = None if flag_values.model else TrainingJob.load(job_dir)
-    if job is not None:
-        tell_unfinished(job, job_dir)
     try:
         listener = take_port(flag_values.port)
     except OSError as error:
@@ -65,7 +58,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError(f"--port={flag_values.port} cannot be used: {reason}; choose another, or 0 for any") from None
     with listener:
         port = listener.getsockname()[1]
-        recognizer = Recognizer.published() if job is None else Recognizer.load(job_dir, job)
+        recognizer = load_recognizer(flag_values.job_dir, flag_values.model)
         app = App(recognizer, limits, port, facts(recognizer))
         # The signal does not wait for a thread that may be decoding a long file.
         with shutdown.wait_for_signal("ended"):

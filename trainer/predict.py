@@ -28,17 +28,15 @@ from absl import flags
 from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
+from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer import training_job
 from trainer.serving import answers
-from trainer.serving.answers import timeline_png
 from trainer.serving.files import InputFile, list_inputs, recognize_all
-from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer, check_source
-from trainer.training.resume import tell_unfinished
-from trainer.training_job import TrainingJob
+from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer, check_source, load_recognizer
 
 # Fewer files are done before anyone needs a progress bar.
 _MIN_FILES_FOR_PROGRESS = 11
@@ -62,14 +60,13 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
-    job_dir = Path(flag_values.job_dir)
-    job = None if flag_values.model else TrainingJob.load(job_dir)
-    if job is not None:
-        tell_unfinished(job, job_dir)
+    if flag_values.png is not None and storage.scheme_of(flag_values.png) is not None:
+        raise UserError(f"--png={flag_values.png}: pictures are written on this machine only; name a path")
+    recognizer = load_recognizer(flag_values.job_dir, flag_values.model)
     files = list_inputs(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None
     return predict(
-        Recognizer.published() if job is None else Recognizer.load(job_dir, job),
+        recognizer,
         files,
         as_json=flag_values.json,
         pictures=pictures,
@@ -119,6 +116,9 @@ def _print(path: str, answer: Recognition | Reject, *, as_json: bool, pictures: 
     else:
         _print_lines(answers.as_text(printable(path), answer, encoding=sys.stdout.encoding or "ascii"))
     if pictures is not None:
+        # Matplotlib is only needed here.
+        from trainer.serving.timeline_plot import timeline_png
+
         try:
             pictures.write(path, timeline_png(Path(path).name, answer))
         except UserError as error:

@@ -48,17 +48,18 @@ import numpy as np
 from absl import flags
 
 from beam_preprocess.audio.front_end import PRESETS
+from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import name_flags
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics, Manifest
-from trainer import config, models, settings, training_job
+from trainer import config, job_store, models, settings, training_job
 from trainer.config import TrainConfig
 from trainer.distribution.hosts import STATUS as LOST_STATUS
 from trainer.distribution.hosts import VARIABLE as CLUSTER
 from trainer.distribution.hosts import HostLostError, end_process
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE
-from trainer.settings import SettingError
 from trainer.training import init_filters, run_record
 from trainer.training.resume import describe_finished, is_finished, resume, start_over, sync_with_chief, unfinished
 from trainer.training.run_options import RunOptions
@@ -100,7 +101,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
     stop = Stop()
     try:
-        with stop.on_signals(flag_values.job_dir), settings.naming_flags():
+        with stop.on_signals(flag_values.job_dir):
             _main(flag_values, stop)
         return 0
     except HostLostError as error:
@@ -109,7 +110,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         if not os.environ.get(CLUSTER):
             raise
         # Here and below: TensorFlow's own end would wait for the other hosts.
-        end_process(f"error: {error}", 2)
+        end_process(f"error: {name_flags(str(error))}", 2)
     except Stopped as stopped:
         sentence = str(stopped)
     if os.environ.get(CLUSTER):
@@ -121,14 +122,18 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
 
 
 def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
-    job_dir = Path(flag_values.job_dir)
     options = _run_options(flag_values, stop)
-    devices = options.devices
-    stop.resuming = devices.resuming
+    stop.resuming = options.devices.resuming
     job = make_job(flag_values)
+    with job_store.opened(flag_values.job_dir, locks=options.devices.is_chief) as job_dir:
+        _train_in(job_dir, job, flag_values, options)
+
+
+def _train_in(job_dir: Path, job: TrainingJob, flag_values: flags.FlagValues, options: RunOptions) -> None:
+    devices = options.devices
     _check_directory(job, job_dir)
     if not flag_values.overwrite and is_finished(job, job_dir):
-        print(describe_finished(job, job_dir))
+        print(f"{describe_finished(job, job_dir)}; --overwrite trains it again")
         return
     training_job.make_dir(job_dir, "job_dir")
     with training_job.lock_job_dir(job_dir) if devices.is_chief else contextlib.nullcontext():
@@ -146,21 +151,20 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     """Return the job that the flags ask for.
 
     Raises:
-      UserError: as `new_job`; its message names the flag.
+      UserError: as `new_job`.
     """
-    with settings.naming_flags():
-        return new_job(
-            config.from_flags(flag_values),
-            flag_values.data_dir,
-            test_fold=flag_values.test_fold,
-            valid_fold=flag_values.valid_fold,
-            init_from=init_filters.parse(flag_values.init_from),
-        )
+    return new_job(
+        config.from_flags(flag_values),
+        flag_values.data_dir,
+        test_fold=flag_values.test_fold,
+        valid_fold=flag_values.valid_fold,
+        init_from=init_filters.parse(flag_values.init_from),
+    )
 
 
 def new_job(
     train_config: TrainConfig,
-    data_dir: str | Path,
+    data_dir: storage.Location,
     *,
     test_fold: int | None = None,
     valid_fold: int | None = None,
@@ -183,7 +187,7 @@ def new_job(
     parts = choose_parts(manifest, test_fold=test_fold, valid_fold=valid_fold, validates=validates)
     job = TrainingJob(
         **{field.name: getattr(train_config, field.name) for field in dataclasses.fields(TrainConfig)},
-        data_dir=str(Path(data_dir).resolve()),
+        data_dir=absolute(data_dir),
         fingerprint=manifest.fingerprint,
         parts=parts,
         labels=manifest.labels,
@@ -210,10 +214,16 @@ def _statistics(model: str, manifest: Manifest, parts: Sequence[str]) -> BandSta
     if model != models.PRETRAINED:
         return manifest.statistics(parts)
     if manifest.front_end != dataclasses.asdict(PRESETS[models.PRETRAINED]):
-        raise SettingError(
-            f"model {model} hears spectrograms as --preset={models.PRETRAINED} makes them; preprocess with it"
+        raise UserError(
+            f"`model={model}` hears spectrograms as --preset={models.PRETRAINED} makes them; preprocess with it"
         )
     return BandStatistics(1, np.zeros(manifest.mel_bands), np.ones(manifest.mel_bands))
+
+
+def absolute(location: storage.Location) -> str:
+    """Return a location that does not depend on the working directory."""
+    path = storage.local_path(location)
+    return os.fspath(location).rstrip("/") if path is None else str(path.resolve())
 
 
 def _check_directory(job: TrainingJob, job_dir: Path) -> None:
@@ -232,9 +242,9 @@ def _train_parents(job: TrainingJob, job_dir: Path, options: RunOptions) -> None
         if options.devices.is_chief:
             files.remove_temporary(parent_dir)
         if is_finished(parent, parent_dir):
-            print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
+            print(f"{job.model}: its {name} model is trained, in {job_store.shown(parent_dir)}", flush=True)
             continue
-        print(f"{job.model}: trains its {name} model first, in {parent_dir}", flush=True)
+        print(f"{job.model}: trains its {name} model first, in {job_store.shown(parent_dir)}", flush=True)
         # Log and trace are of this job's own steps.
         own = dataclasses.replace(options, log_batches=None, profile_steps=None)
         # Where to begin is the chief's to find; the others follow it.
@@ -246,8 +256,11 @@ def _agreed(
     start: TrainingState | None, job: TrainingJob, job_dir: Path, model: "keras.Model", devices: "Devices"
 ) -> TrainingState:
     """What all hosts begin with: what the chief has found, or made, and left in the directory."""
+    if devices.is_chief:
+        job_store.publish(job_dir)
     devices.barrier()
     if not devices.is_chief:
+        job_store.fetch(job_dir)
         start = sync_with_chief(job, job_dir, model)
     # The chief may change the directory only when all have read it.
     devices.barrier()
@@ -318,9 +331,11 @@ def train(
         history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
+        job_store.publish(job_dir)
     devices.barrier()
-    checkpoint = job_dir / training_job.CHECKPOINT_FILE
-    print(f"{job.rules.describe_kept(history)}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+    checkpoint = job_store.shown(job_dir / training_job.CHECKPOINT_FILE)
+    curves = f"tensorboard --logdir={job_store.shown(job_dir)}"
+    print(f"{job.rules.describe_kept(history)}: {checkpoint} (curves: {curves})")
 
 
 if __name__ == "__main__":

@@ -142,19 +142,19 @@ def test_the_seed_deals_equal_groups_in_another_way():
 
 @pytest.mark.parametrize("folds", [1, 0, -3])
 def test_at_least_two_folds(folds):
-    with pytest.raises(UserError, match=f"folds must be at least 2, got {folds}"):
+    with pytest.raises(UserError, match=f"`folds` must be at least 2, got {folds}"):
         splits.fold_weights(folds)
 
 
 @pytest.mark.parametrize("train_size", [0, 1, -0.1, 1.5, float("nan")])
 def test_train_size_out_of_range(train_size):
-    with pytest.raises(UserError, match="train_size must be between 0 and 1"):
+    with pytest.raises(UserError, match="`train_size` must be between 0 and 1"):
         splits.size_weights(train_size, None)
 
 
 @pytest.mark.parametrize("valid_size", [0, 0.5, 0.7, -0.1, float("nan")])
 def test_valid_size_out_of_range(valid_size):
-    with pytest.raises(UserError, match=r"valid_size must be between 0 and 0\.5"):
+    with pytest.raises(UserError, match=r"`valid_size` must be between 0 and 0\.5"):
         splits.size_weights(0.5, valid_size)
 
 
@@ -236,7 +236,7 @@ def test_a_list_that_is_a_broken_link_is_not_left_out(list_folder):
 
 
 def test_lists_of_a_store(memory):
-    folder = "mem://bucket/lists"
+    folder = "memory://bucket/lists"
     memory.write(f"{folder}/train_filtered.txt", "\ufeffblues/0.wav\r\nrock/0.wav".encode())
     memory.write(f"{folder}/test_filtered.txt", b"blues/2.wav\n")
     memory.write(f"{folder}/notes.md", b"not a list")
@@ -244,9 +244,9 @@ def test_lists_of_a_store(memory):
     for location in (folder, f"{folder}/", f"{folder}/*_filtered.txt"):
         assert splits.read_lists(location) == expected
     with pytest.raises(UserError, match=r"no \.txt file there"):
-        splits.read_lists("mem://bucket/none")
-    with pytest.raises(UserError, match=r"mem://nowhere/.* cannot be listed: 404 the bucket nowhere"):
-        splits.read_lists("mem://nowhere/lists")
+        splits.read_lists("memory://bucket/none")
+    with pytest.raises(UserError, match=r"memory://nowhere/.* cannot be listed: there is no bucket memory://nowhere"):
+        splits.read_lists("memory://nowhere/lists")
 
 
 @pytest.mark.parametrize("location", ["missing", "missing/*.txt", ""])
@@ -311,7 +311,7 @@ def test_the_filtered_lists_of_an_au_copy(make_tracks):
 def test_lists_that_are_no_files_are_one_line(tmp_path):
     os.mkfifo(tmp_path / "train.txt")
     for location in (tmp_path, tmp_path / "train.txt", tmp_path / "*.txt"):
-        with pytest.raises(UserError, match=r"split_lists: .*train\.txt cannot be read: not a regular file"):
+        with pytest.raises(UserError, match=r"`split_lists`: .*train\.txt cannot be read: not a regular file"):
             splits.read_lists(str(location))
 
 

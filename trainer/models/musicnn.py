@@ -209,8 +209,8 @@ def _variable_shapes() -> dict[str, tuple[int, ...]]:
     for number, size in enumerate((1, *(kernel[-1] for kernel in kernels), pooled, 200)):
         for part in _NORM_PARTS:
             shapes[f"{_numbered('batch_normalization', number)}/{part}"] = (size,)
-    for number, kernel in enumerate(((pooled, 200), (200, len(TAGS)))):
-        shapes |= {f"{_numbered('dense', number)}/kernel": kernel, f"{_numbered('dense', number)}/bias": kernel[-1:]}
+    for number, dense in enumerate(((pooled, 200), (200, len(TAGS)))):
+        shapes |= {f"{_numbered('dense', number)}/kernel": dense, f"{_numbered('dense', number)}/bias": dense[-1:]}
     return shapes
 
 
@@ -232,10 +232,10 @@ def _live(variables: Mapping[str, np.ndarray]) -> Weights:
         live.append(alive)
         constants.append(scale * np.maximum(bias, 0) + shift)
     _add_ones(layers, name)
-    for name, block in _BLOCKS.items():
+    for name, places_at_once in _BLOCKS.items():
         kernel, bias = layers[name]
-        places = block[0] * block[1]
-        layers[name] = [_blocked(kernel, block), np.tile(bias, places)]
+        places = places_at_once[0] * places_at_once[1]
+        layers[name] = [_blocked(kernel, places_at_once), np.tile(bias, places)]
         layers[f"{name}_norm"] = [np.tile(part, places) for part in layers[f"{name}_norm"]]
     alive, constant = np.concatenate(live), np.where(np.concatenate(live), 0, np.concatenate(constants))
     for number, name in enumerate(_MIDDLE, len(_FRONT)):

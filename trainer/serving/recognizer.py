@@ -19,8 +19,9 @@ from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from tfrecords.common import command_line, json_data
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics
-from trainer import models
+from trainer import job_store, models
 from trainer.config import RESIZE, TrainConfig
+from trainer.training.resume import tell_unfinished
 from trainer.training_job import PartChoice, TrainingJob
 
 if TYPE_CHECKING:
@@ -225,13 +226,16 @@ class Recognizer:
 
     def _probabilities(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> np.ndarray:
         """Return [patches, labels] float32 for patches given as a spectrogram and a span of `_spans`."""
-        import keras
-
         cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
         if self.job.patch_mode == RESIZE:
             cut = [resize(piece, self.patch_frames) for piece in cut]
-        inputs = np.stack(cut)
-        inputs = (inputs - self._mean) * self._scale
+        return self.predict_patches(np.stack(cut)[..., np.newaxis])
+
+    def predict_patches(self, patches: np.ndarray) -> np.ndarray:
+        """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
+        import keras
+
+        inputs = (patches[..., 0] - self._mean) * self._scale
         with self._model_lock:
             probabilities = self.model.predict_on_batch(inputs[..., np.newaxis])
         return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
@@ -259,6 +263,20 @@ def check_source(job_dir: str, model: str) -> None:
     """
     if bool(job_dir) == bool(model) or model not in ("", models.PRETRAINED):
         raise UserError(f"--job_dir=JOB is needed, or --model={models.PRETRAINED} in its place (see --help)")
+
+
+def load_recognizer(job_dir: str, model: str) -> Recognizer:
+    """Load what a command line names (see `check_source`): the published model, or that of a job's directory or URL.
+
+    Raises:
+      UserError: the directory holds no trained model, or the published weights are not installed.
+    """
+    if model:
+        return Recognizer.published()
+    with job_store.opened(job_dir) as directory:
+        job = TrainingJob.load(directory)
+        tell_unfinished(job, directory)
+        return Recognizer.load(directory, job)
 
 
 def patch_starts(frames: int, patch_frames: int) -> np.ndarray:

@@ -73,13 +73,13 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd,
     # As after a kill between the training's end and the predictions.
     (own.job_dir / PREDICTIONS_FILE).unlink()
     model = (own.job_dir / CHECKPOINT_FILE).stat()
-    carried_out(own)
+    carry_out(own)
     assert (own.job_dir / CHECKPOINT_FILE).stat() == model
     again = FoldPredictions.load(own.job_dir / PREDICTIONS_FILE)
     np.testing.assert_allclose(again.predictions.probabilities, saved.predictions.probabilities, atol=1e-6)
     assert again.core_seconds is None
     own.check_directory()
-    with pytest.raises(UserError, match=r"holds a job that differs: epochs 2, not 3; go on with its flags"):
+    with pytest.raises(UserError, match=r"holds a job that differs: epochs 2, not 3; go on with its settings"):
         make("--epochs=3").check_directory()
 
 
@@ -115,9 +115,11 @@ def test_a_training_that_goes_on_is_not_told_too_short(make, monkeypatch):
 
 
 def test_a_mistake_names_the_run(make):
-    with pytest.raises(UserError, match=r"^time, seed 0, fold 1: the training loss is (nan|inf) after epoch 1"):
-        carry_out(make("--learning_rate=1e38"))
-    assert not make().is_done
+    message = r"^time, seed 0, fold 1: the training loss is (nan|inf) after epoch 1; lower `learning_rate`$"
+    own = make("--learning_rate=1e38")
+    with pytest.raises(UserError, match=message):
+        carry_out(own)
+    assert not own.is_done and not (own.job_dir / CHECKPOINT_FILE).exists()
 
 
 def test_what_is_nobodys_mistake_leaves_its_traceback_in_the_log(make):
@@ -231,7 +233,7 @@ def test_a_run_whose_parents_are_gone_is_kept(child):
     child.check_directory()
     # Their weights, when they are there again, are compared.
     hold(child.parents[0], "others")
-    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another --job_dir$"
+    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another `job_dir`$"
     with pytest.raises(UserError, match=message):
         child.check_directory()
 

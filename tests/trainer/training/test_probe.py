@@ -137,5 +137,5 @@ def test_other_recipes_begin_with_the_probe(data, train_flags, tmp_path, monkeyp
 
 
 def test_a_dataset_of_another_front_end_is_refused(fake_musicnn, tiny, train_flags):
-    with pytest.raises(UserError, match="`model=musicnn` hears spectrograms as --preset=musicnn makes them; preprocess"):
+    with pytest.raises(UserError, match="`model=musicnn` hears spectrograms as --preset=musicnn makes them"):
         job_of(train_flags, tiny)

@@ -274,13 +274,13 @@ class Manifest:
         """
         record = decode(serialized, mel_bands=self.mel_bands, dtype=self.dtype)
         if not any_label:
-            self.check_label(record)
+            self.check_label(record.label)
         return record
 
-    def check_label(self, record: Record) -> None:
+    def check_label(self, label: int) -> None:
         """Raise ValueError if a record's label is none of the dataset's."""
-        if not 0 <= record.label < len(self.labels):
-            raise ValueError(f"label {record.label} is none of the {len(self.labels)} labels")
+        if not 0 <= label < len(self.labels):
+            raise ValueError(f"label {label} is none of the {len(self.labels)} labels")
 
     def select(self, parts: Iterable[str]) -> tuple[str, ...]:
         """Return the given parts in the manifest's order; all of them for ("all",).

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from tfrecords.chunks import raise_shard_errors
+from tfrecords.reader import raise_shard_errors
 from trainer import models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices

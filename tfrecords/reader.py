@@ -24,8 +24,9 @@ from tfrecords.streams import SHUFFLE_BYTES, PatchTable, Stream, block_records, 
 _ENDLESS = int(tf.int64.max)
 # Enough to bridge steps of uneven time; left to itself, tf.data keeps more and more batches.
 _PREFETCHED_BATCHES = 8
-# By the id of each `raise_shard_errors` block that is running: the errors met, and the texts TensorFlow was given.
-_running_blocks: dict[int, list[tuple[ShardError, str]]] = {}
+# The text that TensorFlow was given of each error -> the error's own. Shards are read ahead, so errors are met in other
+# threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
+_texts: dict[str, str] = {}
 
 
 @contextlib.contextmanager
@@ -38,33 +39,27 @@ def raise_shard_errors() -> Iterator[None]:
       UserError: a shard cannot be read or is corrupt, or a record does not parse; the message names the file, and the
         offset in bytes or the record.
     """
-    errors: list[tuple[ShardError, str]] = []
-    _running_blocks[id(errors)] = errors
     try:
         yield
     except ShardError as error:
-        raise UserError(_with_advice(error)) from None
+        raise UserError(_with_advice(str(error))) from None
     except tf.errors.OpError as error:
-        # Shards are read ahead: a model may fail by itself before a bad shard's turn comes.
-        for shard_error, text in errors:
-            if text in error.message:
-                raise UserError(_with_advice(shard_error)) from None
+        # A model may fail by itself before a bad shard's turn comes. The longest: one text may begin another.
+        if met := max((text for text in list(_texts) if text in error.message), key=len, default=None):
+            raise UserError(_with_advice(_texts[met])) from None
         raise
-    finally:
-        del _running_blocks[id(errors)]
 
 
 def _for_tensorflow(error: ShardError) -> ShardError:
-    """Return the error to raise inside of a tf.data.Dataset, and keep the original for `raise_shard_errors`."""
+    """Return the error to raise inside of a tf.data.Dataset, and keep its text for `raise_shard_errors`."""
     # TensorFlow passes on UTF-8 only.
     text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
-    for errors in list(_running_blocks.values()):
-        errors.append((error, text))
+    _texts[text] = str(error)
     return ShardError(text)
 
 
-def _with_advice(error: ShardError) -> str:
-    return f"{error}; write the dataset again"
+def _with_advice(message: str) -> str:
+    return f"{message}; write the dataset again"
 
 
 def load(
@@ -132,11 +127,11 @@ def load(
     extractor = PatchExtractor(patch_mode, patch_frames, patch_frames if patch_hop is None else patch_hop)
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
     if patch_mode == RANDOM and not training:
-        raise UserError("patch_mode 'random' is for training; take 'windows' to evaluate")
+        raise UserError("`patch_mode=random` is for training; take `patch_mode=windows` to evaluate")
     if dtype not in DTYPES:
-        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        raise UserError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if dtype != "float32" and statistics is not None:
-        raise UserError(f"statistics are for dtype 'float32', got {dtype!r}; normalise in the model")
+        raise UserError(f"`statistics` are for `dtype=float32`, got {dtype!r}; normalise in the model")
     dataset = Dataset.of(data_dir)
     parts = dataset.manifest.select(parts)
     _check_patches(dataset, parts, extractor)
@@ -169,9 +164,9 @@ def load(
 def _check_arguments(**values: int) -> None:
     for name, least in (("batch_size", 1), ("num_hosts", 1), ("epoch", 0), ("step", 0)):
         if values[name] < least:
-            raise UserError(f"{name} must be at least {least}, got {values[name]}")
+            raise UserError(f"`{name}` must be at least {least}, got {values[name]}")
     if not 0 <= values["host_index"] < values["num_hosts"]:
-        raise UserError(f"host_index must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
+        raise UserError(f"`host_index` must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
 
 
 def _check_patches(dataset: Dataset, parts: Sequence[str], extractor: PatchExtractor) -> None:

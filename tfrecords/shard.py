@@ -123,18 +123,19 @@ def record_bounds(file: BinaryIO, name: str) -> Iterator[int]:
     Only the records' lengths are read.
 
     Args:
-      file: open for reading, with a descriptor.
+      file: open for reading, at any offset.
       name: the file's name in errors.
 
     Raises:
       ShardError: the file cannot be read, ends inside a record, or the checksum of a length does not match.
     """
-    offset, descriptor = 0, file.fileno()
+    offset = 0
     try:
-        size = os.fstat(descriptor).st_size
+        size = file.seek(0, os.SEEK_END)
         yield offset
         while offset < size:
-            length = _read_length(os.pread(descriptor, HEADER_BYTES, offset), name, offset)
+            file.seek(offset)
+            length = _read_length(file.read(HEADER_BYTES), name, offset)
             end = offset + HEADER_BYTES + length + CRC_BYTES
             if end > size:
                 raise _torn(name, offset, length)

@@ -46,8 +46,8 @@ def host_streams(num_streams: int, *, host_index: int, num_hosts: int) -> range:
     if num_streams % num_hosts:
         possible = [str(number) for number in range(1, num_streams + 1) if num_streams % number == 0]
         raise UserError(
-            f"num_hosts must divide the {num_streams} streams of this batch_size, so be one of {', '.join(possible)}, "
-            f"got {num_hosts}; take another number of hosts, or a batch_size that it divides"
+            f"`num_hosts` must divide the {num_streams} streams of this `batch_size`, so be one of "
+            f"{', '.join(possible)}, got {num_hosts}; take another number of hosts, or a `batch_size` that it divides"
         )
     share = num_streams // num_hosts
     return range(host_index * share, (host_index + 1) * share)

@@ -27,7 +27,7 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
-from trainer.serving.served_model import FACTS_FILE, export
+from trainer.serving.export_dir import FACTS_FILE, export
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 

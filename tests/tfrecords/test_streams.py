@@ -127,7 +127,7 @@ def test_hosts_divide_the_streams():
         range(8, 12),
     ]
     with pytest.raises(
-        UserError, match="num_hosts must divide the 10 streams of this batch_size, so be one of 1, 2, 5, 10, got 4"
+        UserError, match="`num_hosts` must divide the 10 streams of this `batch_size`, so be one of 1, 2, 5, 10, got 4"
     ):
         host_streams(10, host_index=0, num_hosts=4)
 

@@ -19,7 +19,10 @@ setuptools.setup(
     python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
     package_data={
+        "beam_preprocess": ["py.typed"],
         "beam_preprocess.gtzan": ["data/*", "data/*/*"],
+        "tfrecords": ["py.typed"],
+        "trainer": ["py.typed"],
         "trainer.reports": ["templates/*"],
         "trainer.serving.web": ["page/*"],
     },
@@ -49,6 +52,7 @@ setuptools.setup(
             "scikit-learn",
             "tensorflow-datasets>=4.9.10",
         ],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

@@ -9,6 +9,8 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"^## (\d+\.\d+\.\d+)", (HERE / "CHANGELOG.md").read_text("utf-8"), re.M).group(1)
 REQUIREMENTS = (HERE / "beam_preprocess/requirements.txt").read_text("utf-8").splitlines()
 
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+
 setuptools.setup(
     name="music-genre-tfrecords",
     version=VERSION,
@@ -40,6 +42,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": [
+            *DOCS,
             "apache-beam[gcp]",
             "hypothesis",
             "jax",
@@ -52,7 +55,7 @@ setuptools.setup(
             "scikit-learn",
             "tensorflow-datasets>=4.9.10",
         ],
-        "docs": ["mkdocs-material", "mkdocstrings[python]"],
+        "docs": DOCS,
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

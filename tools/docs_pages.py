@@ -1,6 +1,6 @@
 """Makes what the documentation does not have typed: tables of results, pages of commands, outputs of the tutorials.
 
-python -m tools.docs_pages        writes the tables of README.md anew
+python -m tools.docs_pages        writes the tables of README.md and of the pages anew
 
 mkdocs calls `on_files` (mkdocs.yml, hooks). A block that begins with ```bash run or ```python run is run when the pages
 are built, in an empty directory a page; what it prints follows it, and the pictures that it writes are the page's.
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from absl import flags
@@ -25,11 +26,11 @@ from tfrecords.common.command_line import UserError
 from trainer.reports import tables
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
 # Where the tutorials are run; `make docs` empties it.
 WORK = ROOT / "build" / "docs"
 PACKAGES = ("tfrecords", "beam_preprocess", "trainer")
+COMMAND_PAGES = (*PACKAGES, "tools", "benchmarks")
 _BLOCK = re.compile(r"^```(?P<language>bash|python) run(?P<options>[^\n]*)\n(?P<code>.*?)^```\n", re.M | re.S)
 _TABLE = re.compile(
     r"<!-- table: (?P<name>\w+)(?P<options>[^>]*?) -->\n(?:(?:(?!<!-- table:).)*?<!-- end -->\n)?", re.S
@@ -37,14 +38,22 @@ _TABLE = re.compile(
 _CHOICE = re.compile(r"(rows|columns)=([0-9,]+)")
 _OPTION = re.compile(r"(\w+)=(\d+)")
 _LIMIT_S = 600
+# What TensorFlow's C++ code logs when it is imported.
+_STARTUP = re.compile(r"[IWE]0000 |WARNING: All log messages before absl|To enable the following instructions")
 
 FLAGS = flags.FlagValues()
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Write README's tables."""
+    """Write the tables."""
     command_line.no_arguments(positional)
-    README.write_text(with_tables(README.read_text("utf-8"), keep_marks=True), "utf-8")
+    for page in pages():
+        page.write_text(with_tables(page.read_text("utf-8")), "utf-8")
+
+
+def pages() -> list[Path]:
+    """Return README.md and the pages that are kept in the repository."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -68,8 +77,8 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def with_tables(text: str, *, keep_marks: bool = False) -> str:
-    """Return a text with each table that a mark names below the mark.
+def with_tables(text: str) -> str:
+    """Return a text with each table that a mark names between the mark and `<!-- end -->`.
 
     A mark is `<!-- table: NAME -->`, of docs/results/NAME.json or of the comparison benchmarks/NAME.json. After the
     name, `rows=0,2` and `columns=0,4` choose rows and columns by number, and `differences` the second table of a
@@ -77,9 +86,8 @@ def with_tables(text: str, *, keep_marks: bool = False) -> str:
     """
 
     def fill(match: re.Match[str]) -> str:
-        mark = f"<!-- table: {match['name']}{match['options']} -->\n\n"
-        table = result_table(match["name"], match["options"]) + "\n"
-        return f"{mark}{table}\n<!-- end -->\n" if keep_marks else table
+        mark = f"<!-- table: {match['name']}{match['options']} -->"
+        return f"{mark}\n\n{result_table(match['name'], match['options'])}\n\n<!-- end -->\n"
 
     return _TABLE.sub(fill, text)
 
@@ -105,7 +113,7 @@ def result_table(name: str, options: str = "") -> str:
 def command_pages() -> dict[str, str]:
     """Return the reference of the commands, package -> page, from their docstrings and flags."""
     pages = {}
-    for package in (*PACKAGES, "tools", "benchmarks"):
+    for package in COMMAND_PAGES:
         sections = [_command_section(name) for name in command_line.commands_of(ROOT / package)]
         about = "" if package in PACKAGES else " They are not installed: run them in a checkout, on Linux."
         pages[package] = f"# Commands of {package}\n\nMade from each command's own help.{about}\n\n" + "\n".join(
@@ -114,8 +122,14 @@ def command_pages() -> dict[str, str]:
     return pages
 
 
+def command_module(name: str) -> ModuleType:
+    """Return the module that `python -m name` runs."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
+
+
 def _command_section(name: str) -> str:
-    module = importlib.import_module(name if "." in name else f"{name}.__main__")
+    module = command_module(name)
     usage = str(module.__doc__).strip()
     lines = [f"## python -m {name}\n", f"```text\n{usage}\n```\n"]
     flag_values = getattr(module, "FLAGS", ())
@@ -126,8 +140,8 @@ def _command_section(name: str) -> str:
 
 
 def _flag_row(flag: Any) -> tuple[str, str, str]:
-    default = "" if flag.default is None else f"`{flag.default_as_str}`" if flag.default_as_str else ""
-    return f"`--{flag.name}`", default.replace("|", "\\|"), re.sub(r"([|<>_*])", r"\\\1", flag.help)
+    default = "" if flag.default is None else str(flag.default_as_str).strip("'")
+    return f"`--{flag.name}`", default and f"`{default}`", re.sub(r"([|<>_*])", r"\\\1", flag.help)
 
 
 def with_outputs(text: str, directory: Path) -> str:
@@ -166,7 +180,8 @@ def run_block(match: re.Match[str], directory: Path) -> str:
     )
     if done.returncode != int(options.get("status", 0)):
         raise UserError(f"{directory.name}: status {done.returncode} of\n{match['code']}{done.stdout}")
-    return done.stdout.replace(str(directory.resolve()), "/home/you/music")
+    lines = [line for line in done.stdout.splitlines() if not _STARTUP.match(line)]
+    return "\n".join(lines).replace(str(directory.resolve()), "/home/you/music")
 
 
 def _block_with_output(match: re.Match[str], printed: str) -> str:

@@ -241,7 +241,6 @@ def _checked(waveforms: tf.Tensor, min_samples: int) -> tf.Tensor:
         return tf.identity(waveforms)
 
 
-FACTS_FILE = "export.json"
 MODEL_FILE = "model.keras"
 
 
@@ -275,7 +274,7 @@ def export(job_dir: Path, export_dir: Path, job: TrainingJob | None = None) -> N
         except tf.errors.OpError as error:
             raise UserError(f"{export_dir} cannot be written: {error.message}") from None
         shutil.copyfile(job_dir / training_job.CHECKPOINT_FILE, temporary / MODEL_FILE)
-        files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer.job), indent=1) + "\n")
+        files.write_text(temporary / training_job.EXPORT_FILE, json.dumps(_facts(recognizer.job), indent=1) + "\n")
 
 
 def _facts(job: TrainingJob) -> dict:

@@ -43,7 +43,7 @@ assert not {"apache_beam", "keras", "tensorflow"} & sys.modules.keys()
 def test_every_exported_name_is_there(package):
     module = importlib.import_module(package)
     for name in module.__all__:
-        assert getattr(module, name).__doc__
+        assert "Example:" in getattr(module, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = module.nothing
 

@@ -46,6 +46,12 @@ class BandStatistics:
 
     Raises:
       ValueError: mean and m2 differ in shape, or a count or a sum of squares is below 0.
+
+    Example:
+      >>> one, other = (BandStatistics.of(np.full((frames, 2), frames / 2)) for frames in (2, 6))
+      >>> both = one.merge(other)
+      >>> both.count, both.mean.tolist(), both.variance.tolist()
+      (8, [2.5, 2.5], [0.75, 0.75])
     """
 
     count: int
@@ -207,6 +213,12 @@ class Manifest:
 
     Raises:
       ValueError: a field has a wrong value, or fields do not agree.
+
+    Example::
+
+      manifest = tfrecords.Manifest.load("DATA")
+      train = [part for part in manifest.parts if part != "fold_9"]
+      manifest.num_patches(train, patch_frames=80, patch_hop=80), manifest.statistics(train).mean
     """
 
     name: str

@@ -168,6 +168,11 @@ def new_job(
 
     Raises:
       UserError: no dataset, no such fold, nothing to train or validate on, parents that do not fit.
+
+    Example::
+
+      job = trainer.new_job(trainer.TrainConfig.by_recipe("augmented", model="cnn"), "DATA", test_fold=0)
+      train(job, Path("JOB"))
     """
     manifest = Manifest.load(data_dir)
     validates = train_config.rules.checkpoint_metric is not None

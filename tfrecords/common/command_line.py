@@ -22,7 +22,12 @@ _importing = threading.RLock()
 
 
 class UserError(ValueError):
-    """An error that the user can fix: the message says what is wrong, where, and what to do."""
+    """An error that the user can fix: the message says what is wrong, where, and what to do.
+
+    Example:
+      >>> str(UserError("tracks.csv: no column 'genre'; name one with --label_column"))
+      "tracks.csv: no column 'genre'; name one with --label_column"
+    """
 
 
 def run(

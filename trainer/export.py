@@ -27,8 +27,9 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from trainer.serving.export_dir import FACTS_FILE, export
 from trainer.training.resume import tell_unfinished
-from trainer.training_job import EXPORT_FILE, TrainingJob
+from trainer.training_job import TrainingJob
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
@@ -47,11 +48,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     job = TrainingJob.load(job_dir)
     tell_unfinished(job, job_dir)
-    command_line.import_tensorflow()
-    # Imported late: --help and mistakes need neither Keras nor TensorFlow.
-    from trainer.serving import served_model
-
-    served_model.export(job_dir, export_dir, job)
+    export(job_dir, export_dir, job)
     print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
     if "[" in str(export_dir.absolute()):
         # TensorFlow's reader of variables takes the path for a glob pattern.
@@ -65,7 +62,7 @@ def _check_replaceable(export_dir: Path, *, overwrite: bool) -> None:
     try:
         if not export_dir.exists() or (export_dir.is_dir() and not any(export_dir.iterdir())):
             return
-        if not (export_dir / EXPORT_FILE).is_file():
+        if not (export_dir / FACTS_FILE).is_file():
             raise UserError(f"--export_dir={export_dir} exists and is no exported model; choose another")
     except OSError as error:
         raise UserError(f"--export_dir={export_dir} cannot be read: {error.strerror}") from None

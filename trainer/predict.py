@@ -27,10 +27,9 @@ from beam_preprocess.audio import Reject
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer import training_job
 from trainer.serving import answers
-from trainer.serving.answers import timeline_png
 from trainer.serving.files import InputFile, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
 from trainer.training.resume import tell_unfinished
@@ -112,6 +111,9 @@ def _print(path: str, answer: Recognition | Reject, *, as_json: bool, pictures: 
     else:
         _print_lines(answers.as_text(printable(path), answer, encoding=sys.stdout.encoding or "ascii"))
     if pictures is not None:
+        # Matplotlib is only needed here.
+        from trainer.serving.timeline_plot import timeline_png
+
         try:
             pictures.write(path, timeline_png(Path(path).name, answer))
         except UserError as error:

@@ -28,8 +28,6 @@ LOGS_DIR = "logs"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
-# Beside an exported model.
-EXPORT_FILE = "export.json"
 # Where the data lie and what reads them change no training; the statistics follow from fingerprint and parts.
 _NOT_COMPARED = ("data_dir", "versions", "statistics")
 # Settings that every version has written; without a later one, a file means that setting's default.

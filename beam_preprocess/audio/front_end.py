@@ -1,6 +1,6 @@
 """The front end: waveform -> log-mel spectrogram, as librosa defines it.
 
-NumPy and SciPy only: importable without Beam or TensorFlow, and librosa only where filters are built.
+NumPy and scipy.fft only: importable without Beam or TensorFlow, and librosa only where filters are built.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecords.common.command_line import UserError
@@ -119,6 +118,7 @@ class FrontEnd:
 
     def __init__(self, config: FrontEndConfig) -> None:
         # Takes seconds to import; workers get their filters pickled.
+        import scipy.signal
         from librosa.filters import mel as mel_filters
 
         self.config = config

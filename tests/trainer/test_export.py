@@ -8,7 +8,6 @@ import pytest
 
 from tfrecords.common.command_line import UserError
 from trainer import export
-from trainer.serving import served_model
 
 
 def run(*arguments):
@@ -33,7 +32,7 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path, trained, backen
 
 def test_only_an_exported_model_is_replaced(tmp_path, trained, backend, monkeypatch):
     exports = []
-    monkeypatch.setattr(served_model, "export", lambda job_dir, export_dir, job: exports.append(export_dir))
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: exports.append(export_dir))
     model = tmp_path / "model"
     flags = [f"--job_dir={trained}", f"--export_dir={model}"]
     run(*flags)
@@ -67,7 +66,7 @@ def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
 
 @pytest.mark.parametrize(("name", "warned"), [("model", False), ("model [1]", True), ("at [1]/model", True)])
 def test_a_path_that_tensorflow_cannot_load_is_warned_of(trained, tmp_path, monkeypatch, backend, capsys, name, warned):
-    monkeypatch.setattr(served_model, "export", lambda job_dir, export_dir, job: None)
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: None)
     run(f"--job_dir={trained}", f"--export_dir={tmp_path / name}")
     printed = capsys.readouterr().out
     assert f"exported: {tmp_path / name} " in printed

@@ -92,3 +92,29 @@ def align_columns(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its unprintable characters escaped, as \x00 or \udc80.
+
+    File names and tags may hold anything: a lone surrogate cannot be encoded, a control character breaks a line.
+
+    Example:
+      >>> printable("a\nb")
+      'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shorten(text: str, characters: int) -> str:
+    """Return a printable text of at most so many characters; a longer one keeps both ends, as both tell paths apart.
+
+    Example:
+      >>> shorten("blues/a long file name.wav", 12)
+      'blues…me.wav'
+    """
+    text = printable(text)
+    if len(text) <= characters:
+        return text
+    tail = characters // 2
+    return f"{text[: characters - tail - 1]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - tail :]}"

@@ -18,7 +18,8 @@ import markupsafe
 from PIL import Image
 
 from tfrecords.common.files import read_text
-from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
+from tfrecords.common.terminal import printable
+from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style
 from trainer.reports import formatting
 from trainer.settings import SettingError
 

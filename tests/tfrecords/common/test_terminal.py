@@ -3,7 +3,7 @@ import os
 import pty
 import termios
 
-from tfrecords.common.terminal import TerminalLine, align_columns, first_few
+from tfrecords.common.terminal import TerminalLine, align_columns, first_few, printable, shorten
 
 
 class Terminal(io.StringIO):
@@ -50,3 +50,11 @@ def test_columns_are_aligned():
 def test_the_first_few_of_many():
     assert first_few(["a", "b", "c"]) == "a, b, c"
     assert first_few(["a", "b", "c", "d"], "; ", shown=2) == "a; b; and 2 more"
+
+
+def test_printable_and_shorten():
+    assert printable("Björk — <ü>") == "Björk — <ü>"
+    assert printable("a\udcffb\0\n\u202e") == r"a\udcffb\x00\n\u202e"
+    assert shorten("short", 5) == "short"
+    assert shorten("blues/blues.00012.wav", 11) == "blues…2.wav"
+    assert all(len(shorten("x" * 50, characters)) == characters for characters in (1, 2, 3, 10))

@@ -1,5 +1,6 @@
 """README and the pages of docs/: links lead somewhere, commands parse, examples run, tables are the committed ones."""
 
+import json
 import os
 import re
 import shlex
@@ -100,6 +101,18 @@ def test_every_link_leads_somewhere(page):
 def test_tables_are_those_of_the_committed_results(page):
     text = page.read_text("utf-8")
     assert docs_pages.with_tables(text) == text, "run python -m tools.docs_pages"
+
+
+@pytest.mark.parametrize("path", sorted(docs_pages.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_no_figure_is_without_its_command(path):
+    data = json.loads(path.read_text("utf-8"))
+    assert all(len(row) == len(data["columns"]) for row in data["rows"])
+    assert re.search(r"20\d\d|in the table|each on", data["measured"])
+    if not data["commands"]:
+        command, when = (data["columns"].index(name) for name in ("command", "when"))
+        assert all(row[command].startswith("`python -m ") and "version" in row[when] for row in data["rows"])
+    for words in commands(" ".join(f"`{command}`" for command in data["commands"])):
+        check_make(words) if words[0] == "make" else check_python(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -385,12 +385,10 @@ def _missing(data_dir: Path) -> str:
     if data_dir.is_file():
         return f"{data_dir}: a file, not the directory of a dataset"
     if not data_dir.is_dir():
-        return (
-            f"{data_dir}: no such directory; write a dataset there with python -m beam_preprocess --output={data_dir}"
-        )
+        return f"{data_dir}: no such directory; write a dataset there with beam_preprocess"
     if (data_dir / PARTIAL_DIR).is_dir():
         return f"{data_dir}: an unfinished dataset; run the command that began it again, it keeps what is done"
-    return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with python -m beam_preprocess --output=..."
+    return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with beam_preprocess"
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:

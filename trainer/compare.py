@@ -26,7 +26,7 @@ from absl import flags
 
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from trainer import settings, training_job
+from trainer import training_job
 from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, leaking_groups, scored
 from trainer.evaluation.entries import entries_of, load_all
 from trainer.reports import tables
@@ -48,7 +48,6 @@ flags.DEFINE_multi_string(
 flags.DEFINE_bool("predictions", True, "time predictions on this machine", flag_values=FLAGS)
 
 
-@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Compare, write the tables and the picture, and print the tables."""
     from trainer.reports.plots import accuracy_against_cost

@@ -80,7 +80,6 @@ config.define_flags(FLAGS, skip=_VARIED)
 settings.define_flags(RunOptions, FLAGS, skip=_NOT_FOR_MANY)
 
 
-@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Checks everything, trains what is left, writes the results and prints them."""
     command_line.no_arguments(positional)

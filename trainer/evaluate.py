@@ -19,7 +19,7 @@ from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import models, settings, training_job
+from trainer import models, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
@@ -47,7 +47,6 @@ flags.DEFINE_string(
 )
 
 
-@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Evaluate, print a table and write metrics.json and report.html."""
     command_line.no_arguments(positional)
@@ -159,7 +158,7 @@ def _choose_parts(job: TrainingJob, manifest: Manifest, parts: Sequence[str] | N
         return job.parts.test
     raise UserError(
         "the dataset is not the one that the model was trained on (or was written again since), so its parts may hold "
-        "other tracks; say which to score with --parts, or train again"
+        "other tracks; say which `parts` to score, or train again"
     )
 
 

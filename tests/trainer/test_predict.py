@@ -269,5 +269,5 @@ def test_names_that_cannot_hold_pictures(tmp_path):
     with pytest.raises(UserError, match="one picture, and there are 2 files; name a folder"):
         Pictures(str(tmp_path / "a.png"), 2)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--png=.*cannot be made"):
+    with pytest.raises(UserError, match=r"`png=.*` cannot be made"):
         Pictures(str(tmp_path / "file"), 2)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SLOW = ("tensorflow", "keras", "apache_beam", "librosa", "scipy.signal")
-COMMANDS = ("train", "evaluate", "cross_validate", "compare", "predict", "export", "listen", "label_errors")
+COMMANDS = ("train", "evaluate", "cross_validate", "compare", "predict", "export", "listen", "label_errors", "serve")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -43,7 +43,7 @@ help:
 	@echo "                           variables but RECIPE, and: AUGMENTED=cnn,black_box   LEAVE_OUT=FILE"
 	@echo "make test                  the tests"
 	@echo "make test-slow             the tests that take minutes"
-	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there"
+	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there, and all on emulated stores"
 	@echo "make lint                  style and types"
 	@echo "make docs                  the documentation, from nothing, in build/site; runs its tutorials"
 	@echo "make docs-serve            shows it on this machine"
@@ -104,6 +104,7 @@ test-slow: $(VENV)/installed-test
 
 test-engines: $(VENV)/installed-test
 	$(RUN) -m tools.engines --clips=200 --seconds=20 --num_shards=20
+	$(RUN) -m tools.stores
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

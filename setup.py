@@ -45,8 +45,10 @@ setuptools.setup(
         "test": [
             *DOCS,
             "apache-beam[gcp]",
+            "flask-cors",
             "hypothesis",
             "jax",
+            "moto[s3]",
             "mypy",
             "playwright",
             "pytest",

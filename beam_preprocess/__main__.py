@@ -23,6 +23,7 @@ from beam_preprocess.audio.formats import COMMON_FORMATS
 from beam_preprocess.audio.front_end import PRESETS, FrontEndConfig
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
 from beam_preprocess.gtzan import facts
+from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
@@ -158,8 +159,8 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **f
         raise command_line.UserError("--folds excludes --train_size, --split_lists and --split_folders")
     split = SplitConfig(**{field.name: getattr(flag_values, field.name) for field in dataclasses.fields(SplitConfig)})
     return JobConfig(
-        source=flag_values.input,
-        output=flag_values.output.rstrip("/") or flag_values.output,
+        source=storage.plain(flag_values.input),
+        output=storage.plain(flag_values.output).rstrip("/") or flag_values.output,
         name=default_name(flag_values.input) if name is None else name,
         split=split,
         **{field: getattr(flag_values, field) for field in SHARED_FIELDS},

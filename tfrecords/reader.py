@@ -5,11 +5,10 @@ made without the ones before it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import tensorflow as tf
 
-from tfrecords import schema
+from tfrecords import schema, storage
 from tfrecords.chunks import HostShards, MemorySource, ShardSource, raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
@@ -27,7 +26,7 @@ _Patches = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
 
 
 def load(
-    data_dir: str | Path | Dataset,
+    data_dir: storage.Location | Dataset,
     *,
     parts: Iterable[str] = ("all",),
     batch_size: int = 256,
@@ -47,7 +46,7 @@ def load(
     """Return batches of patches from the parts of a dataset.
 
     Args:
-      data_dir: the dataset's directory, or the dataset.
+      data_dir: the dataset's directory, a path or a URL such as gs://bucket/data, or the dataset.
       parts: the parts to read; ("all",) for every one.
       batch_size: patches in a batch; the last batch of an epoch may be smaller.
       training: shuffle. Otherwise patches come in the shards' order, each with its track's id.

@@ -13,6 +13,7 @@ an interrupted job, run the same command again.
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -22,9 +23,11 @@ from beam_preprocess.audio.formats import COMMON_FORMATS
 from beam_preprocess.audio.front_end import PRESETS, FrontEndConfig
 from beam_preprocess.config import JobConfig, SplitConfig, default_name
 from beam_preprocess.gtzan import facts
+from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
+_PACKAGE = Path(__file__).parent
 FLAGS = flags.FlagValues()
 # Fields of JobConfig with a flag of the same name, which the audit has too.
 SHARED_FIELDS = (
@@ -100,6 +103,8 @@ _define_flags()
 
 def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
     """Run the job that the flags describe."""
+    if beam_args and not beam_args[0].startswith("-") and not flag_values.input:
+        raise command_line.no_such_command(beam_args[0], _PACKAGE)
     config = make_config(flag_values)
     # Imported here so that --help and errors in flags do not wait for Beam, which also warns of unused parts.
     with no_warnings():
@@ -154,8 +159,8 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **f
         raise command_line.UserError("--folds excludes --train_size, --split_lists and --split_folders")
     split = SplitConfig(**{field.name: getattr(flag_values, field.name) for field in dataclasses.fields(SplitConfig)})
     return JobConfig(
-        source=flag_values.input,
-        output=flag_values.output.rstrip("/") or flag_values.output,
+        source=storage.plain(flag_values.input),
+        output=storage.plain(flag_values.output).rstrip("/") or flag_values.output,
         name=default_name(flag_values.input) if name is None else name,
         split=split,
         **{field: getattr(flag_values, field) for field in SHARED_FIELDS},
@@ -164,4 +169,5 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **f
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, usage=__doc__, pass_through=True)
+    others = command_line.list_commands(_PACKAGE)
+    command_line.run(main, FLAGS, usage=f"{__doc__}\nOther commands:\n\n{others}", pass_through=True)

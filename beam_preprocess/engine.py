@@ -17,7 +17,6 @@ from typing import Any
 import apache_beam as beam
 import grpc
 import threadpoolctl
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
@@ -63,8 +62,6 @@ def parse_options(beam_args: Sequence[str], *, own_flags: Iterable[str] = ()) ->
         if not word.startswith("-") and (not before.startswith("--") or "=" in before):
             raise UserError(f"unexpected argument {word!r}; flags are written --name=value (see --help)")
     options, unknown = _parse(beam_args)
-    # Needed to list inputs and to claim the output, before there is a pipeline that would set it.
-    FileSystems.set_options(options)
     for name in unknown:
         if similar := difflib.get_close_matches(name, own_flags, n=1):
             raise UserError(f"unknown flag --{name}; did you mean --{similar[0]}?")
@@ -278,7 +275,7 @@ class _LocalRunner(FnApiRunner):
 
 def _explain(config: JobConfig, plan: Plan, error: str) -> None:
     """Raise UserError for a failure, given as an engine's text, that the user can correct."""
-    rejects = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
+    rejects = storage.read_text(storage.join(config.output, finish.REJECTS_FILE)) or ""
     finish.check_rejects(config, Counter(json.loads(line)["reason"] for line in rejects.splitlines()), plan.num_tracks)
     if message := storage.message_in(error):
         raise UserError(f"{message}; correct this and run the command again, it keeps what is done")

@@ -3,6 +3,7 @@
 These are rejects.jsonl, metrics.json, the two files that tensorflow_datasets needs and, last of all, manifest.json.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -11,13 +12,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import label_sound, storage
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import Plan, versions
 from beam_preprocess.storage import writing_to
-from beam_preprocess.write_shard import Rejected, ShardResult
+from beam_preprocess.write_shard import Rejected, ShardResult, place_shard
 from tfrecords import manifest, tfds
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, Manifest, Part
@@ -25,6 +25,7 @@ from tfrecords.schema import to_bytes, to_text
 
 REJECTS_FILE = "rejects.jsonl"
 METRICS_FILE = "metrics.json"
+_PLACED_AT_ONCE = 16
 
 
 class TooManyRejectsError(UserError):
@@ -62,7 +63,7 @@ class DatasetSpec:
 
 
 class WriteManifest(beam.DoFn):
-    """list[ShardResult] -> the manifest's path, written after everything else is in place.
+    """list[ShardResult] -> the manifest's path, written after everything else is in place, shards included.
 
     Of single tracks, its worker holds only the rejects and the duplicates in memory.
     """
@@ -88,7 +89,7 @@ class WriteManifest(beam.DoFn):
           OutputError: a file cannot be written.
         """
         output = self._spec.config.output
-        path = FileSystems.join(output, manifest.FILE_NAME)
+        path = storage.join(output, manifest.FILE_NAME)
         with writing_to(output):
             if len(results) == self._spec.num_shards:
                 _write_dataset(self._spec, results, rejects, duplicates)
@@ -102,7 +103,7 @@ class WriteManifest(beam.DoFn):
 
 
 def _is_complete(spec: DatasetSpec) -> bool:
-    text = storage.read_text(FileSystems.join(spec.config.output, manifest.FILE_NAME))
+    text = storage.read_text(storage.join(spec.config.output, manifest.FILE_NAME))
     return text is not None and Manifest.from_json(text, spec.config.output).fingerprint == spec.fingerprint
 
 
@@ -122,6 +123,10 @@ def _write_dataset(
             "went in: the engine lost some; run the command again, it keeps what is done"
         )
     check_rejects(spec.config, reasons, spec.num_tracks)
+    # Several at a time, as a store copies them.
+    with concurrent.futures.ThreadPoolExecutor(_PLACED_AT_ONCE) as pool:
+        for _ in pool.map(lambda result: place_shard(output, result.shard), results):
+            pass
     storage.write_text(output, METRICS_FILE, json.dumps(make_metrics(spec, results, reasons), indent=1) + "\n")
     dataset_manifest = make_manifest(spec, results, reasons, duplicates)
     for name, text in tfds.to_json(dataset_manifest).items():
@@ -129,7 +134,7 @@ def _write_dataset(
     storage.write_text(output, manifest.FILE_NAME, dataset_manifest.to_json())
     # Another attempt at a shard may still be writing there, which is no reason to fail.
     with contextlib.suppress(OSError):
-        storage.delete([storage.partial_dir(output)])
+        storage.delete_tree(storage.partial_dir(output))
 
 
 def _write_rejects(output: str, rejects: Iterable[Rejected]) -> Counter[str]:
@@ -158,7 +163,7 @@ def check_rejects(config: JobConfig, reasons: Counter[str], total: int) -> None:
         return
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     rule = "none is left" if rejects == total else f"max_reject_fraction is {config.max_reject_fraction:g}"
-    path = FileSystems.join(config.output, REJECTS_FILE)
+    path = storage.join(config.output, REJECTS_FILE)
     raise TooManyRejectsError(f"{rejects} of {total} tracks cannot be used ({counts}) and {rule}; {path} names each")
 
 

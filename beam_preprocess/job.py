@@ -11,8 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import PurePosixPath
 
-from apache_beam.io.filesystems import FileSystems
-
 from beam_preprocess import engine, finish, pipeline, storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
@@ -47,6 +45,13 @@ def run(
 
     Raises:
       UserError: bad input or output, another job writes to the output, too many rejects.
+
+    Example::
+
+      from beam_preprocess import JobConfig, SplitConfig, run
+
+      manifest = run(JobConfig(source="tracks.csv", output="DATA", name="music", split=SplitConfig(folds=5)))
+      print(manifest.tracks(["fold_0"]), manifest.rejects)
     """
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)
@@ -101,12 +106,12 @@ def lock_output(output: str) -> Iterator[None]:
     Raises:
       UserError: another process is writing to it, or it cannot be used.
     """
-    path = storage.local_path(output)
+    with storage.reporting(f"{output} cannot be used"):
+        path = storage.local_path(output)
+        storage.make_directories(output)
     if path is None:
         yield
         return
-    with storage.reporting(f"{output} cannot be used"):
-        storage.make_directories(output)
     with files.lock_directory(path, "writing"), shutdown.cleanup_on_signal(lambda: storage.delete_temporary(path)):
         storage.delete_temporary(path)
         yield
@@ -140,7 +145,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
         if overwrite:
             _clear(output, existing, unfinished, plan)
         elif existing is not None and existing.fingerprint == plan.fingerprint:
-            storage.delete([storage.partial_dir(output)])
+            storage.delete_tree(storage.partial_dir(output))
             return existing
         elif existing is not None or (unfinished and unfinished.configuration != plan.configuration):
             state = "another dataset" if existing else "another, unfinished dataset"
@@ -160,9 +165,9 @@ def load_manifest(output: str) -> Manifest | None:
 
     Raises:
       UserError: it is damaged.
-      OSError: as `storage.filesystem_of`.
+      OSError: it cannot be read.
     """
-    uri = storage.filesystem_of(output).join(output, manifest.FILE_NAME)
+    uri = storage.join(output, manifest.FILE_NAME)
     try:
         text = storage.read_text(uri)
     except UnicodeDecodeError:
@@ -181,7 +186,7 @@ def _existing_manifest(output: str, overwrite: bool) -> Manifest | None:
 
 
 def _unfinished_job(output: str, overwrite: bool) -> _UnfinishedJob | None:
-    uri = FileSystems.join(storage.partial_dir(output), JOB_FILE)
+    uri = storage.join(storage.partial_dir(output), JOB_FILE)
     try:
         text = storage.read_text(uri)
         return json_data.build(_UnfinishedJob, json_data.parse(text)) if text else None
@@ -201,22 +206,22 @@ def _write_job(output: str, plan: Plan, shards: Iterable[str]) -> None:
 def _clear(output: str, existing: Manifest | None, unfinished: _UnfinishedJob | None, plan: Plan) -> None:
     """Delete a dataset, its manifest first, and no files that a job did not write."""
     shards = [shard.file for part in existing.parts.values() for shard in part.shards] if existing else []
-    if existing is None and storage.exists(FileSystems.join(output, manifest.FILE_NAME)):
+    if existing is None and storage.exists(storage.join(output, manifest.FILE_NAME)):
         # A damaged manifest lists no files; shards are recognized by their names.
         shards = [name for name in storage.list_files(output) if _SHARD_NAME.fullmatch(name)]
     written = {*shards, *(unfinished.files if unfinished else ())}
     if shards:
         # Once the manifest is gone, only this lists them: if this is interrupted, the next job deletes the rest.
         _write_job(output, plan, sorted(written))
-    storage.delete([FileSystems.join(output, manifest.FILE_NAME)])
+    storage.delete([storage.join(output, manifest.FILE_NAME)])
     _delete_files(output, {*written, finish.REJECTS_FILE, finish.METRICS_FILE, *tfds.FILES})
-    storage.delete([storage.partial_dir(output)])
+    storage.delete_tree(storage.partial_dir(output))
 
 
 def _delete_files(output: str, names: Set[str]) -> None:
     """Delete those of the files that exist, after one listing: checking thousands one by one takes minutes."""
     existing = storage.list_files(output)
-    storage.remove([FileSystems.join(output, name) for name in sorted(existing.keys() & names)])
+    storage.delete([storage.join(output, name) for name in sorted(existing.keys() & names)])
 
 
 def _log_finished_shards(config: JobConfig, plan: Plan) -> None:

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
@@ -28,7 +27,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, spec: DatasetSpec, front_e
     Returns:
       A collection of one element: the manifest's path, as bytes.
     """
-    plan_uri = FileSystems.join(storage.partial_dir(config.output), PLAN_FILE)
+    plan_uri = storage.join(storage.partial_dir(config.output), PLAN_FILE)
     write_shard = beam.ParDo(WriteShard(config, front_end, spec.labels))
     written = (
         pipeline

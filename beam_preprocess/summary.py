@@ -5,8 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 from beam_preprocess import finish, storage
 from beam_preprocess.audio.formats import NO_ENDING, ending_of
 from beam_preprocess.config import JobConfig
@@ -33,7 +31,7 @@ def log_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: fl
     Raises:
       OSError: metrics.json cannot be read.
     """
-    with storage.open_file(FileSystems.join(config.output, finish.METRICS_FILE)) as file:
+    with storage.open_file(storage.join(config.output, finish.METRICS_FILE)) as file:
         metrics = json.load(file)
     log(_time_table(metrics))
     if empty := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
@@ -48,7 +46,7 @@ def log_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: fl
     log(
         f"wrote {metrics['tracks']} tracks ({audio_s / 3600:.2f} hours) to {config.output} in {elapsed_s:.1f} s, "
         f"{audio_s / elapsed_s:,.0f} times real time; {rejects} rejected"
-        + (f": see {FileSystems.join(config.output, finish.REJECTS_FILE)}" if rejects else "")
+        + (f": see {storage.join(config.output, finish.REJECTS_FILE)}" if rejects else "")
     )
 
 
@@ -63,7 +61,7 @@ def _time_table(metrics: dict[str, Any]) -> str:
 
 def log_rejects(config: JobConfig, plan: Plan) -> None:
     """Log the rejected tracks by label, and the formats of those that cannot be read."""
-    text = storage.read_text(FileSystems.join(config.output, finish.REJECTS_FILE)) or ""
+    text = storage.read_text(storage.join(config.output, finish.REJECTS_FILE)) or ""
     reason_of = {reject["track_id"]: reject["reason"] for reject in map(json.loads, text.splitlines())}
     rejected = [track for shard in plan.shards for track in shard.tracks if track.track_id in reason_of]
     if not rejected:

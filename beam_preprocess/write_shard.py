@@ -8,13 +8,11 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 import apache_beam as beam
 import numpy as np
 import threadpoolctl
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_preprocess import storage
@@ -27,6 +25,7 @@ from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import ShardPlan
 from beam_preprocess.storage import writing_to
 from tfrecords.common import json_data
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard
 from tfrecords.schema import DTYPES, Record, encode, to_bytes
 from tfrecords.shard import RecordWriter
@@ -37,6 +36,8 @@ NAMESPACE = "beam_preprocess"
 RESULTS = "results"
 CONTENTS = "contents"
 REJECTS = "rejects"
+# Digits of a checksum at the end of a file's name.
+_SUFFIX_DIGITS = 32
 # The spectrograms of clips and songs are held in memory; those of hours of audio, on the worker's disk.
 _SPOOL_BYTES = 8 << 20
 # From glibc's malloc.h: how much free memory a thread keeps, and the size from which memory is mapped on its own.
@@ -121,10 +122,12 @@ class ShardResult:
 
 
 class WriteShard(beam.DoFn):
-    """ShardPlan as JSON -> ShardResult, after the shard's file is complete under its final name.
+    """ShardPlan as JSON -> ShardResult, after the shard's file is complete in the directory of unfinished work.
 
-    The shard is the unit of retry: a bundle that fails leaves nothing under a final name, and one that is repeated
-    writes the same bytes. A shard that an earlier, interrupted run finished is kept.
+    The shard is the unit of retry. An engine that lost sight of a worker has two attempts at one shard at a time, and
+    those may differ, where one of them could not read a file: each has a file named by its content, and the job's last
+    stage chooses the file of the attempt whose result it was given (`place_shard`). A shard that an earlier,
+    interrupted run finished is kept.
 
     All results meet on one worker, so rejects and content hashes, which grow with the tracks, have their own outputs.
     """
@@ -164,8 +167,9 @@ class WriteShard(beam.DoFn):
     def _write(self, plan: ShardPlan) -> ShardResult:
         stopwatch = Stopwatch("write")
         totals = _Totals(self._front_end.config.n_mels)
-        with storage.replacing(self._config.output, plan.file) as file:
-            writer = RecordWriter(file)
+        attempt = f"{PARTIAL_DIR}/{plan.file}"
+        with storage.replacing(self._config.output, attempt, suffix=lambda: _attempt_suffix(writer.sha256)) as file:
+            writer = RecordWriter(cast("BinaryIO", file))
             for track in plan.tracks:
                 try:
                     self._write_track(track, writer, totals, stopwatch)
@@ -254,7 +258,7 @@ def read_track(track: Track, **options: Any) -> Iterator[np.ndarray]:
     """
     try:
         file = storage.open_file(track.uri)
-    except (OSError, BeamIOError) as error:
+    except OSError as error:
         raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
     with file:
         yield from stream(file, name=track.track_id, **options)
@@ -270,15 +274,49 @@ def finished_result(output: str, plan: ShardPlan) -> ShardResult | None:
 
     A shard that lacks unreadable files is written again: they may be readable by now.
     """
-    text = storage.read_text(FileSystems.join(output, sidecar(plan.file)))
+    text = storage.read_text(storage.join(output, sidecar(plan.file)))
     try:
         result = ShardResult.from_json(text or "")
     except ValueError:
         return None
     if result.fingerprint != plan.fingerprint or any(reject.reason == "unreadable" for reject in result.rejects):
         return None
-    is_whole = storage.size_of(FileSystems.join(output, plan.file)) == result.shard.bytes
-    return result if is_whole else None
+    if storage.size_of(attempt_file(output, result.shard)) == result.shard.bytes or _is_placed(output, result.shard):
+        return result
+    return None
+
+
+def attempt_file(output: str, shard: Shard) -> str:
+    """Return where an attempt at a shard is, named by its content, until the last stage chooses it."""
+    return storage.join(output, PARTIAL_DIR, shard.file + _attempt_suffix(shard.sha256))
+
+
+def _attempt_suffix(sha256: str) -> str:
+    return f".{sha256[:_SUFFIX_DIGITS]}"
+
+
+def place_shard(output: str, shard: Shard) -> None:
+    """Give the file of one attempt at a shard its final name.
+
+    Raises:
+      OSError: it cannot be moved.
+      UserError: it is gone.
+    """
+    try:
+        storage.move(attempt_file(output, shard), storage.join(output, shard.file))
+    except FileNotFoundError:
+        # An earlier attempt at the last stage has placed it.
+        if not _is_placed(output, shard):
+            raise UserError(f"{output}: the file of the shard {shard.file} is gone; run the command again") from None
+
+
+def _is_placed(output: str, shard: Shard) -> bool:
+    """Return whether a shard's final file is there and has its content, which is read for that."""
+    uri = storage.join(output, shard.file)
+    if storage.size_of(uri) != shard.bytes:
+        return False
+    with storage.open_file(uri) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
 
 
 def _count(result: ShardResult) -> None:

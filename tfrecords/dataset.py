@@ -6,11 +6,11 @@ Nothing here imports TensorFlow, except `Dataset.batches`.
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfrecords import storage
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import align_columns
 from tfrecords.manifest import BandStatistics, Manifest, Part, Shard
@@ -25,7 +25,7 @@ class Dataset:
     """A dataset's directory and its manifest, which is read once.
 
     Args:
-      location: the dataset's directory.
+      location: the dataset's directory, a path or a URL such as gs://bucket/data.
       manifest: the manifest, if it has been read already.
 
     Attributes:
@@ -44,14 +44,21 @@ class Dataset:
       batches = dataset.batches(parts=["fold_0"], training=True)
     """
 
-    def __init__(self, location: str | Path, manifest: Manifest | None = None) -> None:
-        self.location = Path(location)
+    def __init__(self, location: storage.Location, manifest: Manifest | None = None) -> None:
+        try:
+            self.location = storage.as_location(location)
+        except OSError as error:
+            raise UserError(f"{location}: {error.strerror}") from None
         self.manifest = Manifest.load(location) if manifest is None else manifest
 
     @classmethod
-    def of(cls, data: "str | Path | Dataset") -> "Dataset":
+    def of(cls, data: "storage.Location | Dataset") -> "Dataset":
         """Return a dataset as it is, or open the one in a directory."""
         return data if isinstance(data, Dataset) else cls(data)
+
+    def path(self, shard: Shard) -> str:
+        """Return the location of a shard's file."""
+        return storage.join(self.location, shard.file)
 
     def records(self, part: str) -> Iterator[Record]:
         """Yield the records of a part, in order.
@@ -73,9 +80,9 @@ class Dataset:
           ShardError: the shard cannot be read, is torn or corrupt, or a record does not parse or has no known label;
             the message names the file, and the offset in bytes or the record's number.
         """
-        path = self.location / shard.file
+        path = self.path(shard)
         with open_shard(path) as file:
-            for index, serialized in enumerate(read_records(file, str(path))):
+            for index, serialized in enumerate(read_records(file, path)):
                 try:
                     record = self.manifest.decode(serialized, any_label=any_label)
                 except ValueError as error:
@@ -92,17 +99,20 @@ class Dataset:
         """Return the paths of the parts' shards, after comparing the files' sizes with the manifest.
 
         Raises:
-          UserError: a shard is missing or has another size, or there is no such part.
+          UserError: a shard is missing or has another size, the directory cannot be listed, or there is no such part.
         """
+        try:
+            sizes = storage.list_files(self.location)
+        except OSError as error:
+            raise UserError(f"{self.location} cannot be listed: {error.strerror}") from None
         paths = []
         for part in self.manifest.select(parts):
             for shard in self.manifest.parts[part].shards:
-                path = self.location / shard.file
-                size = path.stat().st_size if path.is_file() else None
+                path, size = self.path(shard), sizes.get(shard.file)
                 if size != shard.bytes:
                     state = "missing" if size is None else f"{size} bytes"
                     raise UserError(f"{path} should hold {shard.bytes} bytes but is {state}; write the dataset again")
-                paths.append(str(path))
+                paths.append(path)
         return paths
 
     def verify(self) -> Iterator[str]:
@@ -113,7 +123,7 @@ class Dataset:
         """
         part_of_group: dict[str, str] = {}
         for name, part in self.manifest.parts.items():
-            damaged = list(_damaged_files(part, self.location))
+            damaged = list(self._damaged_files(part))
             yield from damaged
             if not damaged:
                 try:
@@ -142,13 +152,27 @@ class Dataset:
             ]
         )
 
+    def _damaged_files(self, part: Part) -> Iterator[str]:
+        for shard in part.shards:
+            path = self.path(shard)
+            try:
+                size = storage.size(path)
+                if size is None:
+                    yield f"{path}: missing"
+                elif size != shard.bytes:
+                    yield f"{path}: {size} bytes, the manifest says {shard.bytes}; {_first_error(path)}"
+                elif _sha256(path) != shard.sha256:
+                    yield f"{path}: its SHA-256 is not the manifest's; {_first_error(path)}"
+            except OSError as error:
+                yield f"{path}: cannot be read: {error.strerror}"
+
     def _content_problems(self, name: str, part: Part, part_of_group: dict[str, str]) -> Iterator[str]:
         labels = self.manifest.labels
         tracks: Counter[str] = Counter(dict.fromkeys(labels, 0))
         record_frames: Counter[int] = Counter()
         statistics = BandStatistics.empty(self.manifest.mel_bands)
         for shard in part.shards:
-            path, records, frames = self.location / shard.file, 0, 0
+            path, records, frames = self.path(shard), 0, 0
             for record in self.shard_records(shard, any_label=True):
                 records += 1
                 frames += len(record.log_mel)
@@ -191,31 +215,17 @@ def _part_label_table(manifest: Manifest) -> str:
     return align_columns([["part", *manifest.labels, "all"], *rows])
 
 
-def _damaged_files(part: Part, directory: Path) -> Iterator[str]:
-    for shard in part.shards:
-        path = directory / shard.file
-        try:
-            if not path.is_file():
-                yield f"{path}: missing"
-            elif path.stat().st_size != shard.bytes:
-                yield f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}; {_first_error(path)}"
-            elif _sha256(path) != shard.sha256:
-                yield f"{path}: its SHA-256 is not the manifest's; {_first_error(path)}"
-        except OSError as error:
-            yield f"{path}: cannot be read: {error.strerror}"
-
-
-def _first_error(path: Path) -> str:
+def _first_error(path: str) -> str:
     try:
-        with path.open("rb") as file:
-            count = sum(1 for _ in read_records(file, path.name))
+        with storage.open_file(path) as file:
+            count = sum(1 for _ in read_records(file, storage.split(path)[1]))
     except ShardError as error:
         return str(error)
     return f"its {count} records have good checksums, so it is another file, not a damaged one"
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def _sha256(path: str) -> str:
+    with storage.open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -8,12 +8,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrecords.common import files, json_data
+from tfrecords import storage
+from tfrecords.common import json_data
 from tfrecords.common.command_line import UserError
 from tfrecords.schema import DTYPES, FEATURES, Record, decode
 
@@ -46,6 +46,12 @@ class BandStatistics:
 
     Raises:
       ValueError: mean and m2 differ in shape, or a count or a sum of squares is below 0.
+
+    Example:
+      >>> one, other = (BandStatistics.of(np.full((frames, 2), frames / 2)) for frames in (2, 6))
+      >>> both = one.merge(other)
+      >>> both.count, both.mean.tolist(), both.variance.tolist()
+      (8, [2.5, 2.5], [0.75, 0.75])
     """
 
     count: int
@@ -207,6 +213,12 @@ class Manifest:
 
     Raises:
       ValueError: a field has a wrong value, or fields do not agree.
+
+    Example::
+
+      manifest = tfrecords.Manifest.load("DATA")
+      train = [part for part in manifest.parts if part != "fold_9"]
+      manifest.num_patches(train, patch_frames=80, patch_hop=80), manifest.statistics(train).mean
     """
 
     name: str
@@ -350,32 +362,35 @@ class Manifest:
             raise UserError(f"{where}: not a manifest ({error}); write the dataset again") from None
 
     @classmethod
-    def load(cls, data_dir: str | Path) -> "Manifest":
-        """Read the manifest in a dataset's directory.
+    def load(cls, data_dir: storage.Location) -> "Manifest":
+        """Read the manifest in a dataset's directory, here or in a store.
 
         Raises:
           UserError: there is no manifest, it cannot be read, or it is damaged.
         """
-        path = Path(data_dir) / FILE_NAME
+        path = storage.join(data_dir, FILE_NAME)
         try:
-            text = files.read_text(path)
+            text = storage.read_text(path)
         except UnicodeDecodeError:
             raise UserError(f"{path}: not a manifest (not UTF-8 text); write the dataset again") from None
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(_missing(Path(data_dir))) from None
+            raise UserError(_missing(data_dir)) from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
-        return cls.from_json(text, str(path))
+        return cls.from_json(text, path)
 
 
-def _missing(data_dir: Path) -> str:
+def _missing(data_dir: storage.Location) -> str:
     """Return why a directory holds no manifest, and what to do."""
-    if data_dir.is_file():
-        return f"{data_dir}: a file, not the directory of a dataset"
-    if not data_dir.is_dir():
-        return f"{data_dir}: no such directory; write a dataset there with beam_preprocess"
-    if (data_dir / PARTIAL_DIR).is_dir():
-        return f"{data_dir}: an unfinished dataset; run the command that began it again, it keeps what is done"
+    try:
+        if storage.size(data_dir) is not None:
+            return f"{data_dir}: a file, not the directory of a dataset"
+        if not storage.is_directory(data_dir):
+            return f"{data_dir}: no such directory; write a dataset there with beam_preprocess"
+        if storage.is_directory(storage.join(data_dir, PARTIAL_DIR)):
+            return f"{data_dir}: an unfinished dataset; run the command that began it again, it keeps what is done"
+    except OSError as error:
+        return f"{data_dir} cannot be read: {error.strerror}"
     return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with beam_preprocess"
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrecords import schema
+from tfrecords import schema, storage
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Shard
 from tfrecords.schema import DTYPES
@@ -16,6 +16,9 @@ from tfrecords.shard import CRC_BYTES, HEADER_BYTES, ShardError, check_record, o
 
 # Shards of so many bytes together stay mapped: mapping them again for each block would cost more than reading them.
 _MAX_MAPPED_BYTES = 1 << 30
+# Bytes of one request to a store, and how many are under way for a block.
+_FETCHED_BYTES = 512 << 10
+_IN_FLIGHT = 8
 # The bits of a float16's exponent, all set in infinities and NaN.
 _EXPONENT = np.int16(0x7C00)
 
@@ -42,7 +45,8 @@ class MappedShards:
     """The shards of some parts, of which any records can be read.
 
     Shards that are small together stay mapped, and a record of theirs is checked when it is first read. Of others, only
-    what is in use is mapped, and checked each time.
+    what is in use is mapped, and checked each time. Of shards in a store, that is fetched instead; where the records of
+    one lie is found by reading it once.
 
     Args:
       dataset: the dataset.
@@ -58,7 +62,8 @@ class MappedShards:
         self.files = dataset.check_files(parts)
         self.shards: list[Shard] = [shard for part in parts for shard in dataset.manifest.parts[part].shards]
         self._with_track_ids = with_track_ids
-        self._stays_mapped = sum(shard.bytes for shard in self.shards) <= _MAX_MAPPED_BYTES
+        is_small = sum(shard.bytes for shard in self.shards) <= _MAX_MAPPED_BYTES
+        self._stays_mapped = is_small and not storage.is_remote(dataset.location)
         self._mapped: dict[int, memoryview] = {}
         self._indices: dict[int, _Index] = {}
 
@@ -201,6 +206,8 @@ def _map(path: str, begin: int, end: int, *, populate: bool) -> memoryview:
     """
     if begin == end:
         return memoryview(b"")
+    if storage.is_remote(path):
+        return _fetch(path, begin, end)
     start = begin - begin % mmap.ALLOCATIONGRANULARITY
     with open_shard(path) as file:
         _check_size(path, end, file.fileno())
@@ -211,6 +218,19 @@ def _map(path: str, begin: int, end: int, *, populate: bool) -> memoryview:
         except OSError as error:
             raise ShardError(f"{path} cannot be read: {error.strerror}") from None
     return memoryview(mapped)[begin - start :]
+
+
+def _fetch(url: str, begin: int, end: int) -> memoryview:
+    """Return bytes of an object, fetched by several requests at once; errors as of `_map`."""
+    cuts = [*range(begin, end, _FETCHED_BYTES), end]
+    data, filled = bytearray(end - begin), 0
+    try:
+        for piece in storage.read_ranges(url, pairwise(cuts), in_flight=_IN_FLIGHT):
+            data[filled : filled + len(piece)] = piece
+            filled += len(piece)
+    except OSError as error:
+        raise ShardError(f"{url} cannot be read: {error.strerror}") from None
+    return memoryview(data).toreadonly()
 
 
 def _check_size(path: str, end: int, descriptor: int | None = None) -> None:

@@ -6,11 +6,11 @@ it.
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tfrecords import storage
 from tfrecords.batches import Batch, BatchReader, PatchSource
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
@@ -63,7 +63,7 @@ def _with_advice(message: str) -> str:
 
 
 def load(
-    data_dir: str | Path | Dataset,
+    data_dir: storage.Location | Dataset,
     *,
     parts: Iterable[str] = ("all",),
     batch_size: int = 256,
@@ -84,7 +84,7 @@ def load(
     """Return batches of patches from the parts of a dataset.
 
     Args:
-      data_dir: the dataset's directory, or the dataset.
+      data_dir: the dataset's directory, a path or a URL such as gs://bucket/data, or the dataset.
       parts: the parts to read; ("all",) for every one.
       batch_size: patches in a batch of all hosts together; the last batch of an epoch may be smaller.
       training: shuffle. Otherwise patches come in the shards' order, each with its track's id.

@@ -50,6 +50,11 @@ class Record:
       label: index into the manifest's labels.
       segment: position of this record in its track, from 0.
       log_mel: [frames, mel_bands], float16 or float32.
+
+    Example:
+      >>> record = Record("rock/a.wav", "The Examples", label=3, segment=0, log_mel=np.zeros((80, 40), np.float16))
+      >>> record.track_id, record.log_mel.shape
+      ('rock/a.wav', (80, 40))
     """
 
     track_id: str

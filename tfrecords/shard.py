@@ -9,13 +9,12 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
 
-from tfrecords.common import files
+from tfrecords import storage
 from tfrecords.common.command_line import UserError
 
 _LENGTH = struct.Struct("<Q")
@@ -79,14 +78,14 @@ class RecordWriter:
         return self._sha256.hexdigest()
 
 
-def open_shard(path: str | Path) -> BinaryIO:
+def open_shard(path: storage.Location) -> BinaryIO:
     """Open a shard's file for reading.
 
     Raises:
       ShardError: it cannot be opened.
     """
     try:
-        return files.open_regular(path)
+        return storage.open_file(path)
     except OSError as error:
         raise ShardError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -104,7 +104,13 @@ def kill_once(
 def finished_shards(output: Path) -> dict[str, tuple[int, int] | None]:
     """Names of the shards that an unfinished job has finished -> what tells whether they were written since."""
     names = [sidecar.name.removesuffix(".json") for sidecar in sidecars(output)]
-    return {name: _stamp(output / name) for name in names}
+    return {name: _stamp(_shard(output, name)) for name in names}
+
+
+def _shard(output: Path, name: str) -> Path:
+    """Where a shard's file is: in its place, or until then, named by its content, among the unfinished job's."""
+    attempts = [path for path in (output / PARTIAL_DIR).glob(f"{name}.*") if path.suffix not in (".json", ".tmp")]
+    return next((path for path in attempts if not (output / name).exists()), output / name)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

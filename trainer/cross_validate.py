@@ -34,6 +34,7 @@ from pathlib import Path
 
 from absl import flags
 
+from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
@@ -46,7 +47,7 @@ from trainer.evaluation.pooling import pool, read_tracks
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.reports import tables
 from trainer.reports.page import AudioLinks
-from trainer.train import new_job
+from trainer.train import absolute, new_job
 from trainer.training.run_options import RunOptions
 from trainer.training_job import TrainingJob, count_folds
 
@@ -87,6 +88,11 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT and --job_dir=CV are needed (see --help)")
     # A folder that is not there is told of now, not when all is trained.
     AudioLinks(flag_values.data_dir, flag_values.audio_dir)
+    if storage.scheme_of(flag_values.job_dir) is not None:
+        raise UserError(
+            f"--job_dir={flag_values.job_dir}: a cross-validation is written on this machine only; name "
+            "a path, and copy the directory when it is done"
+        )
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
     train_config = config.from_flags(flag_values, skip=_VARIED)
@@ -115,7 +121,7 @@ def _asked(flag_values: flags.FlagValues, train_config: TrainConfig, manifest: M
     given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "overwrite"]
     folds = count_folds(manifest)
     return CrossValidation(
-        data_dir=str(Path(flag_values.data_dir).resolve()),
+        data_dir=absolute(flag_values.data_dir),
         fingerprint=manifest.fingerprint,
         models=tuple(names),
         seeds=tuple(range(flag_values.seeds)),

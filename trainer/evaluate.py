@@ -6,6 +6,7 @@ With --job_dir alone: the job's own test part, written to the job's directory. W
 page that needs no network.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import models, training_job
+from trainer import job_store, models, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
@@ -56,19 +57,22 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError(
             "--data_dir and --parts need --output_dir=DIR; the job's directory is for the score of its own test part"
         )
-    job_dir = Path(flag_values.job_dir)
-    output_dir = Path(flag_values.output_dir or job_dir)
-    summary = evaluate(
-        job_dir,
-        output_dir,
-        data_dir=flag_values.data_dir,
-        parts=flag_values.parts,
-        audio_dir=flag_values.audio_dir,
-    )
+    with contextlib.ExitStack() as stack:
+        apart = bool(flag_values.output_dir)
+        job_dir = stack.enter_context(job_store.opened(flag_values.job_dir, locks=not apart))
+        output_dir = stack.enter_context(job_store.opened(flag_values.output_dir, locks=True)) if apart else job_dir
+        summary = evaluate(
+            job_dir,
+            output_dir,
+            data_dir=flag_values.data_dir,
+            parts=flag_values.parts,
+            audio_dir=flag_values.audio_dir,
+        )
+        report = job_store.shown(output_dir / training_job.REPORT_FILE)
     print(tables.evaluation(summary))
     for warning in summary.warnings().values():
         print(f"warning: {warning}")
-    print(f"\nreport: {output_dir / training_job.REPORT_FILE}")
+    print(f"\nreport: {report}")
 
 
 def evaluate(

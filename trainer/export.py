@@ -25,8 +25,10 @@ from pathlib import Path
 
 from absl import flags
 
+from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from trainer import job_store
 from trainer.serving.export_dir import FACTS_FILE, export
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -42,15 +44,17 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dir or not flag_values.export_dir:
         raise UserError("--job_dir=JOB and --export_dir=DIR are needed (see --help)")
-    job_dir, export_dir = Path(flag_values.job_dir), Path(flag_values.export_dir)
-    _check_replaceable(export_dir, overwrite=flag_values.overwrite)
     # Before Keras is imported, and whatever backend the job was trained on: a SavedModel needs TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    job = TrainingJob.load(job_dir)
-    tell_unfinished(job, job_dir)
-    export(job_dir, export_dir, job)
-    print(f"exported: {export_dir} (signatures: python -m trainer.export --help)")
-    if "[" in str(export_dir.absolute()):
+    with job_store.opened(flag_values.export_dir, locks=True) as export_dir:
+        _check_replaceable(export_dir, overwrite=flag_values.overwrite)
+        with job_store.opened(flag_values.job_dir) as job_dir:
+            job = TrainingJob.load(job_dir)
+            tell_unfinished(job, job_dir)
+            export(job_dir, export_dir, job)
+        shown = job_store.shown(export_dir)
+    print(f"exported: {shown} (signatures: python -m trainer.export --help)")
+    if not storage.is_remote(shown) and "[" in str(export_dir.absolute()):
         # TensorFlow's reader of variables takes the path for a glob pattern.
         print(
             "warning: TensorFlow cannot load a model from a path with a [ in it; move it, or load it by a relative path"

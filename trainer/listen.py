@@ -8,12 +8,12 @@ kept, and the page loads nothing from the network.
 
 import math
 import os
-from pathlib import Path
 
 from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
+from trainer import job_store
 from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, front_end_config
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -52,9 +52,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     from trainer.serving.web.server import HOST, Server, take_port
 
     limits = Limits(upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE), duration_s=flag_values.max_duration_s)
-    job_dir = Path(flag_values.job_dir)
-    job = TrainingJob.load(job_dir)
-    tell_unfinished(job, job_dir)
+    with job_store.opened(flag_values.job_dir) as job_dir:
+        job = TrainingJob.load(job_dir)
+        tell_unfinished(job, job_dir)
+        recognizer = Recognizer.load(job_dir, job)
     try:
         listener = take_port(flag_values.port)
     except OSError as error:
@@ -63,7 +64,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError(f"--port={flag_values.port} cannot be used: {reason}; choose another, or 0 for any") from None
     with listener:
         port = listener.getsockname()[1]
-        app = App(Recognizer.load(job_dir, job), limits, port, facts(job))
+        app = App(recognizer, limits, port, facts(job))
         # The signal does not wait for a thread that may be decoding a long file.
         with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)

@@ -40,12 +40,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import name_flags
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import config, settings, training_job
+from trainer import config, job_store, settings, training_job
 from trainer.config import TrainConfig
 from trainer.distribution.hosts import STATUS as LOST_STATUS
 from trainer.distribution.hosts import VARIABLE as CLUSTER
@@ -113,11 +114,15 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
 
 
 def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
-    job_dir = Path(flag_values.job_dir)
     options = _run_options(flag_values, stop)
-    devices = options.devices
-    stop.resuming = devices.resuming
+    stop.resuming = options.devices.resuming
     job = make_job(flag_values)
+    with job_store.opened(flag_values.job_dir, locks=options.devices.is_chief) as job_dir:
+        _train_in(job_dir, job, flag_values, options)
+
+
+def _train_in(job_dir: Path, job: TrainingJob, flag_values: flags.FlagValues, options: RunOptions) -> None:
+    devices = options.devices
     _check_directory(job, job_dir)
     if not flag_values.overwrite and is_finished(job, job_dir):
         print(f"{describe_finished(job, job_dir)}; --overwrite trains it again")
@@ -151,7 +156,7 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
 
 def new_job(
     train_config: TrainConfig,
-    data_dir: str | Path,
+    data_dir: storage.Location,
     *,
     test_fold: int | None = None,
     valid_fold: int | None = None,
@@ -168,13 +173,18 @@ def new_job(
 
     Raises:
       UserError: no dataset, no such fold, nothing to train or validate on, parents that do not fit.
+
+    Example::
+
+      job = trainer.new_job(trainer.TrainConfig.by_recipe("augmented", model="cnn"), "DATA", test_fold=0)
+      train(job, Path("JOB"))
     """
     manifest = Manifest.load(data_dir)
     validates = train_config.rules.checkpoint_metric is not None
     parts = choose_parts(manifest, test_fold=test_fold, valid_fold=valid_fold, validates=validates)
     job = TrainingJob(
         **{field.name: getattr(train_config, field.name) for field in dataclasses.fields(TrainConfig)},
-        data_dir=str(Path(data_dir).resolve()),
+        data_dir=absolute(data_dir),
         fingerprint=manifest.fingerprint,
         parts=parts,
         labels=manifest.labels,
@@ -190,6 +200,12 @@ def new_job(
             check_patches(manifest, names, role, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
             Dataset(job.data_dir, manifest).check_files(names)
     return job
+
+
+def absolute(location: storage.Location) -> str:
+    """Return a location that does not depend on the working directory."""
+    path = storage.local_path(location)
+    return os.fspath(location).rstrip("/") if path is None else str(path.resolve())
 
 
 def _check_directory(job: TrainingJob, job_dir: Path) -> None:
@@ -208,9 +224,9 @@ def _train_parents(job: TrainingJob, job_dir: Path, options: RunOptions) -> None
         if options.devices.is_chief:
             files.remove_temporary(parent_dir)
         if is_finished(parent, parent_dir):
-            print(f"{job.model}: its {name} model is trained, in {parent_dir}", flush=True)
+            print(f"{job.model}: its {name} model is trained, in {job_store.shown(parent_dir)}", flush=True)
             continue
-        print(f"{job.model}: trains its {name} model first, in {parent_dir}", flush=True)
+        print(f"{job.model}: trains its {name} model first, in {job_store.shown(parent_dir)}", flush=True)
         # Log and trace are of this job's own steps.
         own = dataclasses.replace(options, log_batches=None, profile_steps=None)
         # Where to begin is the chief's to find; the others follow it.
@@ -222,8 +238,11 @@ def _agreed(
     start: TrainingState | None, job: TrainingJob, job_dir: Path, model: "keras.Model", devices: "Devices"
 ) -> TrainingState:
     """What all hosts begin with: what the chief has found, or made, and left in the directory."""
+    if devices.is_chief:
+        job_store.publish(job_dir)
     devices.barrier()
     if not devices.is_chief:
+        job_store.fetch(job_dir)
         start = sync_with_chief(job, job_dir, model)
     # The chief may change the directory only when all have read it.
     devices.barrier()
@@ -286,9 +305,11 @@ def train(
     history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
+        job_store.publish(job_dir)
     devices.barrier()
-    checkpoint = job_dir / training_job.CHECKPOINT_FILE
-    print(f"{job.rules.describe_kept(history)}: {checkpoint} (curves: tensorboard --logdir={job_dir})")
+    checkpoint = job_store.shown(job_dir / training_job.CHECKPOINT_FILE)
+    curves = f"tensorboard --logdir={job_store.shown(job_dir)}"
+    print(f"{job.rules.describe_kept(history)}: {checkpoint} (curves: {curves})")
 
 
 if __name__ == "__main__":

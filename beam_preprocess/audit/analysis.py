@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 import google_crc32c
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_preprocess import storage, write_shard
@@ -194,7 +193,7 @@ class WordReader:
         batch = int(np.searchsorted(self._ends, track, "right"))
         # From the end of the file: a place for each further track of the batch, and for this one and the end.
         behind = int(self._ends[batch] - track + 1) * _PLACE.itemsize
-        uri = FileSystems.join(self._output, _words_name(batch))
+        uri = storage.join(self._output, _words_name(batch))
         with reading_from(uri), storage.open_file(uri) as file:
             file.seek(-behind, 2)
             begin, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
@@ -219,7 +218,7 @@ def write_analysis(output: str, batch: int, results: Sequence[AnalyzedTrack | Re
 
 def read_analysis(output: str, batch: int) -> list[AnalyzedTrack | Rejected]:
     """Return what `write_analysis` wrote; nothing where there is no such file."""
-    return parse_analysis(storage.read_text(FileSystems.join(output, analysis_name(batch))) or "")
+    return parse_analysis(storage.read_text(storage.join(output, analysis_name(batch))) or "")
 
 
 def parse_analysis(text: str) -> list[AnalyzedTrack | Rejected]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_preprocess import engine, job, storage
@@ -82,11 +81,11 @@ def _prepare_output(output: str, plan: Plan) -> None:
       UserError: it holds a dataset, or an unfinished one, or cannot be written.
     """
     with storage.reporting(f"`output={output}` cannot be used"):
-        unfinished = FileSystems.join(storage.partial_dir(output), job.JOB_FILE)
-        for uri in (FileSystems.join(output, FILE_NAME), unfinished):
+        unfinished = storage.join(storage.partial_dir(output), job.JOB_FILE)
+        for uri in (storage.join(output, FILE_NAME), unfinished):
             if storage.exists(uri):
                 raise UserError(f"{output} holds a dataset, or one that is not finished; choose another `output`")
-        storage.delete([FileSystems.join(output, AUDIT_FILE)])
+        storage.delete([storage.join(output, AUDIT_FILE)])
         report.delete_pictures(output)
         storage.make_directories(storage.partial_dir(output))
         with storage.replacing(output, pipeline.PLAN_FILE) as file:
@@ -148,5 +147,5 @@ def _write_audit(
             # The front end takes seconds to build, and audits of a clean set draw nothing.
             audit["pictures"] = report.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))
         storage.write_text(config.output, AUDIT_FILE, json.dumps(audit, indent=1) + "\n")
-        storage.delete([storage.partial_dir(config.output)])
+        storage.delete_tree(storage.partial_dir(config.output))
     return audit

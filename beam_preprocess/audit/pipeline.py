@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audit import fingerprint
@@ -33,7 +32,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, sizes: Sequence[int]) -> b
       A collection of one element: the number of matches, after they are written.
     """
     partitions = fingerprint.num_partitions(sum(sizes))
-    plan_uri = FileSystems.join(config.output, PLAN_FILE)
+    plan_uri = storage.join(config.output, PLAN_FILE)
     return (
         pipeline
         | "ReadPlan" >> read_plan(plan_uri)  # str, a batch as JSON
@@ -49,7 +48,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, sizes: Sequence[int]) -> b
 
 def read_matches(output: str) -> list[Match] | None:
     """Return the matches that a finished pipeline wrote, sorted; None where it wrote nothing."""
-    text = storage.read_text(FileSystems.join(output, _MATCHES_FILE))
+    text = storage.read_text(storage.join(output, _MATCHES_FILE))
     if text is None:
         return None
     return [(first, second, Alignment(*alignment)) for first, second, *alignment in json.loads(text)]

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
@@ -116,7 +115,7 @@ def draw_pairs(
     Returns:
       Name of each picture, below the output -> the two track_ids that it shows.
     """
-    storage.make_directories(FileSystems.join(output, PICTURES_FOLDER))
+    storage.make_directories(storage.join(output, PICTURES_FOLDER))
     drawn = {}
     for number, pair in enumerate(pairs, 1):
         name = f"{PICTURES_FOLDER}/{number:04d}.png"
@@ -128,9 +127,9 @@ def draw_pairs(
 
 def delete_pictures(output: str) -> None:
     """Delete the pictures of an earlier audit, and no other files."""
-    folder = FileSystems.join(output, PICTURES_FOLDER)
+    folder = storage.join(output, PICTURES_FOLDER)
     names = filter(_PICTURE_NAME.fullmatch, storage.list_files(folder))
-    storage.remove([FileSystems.join(folder, name) for name in names])
+    storage.delete([storage.join(folder, name) for name in names])
 
 
 def _picture(pair: Pair, tracks: Sequence[tuple[Track, str]], front_end: FrontEnd) -> bytes:

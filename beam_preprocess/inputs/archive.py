@@ -17,8 +17,6 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO, Self, cast
 
-from apache_beam.io.filesystems import FileSystems
-
 from beam_preprocess import storage
 from beam_preprocess.audio.formats import HEAD_BYTES, Selection
 from beam_preprocess.config import ARCHIVES, JobConfig, archive_stem
@@ -26,6 +24,7 @@ from beam_preprocess.inputs.tracks import Track, absolute, log_selection, track_
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import log
 from tfrecords.manifest import PARTIAL_DIR
+from tfrecords.storage import identity as identity_of
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK_BYTES = 1 << 20
@@ -87,10 +86,10 @@ def unpack(config: JobConfig, tracks: Sequence[Track]) -> None:
       UserError: the archive has changed or cannot be read, or the output cannot be written.
     """
     with storage.reporting(f"{config.output} cannot be used"):
-        folder = FileSystems.split(tracks[0].uri)[0]
+        folder = storage.split(tracks[0].uri)[0]
         storage.make_directories(folder)
         # A file has its final name once it is whole, so names and sizes show what is left to do.
-        existing = {FileSystems.join(folder, name): size for name, size in storage.list_files(folder).items()}
+        existing = {storage.join(folder, name): size for name, size in storage.list_files(folder).items()}
     missing = {track.uri: track.size for track in tracks if existing.get(track.uri) != track.size}
     if not missing:
         return
@@ -117,16 +116,15 @@ def _folder(source: str, output: str) -> str:
     """Return the directory that an archive is unpacked to: another one for each archive and each version of it."""
     with storage.reporting(f"{source}: cannot be read"):
         uri = absolute(source)
-        metadata = storage.filesystem_of(uri).metadata(uri)
-    identity = f"{uri}:{metadata.size_in_bytes}:{metadata.last_updated_in_seconds}"
+        identity = f"{uri}:{identity_of(uri)}"
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     with storage.reporting(f"{output} cannot be used"):
         # Workers may run in another directory than the launcher.
-        return FileSystems.join(storage.partial_dir(absolute(output)), "unpacked", digest)
+        return storage.join(storage.partial_dir(absolute(output)), "unpacked", digest)
 
 
 def _uri(folder: str, number: int, path: str) -> str:
-    return FileSystems.join(folder, f"{number:06d}{PurePosixPath(path).suffix.lower()}")
+    return storage.join(folder, f"{number:06d}{PurePosixPath(path).suffix.lower()}")
 
 
 def members(source: str, max_bytes: int) -> Generator[tuple[str, tarfile.TarInfo, tarfile.TarFile], None, None]:

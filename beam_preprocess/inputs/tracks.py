@@ -3,16 +3,13 @@
 import dataclasses
 import functools
 import glob
-import importlib
 import os
+import re
 import sys
 import unicodedata
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import storage
 from beam_preprocess.audio.formats import COMMON_FORMATS, Selection, head_of, walk
@@ -23,9 +20,9 @@ from tfrecords.common.terminal import log
 
 _PATH_COLUMN = "path"
 _GROUP_COLUMNS = ("group", "artist")
-# URL scheme -> the package by which Beam opens such URLs, and Beam's extra that installs it. Beam itself notices a
-# missing package only when a file is read.
-_PACKAGES = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure")}
+_SIGNS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+# Of a glob: text that stands for itself, or one of its signs.
+_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[[!^]?\]?[^]]*\]|.", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,6 +65,8 @@ def list_tracks(
         its label.
     """
     selection = Selection()
+    with storage.reporting(source):
+        storage.local_path(source)
     if is_csv(source):
         tracks = _from_csv(source, label_column or "genre", group_column)
     else:
@@ -134,8 +133,8 @@ def one_name(text: str) -> str:
 
 def _walk(folder: str, selection: Selection) -> Iterator[tuple[str, int]]:
     folder = folder.rstrip("/") or "/"
-    if FileSystems.get_scheme(folder) is not None:
-        yield from _chosen(match_files(f"{folder}/**", hidden=True), folder, selection)
+    if storage.is_remote(folder):
+        yield from _chosen(_listed(folder, folder), folder, selection)
         return
     if not os.path.isdir(folder):  # noqa: PTH112
         what = "is a file; give its folder, or a .csv" if os.path.exists(folder) else "no such folder"  # noqa: PTH110
@@ -153,38 +152,48 @@ def _walk(folder: str, selection: Selection) -> Iterator[tuple[str, int]]:
 def _chosen(files: Iterable[tuple[str, int]], root: str, selection: Selection) -> Iterator[tuple[str, int]]:
     """Yield the audio among files. Only files on this machine are opened if their names do not show what they are."""
     for uri, size in files:
-        read_head = functools.partial(head_of, uri) if FileSystems.get_scheme(uri) is None else None
+        read_head = None if storage.is_remote(uri) else functools.partial(head_of, uri)
         # Stores have empty objects that represent folders.
         if not uri.endswith("/") and selection.takes(_below(root, uri), read_head):
             yield uri, size
 
 
-def match_files(pattern: str, *, hidden: bool = False) -> Iterator[tuple[str, int]]:
-    """Yield the files that a glob matches, on any file system that Beam supports, and their sizes in bytes.
-
-    Args:
-      pattern: the glob.
-      hidden: include hidden files, on other file systems than this machine's.
+def match_files(pattern: str) -> Iterator[tuple[str, int]]:
+    """Yield the files that a glob matches, here or in a store, and their sizes in bytes.
 
     Raises:
       UserError: its folder cannot be listed.
     """
-    if FileSystems.get_scheme(pattern) is None:
+    if not storage.is_remote(pattern):
         # A set: a pattern with ** twice finds a file more than once.
         for path in sorted(set(glob.glob(pattern, recursive=True))):  # noqa: PTH207
             # Pipes and broken links are included: they become rejects when they are read.
             if not os.path.isdir(path):  # noqa: PTH112
                 yield path, _size(path) or 0
         return
-    with storage.reporting(f"{pattern}: cannot be listed"):
-        (match,) = storage.filesystem_of(pattern).match([pattern])
-        begin, listed = len(_fixed_part(pattern)), match.metadata_list
-        # Metadata is freed as its file is yielded: with millions of files, both at once would take too much memory.
-        while listed:
-            metadata = listed.pop()
-            # As on a local disk, hidden files and folders are skipped below the part without wildcards.
-            if hidden or "/." not in metadata.path[begin:]:
-                yield metadata.path, metadata.size_in_bytes
+    folder = _fixed_part(pattern)
+    matches = re.compile("".join(map(_translate, _GLOB.findall(pattern[len(folder) :]))), re.DOTALL).fullmatch
+    for uri, size in _listed(folder, pattern):
+        below = uri[len(folder) :]
+        # As on a local disk, hidden files and folders are skipped below the part without wildcards.
+        if matches(below) and "/." not in below:
+            yield uri, size
+
+
+def _listed(folder: str, asked: str) -> Iterator[tuple[str, int]]:
+    """Yield the files in and below a folder of a store; `asked` names in errors what was to be listed."""
+    with storage.reporting(f"{asked}: cannot be listed"):
+        yield from storage.walk(folder)
+
+
+def _translate(sign: str) -> str:
+    """Return the regular expression of a sign of a glob."""
+    if sign in _SIGNS:
+        return _SIGNS[sign]
+    if len(sign) > 1:
+        inside = sign[1:-1].replace("\\", "\\\\")
+        return f"[^{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
+    return re.escape(sign)
 
 
 def _fixed_part(pattern: str) -> str:
@@ -239,18 +248,18 @@ def _checked_columns(source: str, columns: Sequence[str], label_column: str, gro
 
 def _finder(source: str) -> Callable[[str, int], tuple[str, str, int | None]]:
     """Return a function that finds a file listed in a CSV: path, line -> track_id, uri, size in bytes or None."""
-    folder = FileSystems.split(source)[0]
-    join, size_of = FileSystems.get_filesystem(folder).join, _sizes(source)
-    local = FileSystems.get_scheme(source) is None
-    usable: set[str] = set()
+    folder = storage.split(source)[0]
+    size_of, local = _sizes(source), not storage.is_remote(source)
 
     def find(path: str, line: int) -> tuple[str, str, int | None]:
-        if (scheme := FileSystems.get_scheme(path)) is not None:
-            if scheme not in usable:
-                _check_scheme(f"{source}: line {line}: {path}", path, scheme)
-                usable.add(scheme)
-            return path, path, size_of(path)
-        uri = absolute(join(folder, path) if folder else path)
+        if storage.scheme_of(path) is not None:
+            try:
+                uri = storage.plain(path)
+                storage.local_path(uri)
+            except OSError as error:
+                raise UserError(f"{source}: line {line}: {path}: {error.strerror}") from None
+            return path, uri, size_of(uri)
+        uri = absolute(storage.join(folder, path) if folder else path)
         size = size_of(uri)
         if size is None and local:
             return _spelled_otherwise(folder, path) or (path, uri, None)
@@ -270,33 +279,17 @@ def _spelled_otherwise(folder: str, path: str) -> tuple[str, str, int] | None:
     return None
 
 
-def _check_scheme(where: str, path: str, scheme: str) -> None:
-    """Raise UserError if Beam cannot open such URLs here."""
-    package, extra = _PACKAGES.get(scheme, ("", ""))
-    try:
-        if package:
-            importlib.import_module(package)
-        FileSystems.get_filesystem(path)
-    except ImportError:
-        raise UserError(f"{where}: {scheme}:// needs pip install 'apache-beam[{extra}]'") from None
-    except (ValueError, BeamIOError):
-        raise UserError(
-            f"{where}: {scheme}:// cannot be opened here; download the file and give its path, or install the "
-            "package that Beam needs for it (gs://: pip install 'apache-beam[gcp]')"
-        ) from None
-
-
 def _sizes(source: str) -> Callable[[str], int | None]:
     """Return a function that gives the size in bytes of a file in a CSV, or None; to be called once for each file.
 
     In a store, only files below the CSV's folder have a size.
     """
-    if FileSystems.get_scheme(source) is None:
+    if not storage.is_remote(source):
         return _size
     try:
         # One listing is cheaper than a request for each file.
-        sizes = dict(match_files(storage.pattern_below(FileSystems.split(source)[0])))
-    except UserError:
+        sizes = dict(storage.walk(storage.split(source)[0]))
+    except OSError:
         # Files that may be read cannot always be listed; missing ones become rejects when they are read.
         sizes = {}
     return lambda uri: sizes.pop(uri, None)
@@ -309,11 +302,11 @@ def is_csv(source: str) -> bool:
 
 def absolute(uri: str) -> str:
     """Return the uri in a form that does not depend on the working directory."""
-    return os.path.abspath(uri) if FileSystems.get_scheme(uri) is None else uri  # noqa: PTH100
+    return uri if storage.is_remote(uri) else os.path.abspath(uri)  # noqa: PTH100
 
 
 def _size(uri: str) -> int | None:
     try:
-        return os.stat(uri).st_size if FileSystems.get_scheme(uri) is None else None  # noqa: PTH116
+        return None if storage.is_remote(uri) else os.stat(uri).st_size  # noqa: PTH116
     except (OSError, ValueError):
         return None

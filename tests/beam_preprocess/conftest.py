@@ -6,7 +6,7 @@ import soundfile
 
 from beam_preprocess.config import JobConfig, SplitConfig
 from beam_preprocess.inputs.tracks import Track
-from tests.beam_preprocess.memory_filesystem import MemoryFileSystem
+from tests.beam_preprocess.memory_store import MemoryStore
 
 LABELS = ("blues", "jazz", "rock")
 
@@ -85,8 +85,6 @@ def read_rejects():
 
 
 @pytest.fixture
-def memory():
-    """Beam's file system mem:// with one empty bucket, mem://bucket."""
-    MemoryFileSystem.reset("bucket")
-    yield MemoryFileSystem
-    MemoryFileSystem.reset()
+def memory(monkeypatch):
+    """The stores of memory://, empty."""
+    return MemoryStore(monkeypatch)

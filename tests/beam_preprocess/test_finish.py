@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import finish
 from beam_preprocess.finish import DatasetSpec, WriteManifest, check_rejects
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import Rejected, ShardResult
+from beam_preprocess.write_shard import Rejected, ShardResult, attempt_file
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, Manifest, Shard
 
@@ -23,8 +22,14 @@ def dataset(tmp_path, make_tracks, job_config):
     tracks = make_tracks([(f"{label}/{index}.wav", label) for label in ("jazz", "rock") for index in range(10)])
     (tmp_path / "out" / ".partial").mkdir(parents=True)
     config = job_config("/in", tmp_path / "out")
+    write_attempts(config.output)
     plan = make_plan(config, tracks, ["fold_0", "fold_1"] * 10, {"method": "folds", "group_safe": True})
     return DatasetSpec.from_plan(config, plan)
+
+
+def write_attempts(output):
+    for each in RESULTS:
+        Path(attempt_file(str(output), each.shard)).write_bytes(b"")
 
 
 def values(seed):
@@ -80,11 +85,13 @@ def test_the_manifest_sums_the_shards_of_each_part(dataset):
 def test_the_order_in_which_shards_finish_does_not_matter(dataset, contents, tmp_path):
     written = []
     for order, step in ((RESULTS, 1), (RESULTS[::-1], -1), (RESULTS[2:] + RESULTS[:2], -1)):
+        (tmp_path / "out" / ".partial").mkdir(exist_ok=True)
+        write_attempts(tmp_path / "out")
         WriteManifest(dataset).process(order, REJECTS[::step], DUPLICATES[::step])
         written.append(contents(tmp_path / "out"))
-        (tmp_path / "out" / ".partial").mkdir()
     assert written[0] == written[1] == written[2]
-    assert set(written[0]) == {"dataset_info.json", "features.json", "manifest.json", "rejects.jsonl"}
+    files = {"dataset_info.json", "features.json", "manifest.json", "rejects.jsonl"}
+    assert set(written[0]) == files | {each.shard.file for each in RESULTS}
 
 
 def test_rejects_are_lines_sorted_by_track(dataset, tmp_path, read_rejects):
@@ -132,9 +139,9 @@ def test_what_an_unfinished_job_needs_goes_last(dataset, tmp_path):
 
 def test_what_cannot_be_cleared_away_does_not_undo_the_dataset(dataset, tmp_path, monkeypatch):
     def busy(uris):
-        raise BeamIOError("not empty")
+        raise OSError("not empty")
 
-    monkeypatch.setattr(finish.storage, "delete", busy)
+    monkeypatch.setattr(finish.storage, "delete_tree", busy)
     WriteManifest(dataset).process(RESULTS, REJECTS, [])
     assert (tmp_path / "out" / "manifest.json").exists()
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets
-from apache_beam.io.filesystems import FileSystems
 
 from beam_preprocess import engine, job, write_shard
 from beam_preprocess.audio import front_end
@@ -20,6 +19,7 @@ from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from beam_preprocess.config import SplitConfig
 from beam_preprocess.job import claim_output, lock_output
 from beam_preprocess.plan import ShardPlan, make_plan
+from tfrecords import storage as room
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import lock_directory
 from tfrecords.dataset import Dataset
@@ -62,7 +62,10 @@ def files(output):
 
 
 def shards(output):
-    return {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord-*")}
+    """Final path -> time of the last change of the shards that are written, in their place or before they get there."""
+    waiting = {output / path.stem: path for path in (output / ".partial").glob(f"*.tfrecord-*.{'?' * 32}")}
+    placed = {path: path for path in output.glob("*.tfrecord-*")}
+    return {final: path.stat().st_mtime_ns for final, path in (waiting | placed).items()}
 
 
 def test_what_is_written(unbroken):
@@ -484,18 +487,18 @@ def test_shards_that_a_damaged_manifest_does_not_name_are_known_by_their_names(p
 
 
 def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory, monkeypatch):
-    before, after = plan_of("mem://bucket/out", 15), plan_of("mem://bucket/out", 16)
-    claim_output("mem://bucket/out", before, overwrite=False)
+    before, after = plan_of("memory://bucket/out", 15), plan_of("memory://bucket/out", 16)
+    claim_output("memory://bucket/out", before, overwrite=False)
     for shard in before.shards:
-        memory.write(f"mem://bucket/out/{shard.file}", b"x")
+        memory.write(f"memory://bucket/out/{shard.file}", b"x")
     asked, listed = [], []
-    exists, list_files = FileSystems.exists, memory._list
-    monkeypatch.setattr(FileSystems, "exists", lambda uri: asked.append(uri) or exists(uri))
-    monkeypatch.setattr(memory, "_list", lambda self, prefix: listed.append(prefix) or list_files(self, prefix))
-    claim_output("mem://bucket/out", after, overwrite=False)
-    assert [name for name in memory.names("mem://bucket/out/") if "tfrecord" in name] == []
+    size, list_files = room.size, job.storage.list_files
+    monkeypatch.setattr(room, "size", lambda uri: asked.append(uri) or size(uri))
+    monkeypatch.setattr(job.storage, "list_files", lambda uri: listed.append(uri) or list_files(uri))
+    claim_output("memory://bucket/out", after, overwrite=False)
+    assert [name for name in memory.names("memory://bucket/out/") if "tfrecord" in name] == []
     assert not [path for path in asked if "tfrecord" in path]
-    assert listed == ["mem://bucket/out/"]
+    assert listed == ["memory://bucket/out"]
 
 
 def names(output):

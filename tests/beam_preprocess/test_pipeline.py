@@ -73,5 +73,5 @@ def test_workers_need_neither_tensorflow_nor_librosa():
 
 def test_where_there_is_no_plan_nothing_is_planned(tmp_path, memory):
     # As on a worker that cannot reach the output, or does all again after it was done.
-    for uri in (f"{tmp_path}/plan.jsonl", "mem://bucket/plan.jsonl"):
+    for uri in (f"{tmp_path}/plan.jsonl", "memory://bucket/plan.jsonl"):
         assert list(_plan_lines(b"", uri)) == []

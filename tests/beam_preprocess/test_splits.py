@@ -236,7 +236,7 @@ def test_a_list_that_is_a_broken_link_is_not_left_out(list_folder):
 
 
 def test_lists_of_a_store(memory):
-    folder = "mem://bucket/lists"
+    folder = "memory://bucket/lists"
     memory.write(f"{folder}/train_filtered.txt", "\ufeffblues/0.wav\r\nrock/0.wav".encode())
     memory.write(f"{folder}/test_filtered.txt", b"blues/2.wav\n")
     memory.write(f"{folder}/notes.md", b"not a list")
@@ -244,9 +244,9 @@ def test_lists_of_a_store(memory):
     for location in (folder, f"{folder}/", f"{folder}/*_filtered.txt"):
         assert splits.read_lists(location) == expected
     with pytest.raises(UserError, match=r"no \.txt file there"):
-        splits.read_lists("mem://bucket/none")
-    with pytest.raises(UserError, match=r"mem://nowhere/.* cannot be listed: 404 the bucket nowhere"):
-        splits.read_lists("mem://nowhere/lists")
+        splits.read_lists("memory://bucket/none")
+    with pytest.raises(UserError, match=r"memory://nowhere/.* cannot be listed: there is no bucket memory://nowhere"):
+        splits.read_lists("memory://nowhere/lists")
 
 
 @pytest.mark.parametrize("location", ["missing", "missing/*.txt", ""])

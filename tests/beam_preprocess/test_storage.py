@@ -2,11 +2,9 @@ import json
 
 import apache_beam as beam
 import pytest
-from apache_beam.io.filesystem import BeamIOError
 
 from beam_preprocess import engine, storage
 from beam_preprocess.storage import OutputError, message_in, reading_from, writing_to
-from tests.beam_preprocess.memory_filesystem import MemoryFileSystem
 from tfrecords.common.command_line import UserError
 
 
@@ -90,7 +88,8 @@ def test_delete_what_is_there(output):
     storage.write_text(str(output), "a", "")
     storage.write_text(str(output), "b", "")
     (output / ".partial" / "deep").mkdir()
-    storage.delete([str(output / name) for name in ("a", "missing", ".partial")])
+    storage.delete([str(output / name) for name in ("a", "missing")])
+    storage.delete_tree(str(output / ".partial"))
     assert sorted(path.name for path in output.iterdir()) == ["b"]
     storage.delete([])
 
@@ -100,57 +99,15 @@ def test_local_path(tmp_path):
     assert storage.local_path("gs://bucket/out") is None
 
 
-def test_delete_in_a_flat_store(memory):
-    for name in ("out/a", "out/.partial/x", "out/.partial/deep/y", "out/.partially", "out/keep"):
-        memory.write(f"mem://bucket/{name}", b"")
-    storage.delete([f"mem://bucket/out/{name}" for name in ("a", "missing", ".partial")])
-    assert memory.names("mem://bucket/") == ["mem://bucket/out/.partially", "mem://bucket/out/keep"]
-
-
 def test_a_missing_file_is_missed_alike_everywhere(memory, tmp_path):
-    for uri in (f"{tmp_path}/gone", "mem://bucket/gone", "mem://nowhere/gone"):
+    for uri in (f"{tmp_path}/gone", "memory://bucket/gone"):
         with pytest.raises(OSError, match="No such file"), storage.open_file(uri):
             pass
 
 
-def test_a_name_that_a_store_cannot_have_is_no_fault_of_ours(memory, monkeypatch):
-    def refuse(self, path):
-        raise ValueError("GCS path must be in the form gs://<bucket>/<object>.")
-
-    monkeypatch.setattr(MemoryFileSystem, "exists", refuse)
-    for use in (storage.exists, storage.open_file, storage.size_of, storage.read_text, storage.make_directories):
-        with pytest.raises(UserError, match=r"^here: GCS path must be"), storage.reporting("here"):
-            use("mem://tracks.csv")
-
-
-class CloudError(Exception):
-    """An error of a store's library, which is not an OSError."""
-
-    __module__ = "google.api_core.exceptions"
-
-
-class UploadError(Exception):
-    __module__ = "google.resumable_media.common"
-
-
-class LoginError(Exception):
-    __module__ = "azure.identity"
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (OSError(28, "No space left on device", "/x"), "No space left on device"),
-        (BeamIOError("List failed", {"a": CloudError("403\n  no"), "b": CloudError("403 no")}), "403 no"),
-        (BeamIOError("List failed", {"a": "File not found"}), "File not found"),
-        (BeamIOError("List failed"), "List failed with exceptions None"),
-        (CloudError(), "CloudError"),
-        (UploadError("503"), "503"),
-        (LoginError("no login"), "no login"),
-    ],
-)
-def test_an_error_becomes_one_line(error, line):
-    with pytest.raises(UserError, match=f"^here: {line}$"), storage.reporting("here"):
+def test_an_error_becomes_one_line():
+    error = OSError(28, "No space left\n on device", "/x")
+    with pytest.raises(UserError, match=r"^here: No space left on device$"), storage.reporting("here"):
         raise error
 
 
@@ -161,11 +118,6 @@ def test_a_fault_of_ours_is_not_told_as_a_file_systems(error):
     assert info.value is error
 
 
-def test_a_store_that_beam_does_not_know_is_no_fault_of_ours():
-    with pytest.raises(UserError, match=r"^here: Unable to get filesystem"), storage.reporting("here"):
-        storage.partial_dir("nosuch://bucket/out")
-
-
 def test_a_line_for_the_user_stays_as_it_is():
     with pytest.raises(UserError, match=r"^mine$"), storage.reporting("here"):
         raise UserError("mine")
@@ -174,14 +126,14 @@ def test_a_line_for_the_user_stays_as_it_is():
 @pytest.fixture(params=["local", "in a store"])
 def alike(request, tmp_path, memory):
     """A directory named like a glob, a directory that the glob matches, and a function that writes a file in both."""
-    root = str(tmp_path) if request.param == "local" else "mem://bucket"
+    root = str(tmp_path) if request.param == "local" else "memory://bucket"
 
     def write(name, data):
         if request.param == "local":
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(data)
         else:
-            memory.write(f"mem://bucket/{name}", data)
+            memory.write(f"memory://bucket/{name}", data)
 
     for folder in ("set[1]*", "set1", "set1x"):
         for name in ("a", "b", "deep/c"):
@@ -203,7 +155,8 @@ def test_what_a_name_would_match_is_not_deleted(tmp_path):
     for name in (*names_like_globs, "set1", "ab", "bc"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "deep[1]" / "er").mkdir(parents=True)
-    storage.delete([str(tmp_path / name) for name in (*names_like_globs, "deep[1]", "gone[1]")])
+    storage.delete([str(tmp_path / name) for name in (*names_like_globs, "gone[1]")])
+    storage.delete_tree(str(tmp_path / "deep[1]"))
     assert names(tmp_path) == ["ab", "bc", "set1"]
     assert not (tmp_path / "deep[1]").exists()
 
@@ -211,29 +164,22 @@ def test_what_a_name_would_match_is_not_deleted(tmp_path):
 def test_a_link_is_deleted_and_not_what_it_leads_to(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    storage.remove([str(tmp_path / "link")])
+    storage.delete([str(tmp_path / "link")])
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_lines_are_read_as_they_are_asked_for(tmp_path, memory):
     (tmp_path / "plan[1]").write_bytes(b"one\n\n{}\nlast")
-    memory.write("mem://bucket/plan", b"one\n\n{}\nlast")
-    for uri in (str(tmp_path / "plan[1]"), "mem://bucket/plan"):
+    memory.write("memory://bucket/plan", b"one\n\n{}\nlast")
+    for uri in (str(tmp_path / "plan[1]"), "memory://bucket/plan"):
         assert list(storage.read_lines(uri)) == ["one", "", "{}", "last"]
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (OSError(28, "No space left on device", "/x"), '/a "b"\n{é} cannot be written: No space left on device'),
-        (BeamIOError("Rename failed", {"a": "403\n  no"}), '/a "b"\n{é} cannot be written: 403 no'),
-    ],
-)
 @pytest.mark.parametrize("mode", ["in_memory", "multi_threading"])
-def test_the_launcher_finds_it_in_what_beam_makes_of_it(error, told, mode):
+def test_the_launcher_finds_it_in_what_beam_makes_of_it(mode):
     def write(_):
         with writing_to('/a "b"\n{é}'):
-            raise error
+            raise OSError(28, "No space left on device", "/x")
 
     def explain(text):
         raise UserError(message_in(text))
@@ -241,7 +187,7 @@ def test_the_launcher_finds_it_in_what_beam_makes_of_it(error, told, mode):
     options = engine.parse_options([f"--direct_running_mode={mode}"])
     with pytest.raises(UserError) as info:
         engine.run_pipeline(options, lambda job: job | beam.Create([1]) | beam.Map(write), explain=explain)
-    assert str(info.value) == told
+    assert str(info.value) == '/a "b"\n{é} cannot be written: No space left on device'
 
 
 def test_the_last_one_counts_and_what_looks_like_one_does_not():

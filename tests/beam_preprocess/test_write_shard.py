@@ -1,9 +1,12 @@
+import concurrent.futures
+import contextlib
 import ctypes
 import dataclasses
 import json
 import os
 import pickle
 import resource
+import threading
 import types
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ from beam_preprocess.audio import decode
 from beam_preprocess.audio import front_end as front_end_module
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
+from beam_preprocess.finish import DatasetSpec, WriteManifest
 from beam_preprocess.inputs.tracks import list_tracks
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
@@ -31,9 +35,11 @@ from beam_preprocess.write_shard import (
     Stopwatch,
     WriteShard,
     finished_result,
+    place_shard,
     sidecar,
 )
 from tfrecords import schema
+from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics, Shard
 from tfrecords.shard import read_records
 
@@ -61,7 +67,9 @@ def write(config, plan, labels, front_end):
     worker = WriteShard(config, front_end, labels)
     worker.setup()
     list(worker.process(plan.to_json()))
-    return ShardResult.from_json(Path(config.output, sidecar(plan.file)).read_text("utf-8"))
+    result = ShardResult.from_json(Path(config.output, sidecar(plan.file)).read_text("utf-8"))
+    place_shard(config.output, result.shard)
+    return result
 
 
 def records(config, plan):
@@ -233,6 +241,46 @@ def test_a_shard_that_lacks_unreadable_files_is_written_again(tmp_path, make_cli
     assert [reject.reason for reject in write(config, plan, labels, front_end).rejects] == ["unreadable"]
     away.rename(tmp_path / "unmounted.wav")
     assert write(config, plan, labels, front_end).tracks == {"jazz": 4}
+
+
+@pytest.mark.parametrize("in_store", [False, True])
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_two_attempts_at_once_leave_the_file_of_the_one_that_is_chosen(planned, front_end, chosen, in_store, memory):
+    """An engine that lost sight of a worker: one attempt cannot read a file, the other ends while it runs, or after."""
+    config, plan, labels = planned
+    if in_store:
+        config = dataclasses.replace(config, output="memory://bucket/out")
+    elsewhere = dataclasses.replace(plan.tracks[0], uri="/nowhere.wav")
+    plans = [plan, dataclasses.replace(plan, tracks=(elsewhere, *plan.tracks[1:]))]
+    both_opened = threading.Barrier(2)
+    replacing = storage.replacing
+
+    @contextlib.contextmanager
+    def together(output, name, **options):
+        with replacing(output, name, **options) as file:
+            both_opened.wait()
+            yield file
+            both_opened.wait()
+
+    def attempt(plan):
+        worker = WriteShard(config, front_end, labels)
+        worker.setup()
+        return list(worker.process(plan.to_json()))
+
+    with pytest.MonkeyPatch.context() as patch, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        patch.setattr(write_shard.storage, "replacing", together)
+        attempts = list(pool.map(attempt, plans))
+    *tagged, result = attempts[chosen]
+    rejects = [item.value for item in tagged if item.tag == REJECTS]
+    spec = DatasetSpec(config, labels, ("train",), {}, 1, len(plan.tracks), "f")
+    WriteManifest(spec).process([result], rejects, [])
+    dataset = Dataset(config.output)
+    assert list(dataset.verify()) == []
+    found = {record.track_id for record in dataset.records("train")}
+    assert (plan.tracks[0].track_id in found) == (chosen == 0)
+    # The late one, after the end: what it leaves is no part of the dataset.
+    attempt(plans[1 - chosen])
+    assert list(Dataset(config.output).verify()) == []
 
 
 def test_a_worker_that_fails_leaves_nothing(planned, front_end, contents, monkeypatch):

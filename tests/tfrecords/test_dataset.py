@@ -128,14 +128,14 @@ def test_a_missing_shard(own):
 
 
 def test_a_shard_that_cannot_be_read(own, monkeypatch):
-    path, digest = own.shards("fold_1")[1], hashlib.file_digest
+    path, digest = own.shards("fold_1")[1], dataset_module._sha256
 
-    def fail(file, name):
-        if file.name == str(path):
+    def fail(location):
+        if location == str(path):
             raise OSError(errno.EIO, "Input/output error")
-        return digest(file, name)
+        return digest(location)
 
-    monkeypatch.setattr(hashlib, "file_digest", fail)
+    monkeypatch.setattr(dataset_module, "_sha256", fail)
     assert problems(own) == [f"{path}: cannot be read: Input/output error"]
 
 
@@ -146,7 +146,10 @@ def test_a_shard_that_cannot_be_read_to_its_end(own, monkeypatch):
         def read(self, size):
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(dataset_module, "open_shard", lambda opened: Broken() if opened == path else opened.open("rb"))
+    def open_shard(location):
+        return Broken() if location == str(path) else Path(location).open("rb")
+
+    monkeypatch.setattr(dataset_module, "open_shard", open_shard)
     assert problems(own) == [f"{path} cannot be read: Input/output error"]
 
 

@@ -96,6 +96,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether a file's name is one of those that `atomic_write` writes to first."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_temporary(directory: Path, *, older_than_s: float = 0) -> None:
     """Remove temporary files that killed processes left in a directory.
 
@@ -107,7 +112,7 @@ def remove_temporary(directory: Path, *, older_than_s: float = 0) -> None:
       OSError: the directory cannot be listed, or a file cannot be removed.
     """
     for path in directory.iterdir():
-        if not _TEMPORARY.fullmatch(path.name):
+        if not is_temporary(path.name):
             continue
         # Another process may rename it meanwhile.
         with contextlib.suppress(FileNotFoundError):

@@ -17,8 +17,8 @@ import jinja2
 import markupsafe
 from PIL import Image
 
+from tfrecords import storage
 from tfrecords.common.command_line import UserError
-from tfrecords.common.files import read_text
 from tfrecords.common.terminal import printable
 from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style
 from trainer.reports import formatting
@@ -135,10 +135,10 @@ class AudioLinks:
       UserError: audio_dir is no folder.
     """
 
-    def __init__(self, data_dir: str | Path, audio_dir: str | Path | None = None) -> None:
+    def __init__(self, data_dir: storage.Location, audio_dir: str | Path | None = None) -> None:
         if audio_dir is not None and not Path(audio_dir).is_dir():
             raise UserError(f"`audio_dir={audio_dir}`: no such folder; name the input that the dataset was made from")
-        self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(Path(data_dir))
+        self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(data_dir)
 
     def __call__(self, track_id: str) -> str | None:
         """Return the file: URI of a track's audio, percent-encoded; None where there is no such file."""
@@ -148,14 +148,14 @@ class AudioLinks:
         return path.as_uri() if os.path.isfile(path) else None  # noqa: PTH113 - False where it may not even be asked
 
 
-def _input_folder(data_dir: Path) -> Path | None:
+def _input_folder(data_dir: storage.Location) -> Path | None:
     """The folder that preprocessing read, by its own record: the input, or the folder of the CSV that listed it.
 
     A relative path is taken from the working directory, which may be another by now: a track is linked only where
     there is a file of its name.
     """
     try:
-        source = json.loads(read_text(data_dir / _METRICS_FILE))["input"]
+        source = json.loads(storage.read_text(storage.join(data_dir, _METRICS_FILE)))["input"]
         folder = Path(source).parent if source.lower().endswith(".csv") else Path(source)
         return folder if folder.is_dir() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,7 +12,7 @@ import threadpoolctl
 
 from beam_preprocess.audio import Reject
 from beam_preprocess.audio.formats import COMMON_FORMATS, Selection, walk
-from tfrecords.common.files import open_regular
+from tfrecords import storage
 from trainer.serving.recognizer import DecodedTrack, Recognition, Recognizer
 
 # Files per thread that are being decoded or wait for the model.
@@ -40,8 +40,26 @@ def list_inputs(arguments: Sequence[str]) -> list[InputFile]:
     """
     inputs: list[InputFile] = []
     for argument in arguments:
+        if storage.scheme_of(argument) is not None:
+            inputs.extend(_list_url(argument))
+            continue
         inputs.extend(_list_folder(argument) if os.path.isdir(argument) else [InputFile(argument)])  # noqa: PTH112
     return inputs
+
+
+def _list_url(url: str) -> list[InputFile]:
+    """Return the audio in and below a directory of a store, or the file itself."""
+    selection = Selection()
+    try:
+        path = storage.plain(url)
+        if not storage.is_remote(path):
+            return list_inputs([path])
+        if storage.size(url) is not None:
+            return [InputFile(url)]
+        found = [uri for uri, _ in storage.walk(url) if selection.takes(uri[len(url.rstrip("/")) + 1 :], None)]
+    except OSError as error:
+        return [InputFile(url, Reject("unreadable", error.strerror or str(error)))]
+    return [InputFile(uri) for uri in found] or [InputFile(url)]
 
 
 def _list_folder(folder: str) -> list[InputFile]:
@@ -68,7 +86,7 @@ def open_audio(path: str) -> BinaryIO:
       Reject: the file is missing, may not be read, or is not a regular file: a pipe could block for ever.
     """
     try:
-        return open_regular(path)
+        return storage.open_file(path)
     except (OSError, ValueError) as error:
         raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
 

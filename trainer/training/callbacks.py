@@ -18,7 +18,7 @@ import numpy as np
 
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import atomic_write
-from trainer import training_job
+from trainer import job_store, training_job
 from trainer.training.schedules import History, Recipe
 from trainer.training.stop import Stop
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
@@ -157,6 +157,28 @@ class SaveProgress(keras.callbacks.Callback):
             return
         TrainingState(tuple(self.history), self.step, values).save(self._job_dir / STATE_FILE)
         self._saved = time.monotonic()
+
+
+class PublishCopy(keras.callbacks.Callback):
+    """Puts what an epoch, or a save within one, has changed in the copy of a job's directory into its store."""
+
+    def __init__(self, job_dir: Path) -> None:
+        """Stands after all callbacks that write files in the list."""
+        super().__init__()
+        self._state = job_dir / STATE_FILE
+        self._saved: int | None = None
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Publish if the state was saved after this step."""
+        saved = self._state.stat().st_mtime_ns
+        if self._saved is not None and saved != self._saved:
+            job_store.publish(self._state)
+        self._saved = saved
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Publish the epoch."""
+        job_store.publish(self._state)
+        self._saved = self._state.stat().st_mtime_ns
 
 
 class BestCheckpoint(keras.callbacks.Callback):

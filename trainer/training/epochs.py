@@ -7,13 +7,14 @@ from pathlib import Path
 import keras
 
 from tfrecords.reader import raise_shard_errors
-from trainer import models
+from trainer import job_store, models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
 from trainer.training.batches import BatchLog, HostRows, training_batches, validation_batches
 from trainer.training.callbacks import (
     BestCheckpoint,
     HalveRate,
+    PublishCopy,
     SaveProgress,
     StopOnNaN,
     StopWhenAsked,
@@ -162,7 +163,8 @@ def run_epochs(
         if chief:
             seen = monitoring_callbacks(job, job_dir, options, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
-        callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), stop]
+        published = [PublishCopy(job_dir)] if chief and job_store.is_copy(job_dir) else []
+        callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), *published, stop]
         for epoch, step, end in epoch_ranges(job, start):
             with raise_shard_errors():
                 fit(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
-from trainer import training_job
+from trainer import job_store, training_job
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE
 from trainer.training import init_filters, schedules
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
@@ -31,8 +31,8 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     """
     history = schedules.rows_of(training_job.read_history(job_dir))
     return (
-        f"{job_dir} holds this very job, trained to its end: {job.rules.describe_kept(history)} of "
-        f"{len(history)}, {job_dir / training_job.CHECKPOINT_FILE}"
+        f"{job_store.shown(job_dir)} holds this very job, trained to its end: {job.rules.describe_kept(history)} of "
+        f"{len(history)}, {job_store.shown(job_dir / training_job.CHECKPOINT_FILE)}"
     )
 
 
@@ -46,8 +46,8 @@ def tell_unfinished(job: TrainingJob, job_dir: Path) -> None:
         return
     history = schedules.rows_of(training_job.read_history(job_dir))
     print(
-        f"warning: {job_dir}: training is not finished; this is the model of the {job.rules.describe_kept(history)} of "
-        f"{len(history)} so far, of {job.epochs} at most",
+        f"warning: {job_store.shown(job_dir)}: training is not finished; this is the model of the "
+        f"{job.rules.describe_kept(history)} of {len(history)} so far, of {job.epochs} at most",
         file=sys.stderr,
         flush=True,
     )

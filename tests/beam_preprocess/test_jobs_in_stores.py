@@ -1,4 +1,4 @@
-"""Whole jobs whose input or output is on another file system of Beam than this machine's."""
+"""Whole jobs whose input or output is in a store."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
 
 THREADS = ("--direct_num_workers=2",)
-OUT = "mem://bucket/data/out"
+OUT = "memory://bucket/data/out"
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +33,13 @@ def archive(clips, tmp_path_factory):
 
 @pytest.fixture
 def remote(memory, clips, archive):
-    """The clips on mem://, as folder, archive and list."""
+    """The clips on memory://, as folder, archive and list."""
     paths = sorted(clips.rglob("*.wav"))
     for path in paths:
-        memory.write(f"mem://bucket/music/{path.relative_to(clips)}", path.read_bytes())
-    memory.write("mem://bucket/sets/music.tar.gz", archive.read_bytes())
+        memory.write(f"memory://bucket/music/{path.relative_to(clips)}", path.read_bytes())
+    memory.write("memory://bucket/sets/music.tar.gz", archive.read_bytes())
     rows = [f"{path.relative_to(clips)},{path.parent.name}" for path in paths]
-    memory.write("mem://bucket/music/tracks.csv", "\n".join(["path,genre", *rows]).encode())
+    memory.write("memory://bucket/music/tracks.csv", "\n".join(["path,genre", *rows]).encode())
     return memory
 
 
@@ -52,12 +52,12 @@ def written(memory, output=OUT):
     "source", ["music", "music/*/*.wav", "music/**", "music/tracks.csv", "sets/music.tar.gz"], ids=str
 )
 def test_the_same_bytes_as_on_this_machine(remote, job_config, local, source):
-    job.run(job_config(f"mem://bucket/{source}", OUT), beam_args=THREADS)
+    job.run(job_config(f"memory://bucket/{source}", OUT), beam_args=THREADS)
     assert written(remote) == local
 
 
 def test_from_a_store_to_this_machine(remote, job_config, local, tmp_path, contents):
-    job.run(job_config("mem://bucket/sets/music.tar.gz", tmp_path / "out"), beam_args=THREADS)
+    job.run(job_config("memory://bucket/sets/music.tar.gz", tmp_path / "out"), beam_args=THREADS)
     assert contents(tmp_path / "out") == local
     assert not (tmp_path / "out" / ".partial").exists()
 
@@ -76,7 +76,7 @@ def test_a_local_archive_makes_the_dataset_of_its_folder(archive, clips, job_con
 
 
 def test_nothing_to_do_another_dataset_and_overwriting(remote, job_config, local, capfd):
-    config = job_config("mem://bucket/music", OUT)
+    config = job_config("memory://bucket/music", OUT)
     job.run(config, beam_args=THREADS)
     job.run(config, beam_args=THREADS)
     assert "nothing to do" in capfd.readouterr().err
@@ -94,14 +94,14 @@ def test_nothing_to_do_another_dataset_and_overwriting(remote, job_config, local
 
 
 def test_an_unfinished_job_is_resumed(remote, job_config, local, capfd):
-    good = remote.read("mem://bucket/music/jazz/jazz.00001.wav")
-    remote.write("mem://bucket/music/jazz/jazz.00001.wav", b"x" * len(good))
-    config = job_config("mem://bucket/music", OUT, max_reject_fraction=0.0)
+    good = remote.read("memory://bucket/music/jazz/jazz.00001.wav")
+    remote.write("memory://bucket/music/jazz/jazz.00001.wav", b"x" * len(good))
+    config = job_config("memory://bucket/music", OUT, max_reject_fraction=0.0)
     with pytest.raises(UserError, match=r"1 of 12 tracks cannot be used \(1 undecodable\)"):
         job.run(config, beam_args=THREADS)
     with pytest.raises(UserError, match="another, unfinished dataset"):
         job.run(dataclasses.replace(config, name="other"), beam_args=THREADS)
-    remote.write("mem://bucket/music/jazz/jazz.00001.wav", good + b"\0\0")
+    remote.write("memory://bucket/music/jazz/jazz.00001.wav", good + b"\0\0")
     capfd.readouterr()
     manifest = job.run(config, beam_args=THREADS)
     printed = capfd.readouterr().err
@@ -131,22 +131,26 @@ def test_an_archive_stays_unpacked_until_the_dataset_is_finished(make_clips, job
 
 
 def test_a_file_that_is_not_there_is_a_reject(remote, job_config, read_rejects):
-    rows = remote.read("mem://bucket/music/tracks.csv") + b"\nrock/gone.wav,rock"
-    remote.write("mem://bucket/music/tracks.csv", rows)
-    job.run(job_config("mem://bucket/music/tracks.csv", OUT), beam_args=THREADS)
+    rows = remote.read("memory://bucket/music/tracks.csv") + b"\nrock/gone.wav,rock"
+    remote.write("memory://bucket/music/tracks.csv", rows)
+    job.run(job_config("memory://bucket/music/tracks.csv", OUT), beam_args=THREADS)
     assert Manifest.from_json(remote.read(f"{OUT}/manifest.json").decode(), OUT).rejects == {"unreadable": 1}
 
 
 @pytest.mark.parametrize(
     ("source", "output", "message"),
     [
-        ("mem://bucket/nothing", OUT, "mem://bucket/nothing: no audio file in this folder"),
-        ("mem://nowhere/music", OUT, "cannot be listed: 404 the bucket nowhere does not exist"),
-        ("mem://nowhere/music.tar", OUT, "mem://nowhere/music.tar: cannot be read: 404 the bucket nowhere"),
-        ("mem://bucket/music", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the bucket"),
-        ("mem://bucket/sets/music.tar.gz", "mem://nowhere/out", "mem://nowhere/out cannot be used: 404 the"),
-        ("mem://bucket/sets/music.tar.gz", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Una"),
-        ("mem://bucket/music", "nosuch://bucket/out", "nosuch://bucket/out cannot be used: Unable to get"),
+        ("memory://bucket/nothing", OUT, "memory://bucket/nothing: no audio file in this folder"),
+        ("memory://nowhere/music", OUT, "cannot be listed: there is no bucket memory://nowhere"),
+        ("memory://nowhere/music.tar", OUT, "memory://nowhere/music.tar: cannot be read: there is no bucket"),
+        ("memory://bucket/music", "memory://nowhere/out", "nowhere/out cannot be used: there is no bucket"),
+        (
+            "memory://bucket/sets/music.tar.gz",
+            "memory://nowhere/out",
+            "nowhere/out cannot be used: there is no bucket",
+        ),
+        ("memory://bucket/sets/music.tar.gz", "nosuch://bucket/out", "nosuch:// is not known"),
+        ("memory://bucket/music", "nosuch://bucket/out", "nosuch:// is not known"),
     ],
 )
 def test_what_does_not_exist_is_an_error_of_one_line(remote, job_config, source, output, message):

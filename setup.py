@@ -29,6 +29,7 @@ setuptools.setup(
         "keras>=3.13",
         "matplotlib",
         "pillow",
+        "prometheus_client",
         "starlette",
         "tensorboard",
         "tensorflow>=2.21,<2.22",

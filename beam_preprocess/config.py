@@ -39,16 +39,19 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         if self.train_size is not None and self.split_lists:
-            raise UserError("train_size and split_lists exclude each other")
+            raise UserError("`train_size` and `split_lists` exclude each other")
         if self.split_folders and (self.train_size is not None or self.split_lists):
-            raise UserError("split_folders excludes folds, train_size and split_lists")
+            raise UserError("`split_folders` excludes `folds`, `train_size` and `split_lists`")
         if self.valid_size is not None and self.train_size is None:
-            raise UserError("valid_size needs train_size")
+            raise UserError("`valid_size` needs `train_size`")
 
 
 @dataclasses.dataclass(frozen=True)
 class JobConfig:
     """A whole preprocessing job.
+
+    A field that changes records, other than by the list of tracks, has its place in the fingerprints of
+    `beam_preprocess.plan.make_plan`.
 
     Attributes:
       source: folder, glob, CSV or archive of labelled audio.
@@ -92,13 +95,13 @@ class JobConfig:
     def __post_init__(self) -> None:
         listed = self.source.lower().endswith(".csv")
         if self.label_folder != "parent" and listed:
-            raise UserError("label_folder is for folders; for a CSV, label_column names the labels")
+            raise UserError("`label_folder` is for folders; for a CSV, `label_column` names the labels")
         if self.split.split_folders and listed:
-            raise UserError("split_folders is for folders; for a CSV, split_lists gives the parts")
+            raise UserError("`split_folders` is for folders; for a CSV, `split_lists` gives the parts")
         if (self.label_column or self.group_column) and not listed:
-            raise UserError("label_column and group_column are for a .csv; other inputs have no columns")
+            raise UserError("`label_column` and `group_column` are for a .csv; other inputs have no columns")
         if self.group_column and self.groups != "auto":
-            raise UserError(f"group_column and groups={self.groups} exclude each other")
+            raise UserError(f"`group_column` and `groups={self.groups}` exclude each other")
         rules = (
             ("source", bool(self.source), "a folder, a glob, a .csv or an archive"),
             ("output", bool(self.output), "a directory"),
@@ -116,7 +119,7 @@ class JobConfig:
         )
         for name, holds, rule in rules:
             if not holds:
-                raise UserError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+                raise UserError(f"`{name}` must be {rule}, got {getattr(self, name)!r}")
 
 
 def default_name(source: str) -> str:

@@ -64,13 +64,13 @@ def group_tracks(config: JobConfig, tracks: Sequence[Track]) -> Grouping:
     if pieces.recordings:
         log(
             f"warning: {pieces.recordings} recordings seem to be in {len(pieces.recording_of)} pieces, such as "
-            f"{' and '.join(pieces.example)}; pieces of one stay together (--groups=none: every track for itself)"
+            f"{' and '.join(pieces.example)}; pieces of one stay together (`groups=none`: every track for itself)"
         )
     groups = [pieces.recording_of.get(index, track.track_id) for index, track in enumerate(tracks)]
     if gtzan:
         log(
             f"{config.source}: GTZAN, by its file names; tracks of one artist or song, by the table that comes with "
-            "this package, stay together (--groups=none: every track for itself)"
+            "this package, stay together (`groups=none`: every track for itself)"
         )
         groups = [_gtzan_group(track, group) for track, group in zip(tracks, groups, strict=True)]
     grouped = [
@@ -117,7 +117,7 @@ def _gtzan_group(track: Track, group: str) -> str:
         clip = clip or piece_of
         group = f"{genre_of(clip)}/{clip}" if clip else group
     if not clip:
-        raise UserError(f"groups=gtzan: {track.track_id} is not a clip of GTZAN, such as blues/blues.00000.wav")
+        raise UserError(f"`groups=gtzan`: {track.track_id} is not a clip of GTZAN, such as blues/blues.00000.wav")
     return facts.groups().get(clip, group)
 
 

@@ -54,7 +54,7 @@ def run(
     plan = plan_job(config, tracks)
     with lock_output(config.output):
         if existing := claim_output(config.output, plan, overwrite=overwrite):
-            message = f"{config.output} holds this dataset already: nothing to do (--overwrite starts over)"
+            message = f"{config.output} holds this dataset already: nothing to do (`overwrite` starts over)"
             if engine.is_template(options):
                 raise UserError(message)
             log(message)
@@ -142,7 +142,7 @@ def claim_output(output: str, plan: Plan, *, overwrite: bool) -> Manifest | None
             return existing
         elif existing is not None or (unfinished and unfinished.configuration != plan.configuration):
             state = "another dataset" if existing else "another, unfinished dataset"
-            raise UserError(f"{output} already holds {state}; choose another --output, or --overwrite it")
+            raise UserError(f"{output} already holds {state}; choose another `output`, or `overwrite` it")
         shards = [shard.file for shard in plan.shards]
         stale = {*unfinished.files, *tfds.FILES} - set(shards) if unfinished and not overwrite else set()
         _delete_files(output, stale | {finish.REJECTS_FILE})
@@ -186,7 +186,7 @@ def _unfinished_job(output: str, overwrite: bool) -> _UnfinishedJob | None:
     except ValueError:
         if overwrite:
             return None
-        raise UserError(f"{uri} is damaged; --overwrite starts over") from None
+        raise UserError(f"{uri} is damaged; `overwrite` starts over") from None
 
 
 def _write_job(output: str, plan: Plan, shards: Iterable[str]) -> None:

@@ -112,7 +112,7 @@ def _labels_apart(sounds: Mapping[str, LabelSound], sample_rate: int) -> list[st
             usual = statistics.median(apart)
             lines.append(
                 f"{label} has sound up to {hz / 1000:.1f} kHz, other labels up to {usual / 1000:.1f} kHz: a model may "
-                "tell it by that alone; use files of one quality, or a --sample_rate that all of them fill"
+                "tell it by that alone; use files of one quality, or a sample rate that all of them fill"
             )
     # Where bandwidths are equal, the sample rate leaves traces only.
     return lines or _rates_apart(sounds)

@@ -150,7 +150,7 @@ def _split(split: SplitConfig, grouping: Grouping) -> tuple[list[str | None], di
         folds = grouping.folds if split.folds is None else split.folds
         weights = splits.fold_weights(folds)
         method = {"method": "folds", "folds": folds, "seed": split.seed}
-    advice = "or treat the pieces of a recording as tracks of their own: --groups=none"
+    advice = "or treat the pieces of a recording as tracks of their own: `groups=none`"
     options = {"advice": advice} if grouping.cut_recordings else {}
     return list(splits.assign(tracks, weights, seed=split.seed, **options)), method
 

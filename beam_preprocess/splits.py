@@ -30,7 +30,7 @@ def fold_weights(folds: int) -> dict[str, float]:
       UserError: fewer than 2 folds.
     """
     if folds < 2:
-        raise UserError(f"folds must be at least 2, got {folds}")
+        raise UserError(f"`folds` must be at least 2, got {folds}")
     return {f"fold_{fold}": 1 / folds for fold in range(folds)}
 
 
@@ -45,11 +45,11 @@ def size_weights(train_size: float, valid_size: float | None) -> dict[str, float
       UserError: a share is not above 0, or they leave nothing for test.
     """
     if not 0 < train_size < 1:
-        raise UserError(f"train_size must be between 0 and 1, got {train_size}")
+        raise UserError(f"`train_size` must be between 0 and 1, got {train_size}")
     rest = 1 - train_size
     valid = rest / 2 if valid_size is None else valid_size
     if not 0 < valid < rest - 1e-9:
-        raise UserError(f"valid_size must be between 0 and {rest:g} (what train_size leaves), got {valid}")
+        raise UserError(f"`valid_size` must be between 0 and {rest:g} (what `train_size` leaves), got {valid}")
     return {"train": train_size, "valid": valid, "test": rest - valid}
 
 
@@ -211,14 +211,14 @@ def assign_by_lists(tracks: Sequence[Track], lists: Mapping[str, Sequence[str]])
         for path in paths:
             other = part_of.setdefault(_key(path), part)
             if other != part:
-                raise UserError(f"split_lists: {path} is in both {other} and {part}")
+                raise UserError(f"`split_lists`: {path} is in both {other} and {part}")
             if _key(path) not in keys:
                 parts_of_stem[_stem(path)].append(part)
     parts = [_only_part(track.track_id, part_of, parts_of_stem) for track in tracks]
     for part in lists:
         if part not in parts:
             raise UserError(
-                f"split_lists: no track of the list {part} is in the input "
+                f"`split_lists`: no track of the list {part} is in the input "
                 f"(it names {lists[part][0]}, the input has {tracks[0].track_id})"
             )
     return parts
@@ -245,7 +245,7 @@ def read_lists(location: str) -> dict[str, list[str]]:
     for name in sorted(_list_files(location), key=_list_order):
         part = Path(name).stem.partition("_")[0]
         if not (part.isascii() and part.isalnum()):
-            raise UserError(f"split_lists: {name} does not name a part; expected train.txt, valid.txt, test.txt")
+            raise UserError(f"`split_lists`: {name} does not name a part; expected train.txt, valid.txt, test.txt")
         if part in lists:
             raise UserError(
                 f"split_lists={location}: two lists for {part}; choose with a glob such as '*_filtered.txt'"
@@ -260,15 +260,15 @@ def read_lists(location: str) -> dict[str, list[str]]:
 
 
 def _read_list(name: str) -> list[str]:
-    with storage.reporting(f"split_lists: {name} cannot be read"), storage.open_file(name) as file:
+    with storage.reporting(f"`split_lists`: {name} cannot be read"), storage.open_file(name) as file:
         data = file.read()
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"split_lists: {name} cannot be read: not UTF-8 text; save it as UTF-8") from None
+        raise UserError(f"`split_lists`: {name} cannot be read: not UTF-8 text; save it as UTF-8") from None
     paths = [line.strip() for line in lines if line.strip()]
     if not paths:
-        raise UserError(f"split_lists: {name} is empty")
+        raise UserError(f"`split_lists`: {name} is empty")
     return paths
 
 
@@ -294,7 +294,7 @@ def _only_part(track_id: str, part_of: Mapping[str, str], parts_of_stem: Mapping
     for other in parts:
         if other != parts[0]:
             raise UserError(
-                f"split_lists: {track_id}, or its name with another extension, is in {parts[0]} and {other}"
+                f"`split_lists`: {track_id}, or its name with another extension, is in {parts[0]} and {other}"
             )
     return parts[0] if parts else None
 

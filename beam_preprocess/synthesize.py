@@ -187,9 +187,9 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
         ("seed", seed, 0, 2**63 - 1),
     ):
         if not low <= value <= high:  # NaN fails too.
-            raise UserError(f"{name} must be {low} to {high}, got {value}")
+            raise UserError(f"`{name}` must be {low} to {high}, got {value}")
     if "://" in str(output):
-        raise UserError(f"the output must be a local directory, got {str(output)!r}")
+        raise UserError(f"`output` must be a local directory, got {str(output)!r}")
     tracks = [(genre, index) for genre in GENRES for index in range(tracks_per_genre)]
     paths = [Path(output) / genre / _name(genre, index) for genre, index in tracks]
 
@@ -212,7 +212,7 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
             for _ in pool.map(write, paths, *zip(*tracks, strict=True)):
                 bar.update()
     except OSError as error:
-        raise UserError(f"cannot write to {error.filename}: {error.strerror}; give another --output") from None
+        raise UserError(f"cannot write to {error.filename}: {error.strerror}; give another `output`") from None
     return paths
 
 
@@ -223,7 +223,7 @@ def _refuse_other_audio(output: Path) -> None:
         for path in sorted((output / genre).glob("[!.]*")):
             if path.suffix.lower() == ".wav" and path.name not in own:
                 raise UserError(
-                    f"{output} holds other audio, such as {genre}/{path.name}; choose another --output, or delete it"
+                    f"{output} holds other audio, such as {genre}/{path.name}; choose another `output`, or delete it"
                 )
 
 

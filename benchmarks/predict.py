@@ -45,7 +45,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     job_dir = make_job(work_dir, clips, model=flag_values.model)
     rounds = []
     for _ in range(flag_values.rounds):
-        rounds.append({way: _seconds(way, job_dir, clips) for way in WAYS})
+        rounds.append({way: seconds_of(way, job_dir, clips) for way in WAYS})
         print(", ".join(f"{WAYS[way]} {seconds:.2f} s" for way, seconds in rounds[-1].items()), flush=True)
     median = {way: statistics.median(times[way] for times in rounds) for way in WAYS}
     files = sum(1 for _ in clips.rglob("*.wav"))
@@ -68,8 +68,8 @@ def make_job(work_dir: Path, clips: Path, *, model: str) -> Path:
     return job_dir
 
 
-def _seconds(way: str, job_dir: Path, clips: Path) -> float:
-    """In a process of its own."""
+def seconds_of(way: str, job_dir: Path, clips: Path) -> float:
+    """Seconds that naming all clips takes in one of the ways, in a process of its own."""
     code = f"from benchmarks import predict; predict.print_seconds({way!r}, {str(job_dir)!r}, {str(clips)!r})"
     return float(processes.run_checked("-c", code).stdout)
 

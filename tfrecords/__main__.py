@@ -8,13 +8,12 @@ python -m tfrecords show DIR --augment=frequency_masks=2,mixup_alpha=0.4
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
-from tfrecords import show
+from tfrecords import show, storage
 from tfrecords.augmentation import Augmentation
-from tfrecords.common import command_line, files
+from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.plots import spectrogram_grid
@@ -79,8 +78,10 @@ def _show(dataset: Dataset, flag_values: flags.FlagValues) -> int:
         what, picture = "patches", spectrogram_grid(items, columns=1 + show.VERSIONS, unit="normalised value")
     else:
         what, picture = "spectrograms", spectrogram_grid(items)
-    with files.atomic_write(Path(flag_values.png)) as temporary:
-        temporary.write_bytes(picture)
+    try:
+        storage.write(flag_values.png, picture)
+    except OSError as error:
+        raise UserError(f"{flag_values.png} cannot be written: {error.strerror}") from None
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
 

@@ -52,7 +52,7 @@ class Augmentation:
         )
         for name, holds, rule in rules:
             if not holds:
-                raise UserError(f"{name} of an augmentation must be {rule}, got {getattr(self, name)}")
+                raise UserError(f"`{name}` of an augmentation must be {rule}, got {getattr(self, name)}")
 
     @property
     def soft_labels(self) -> bool:
@@ -67,8 +67,8 @@ class Augmentation:
         ):
             if masks and getattr(self, name) > size:
                 raise UserError(
-                    f"{name} must be at most the {size} {unit} of a patch, got {getattr(self, name)}; "
-                    "lower it in --augment"
+                    f"`{name}` must be at most the {size} {unit} of a patch, got {getattr(self, name)}; "
+                    "lower it in `augment`"
                 )
 
     @classmethod
@@ -87,10 +87,10 @@ class Augmentation:
             if name not in kinds:
                 raise UserError(f"no augmentation is called {name!r}; there are {', '.join(kinds)}")
             if name in values:
-                raise UserError(f"{name} of an augmentation is given twice")
+                raise UserError(f"`{name}` of an augmentation is given twice")
             try:
                 values[name] = kinds[name](text)
             except ValueError:
                 kind = "a whole number" if kinds[name] is int else "a number"
-                raise UserError(f"{name} of an augmentation must be {kind}, got {text!r}; write {name}=2") from None
+                raise UserError(f"`{name}` of an augmentation must be {kind}, got {text!r}; write {name}=2") from None
         return cls(**values)  # type: ignore[arg-type]

@@ -26,8 +26,9 @@ from tfrecords.shard import ShardError
 _SHUFFLE_BYTES = 32 << 20
 # TensorFlow copies an array that does not begin at a multiple of so many bytes.
 _ALIGNMENT = 64
-# By the id of each `raise_shard_errors` block that is running: the errors met, and the texts TensorFlow was given.
-_running_blocks: dict[int, list[tuple[ShardError, str]]] = {}
+# The text that TensorFlow was given of each error -> the error's own. Shards are read ahead, so errors are met in other
+# threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
+_texts: dict[str, str] = {}
 
 
 @contextlib.contextmanager
@@ -40,33 +41,27 @@ def raise_shard_errors() -> Iterator[None]:
       UserError: a shard cannot be read or is corrupt, or a record does not parse; the message names the file, and the
         offset in bytes or the record.
     """
-    errors: list[tuple[ShardError, str]] = []
-    _running_blocks[id(errors)] = errors
     try:
         yield
     except ShardError as error:
-        raise UserError(_with_advice(error)) from None
+        raise UserError(_with_advice(str(error))) from None
     except tf.errors.OpError as error:
-        # Shards are read ahead: a model may fail by itself before a bad shard's turn comes.
-        for shard_error, text in errors:
-            if text in error.message:
-                raise UserError(_with_advice(shard_error)) from None
+        # A model may fail by itself before a bad shard's turn comes. The longest: one text may begin another.
+        if met := max((text for text in list(_texts) if text in error.message), key=len, default=None):
+            raise UserError(_with_advice(_texts[met])) from None
         raise
-    finally:
-        del _running_blocks[id(errors)]
 
 
 def _for_tensorflow(error: ShardError) -> ShardError:
-    """Return the error to raise inside of a tf.data.Dataset, and keep the original for `raise_shard_errors`."""
+    """Return the error to raise inside of a tf.data.Dataset, and keep its text for `raise_shard_errors`."""
     # TensorFlow passes on UTF-8 only.
     text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
-    for errors in list(_running_blocks.values()):
-        errors.append((error, text))
+    _texts[text] = str(error)
     return ShardError(text)
 
 
-def _with_advice(error: ShardError) -> str:
-    return f"{error}; write the dataset again"
+def _with_advice(message: str) -> str:
+    return f"{message}; write the dataset again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +94,7 @@ class HostShards:
         if len(files) < num_hosts:
             raise UserError(
                 f"{dataset.location}: {', '.join(parts)} have {len(files)} shards, too few for {num_hosts} hosts; "
-                "write the dataset with a larger --num_shards"
+                "write the dataset with a larger `num_shards`"
             )
         chosen = slice(host_index, None, num_hosts)
         return cls(dataset, parts, files[chosen], shards[chosen], all_shards=num_hosts == 1)

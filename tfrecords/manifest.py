@@ -374,15 +374,12 @@ def _missing(data_dir: storage.Location) -> str:
         if storage.size(data_dir) is not None:
             return f"{data_dir}: a file, not the directory of a dataset"
         if not storage.is_directory(data_dir):
-            return (
-                f"{data_dir}: no such directory; write a dataset there with "
-                f"python -m beam_preprocess --output={data_dir}"
-            )
+            return f"{data_dir}: no such directory; write a dataset there with beam_preprocess"
         if storage.is_directory(storage.join(data_dir, PARTIAL_DIR)):
             return f"{data_dir}: an unfinished dataset; run the command that began it again, it keeps what is done"
     except OSError as error:
         return f"{data_dir} cannot be read: {error.strerror}"
-    return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with python -m beam_preprocess --output=..."
+    return f"{data_dir}: no {FILE_NAME}, so this is no dataset; write one with beam_preprocess"
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:

@@ -64,10 +64,10 @@ class PatchExtractor:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise UserError(f"patch_mode must be one of {', '.join(MODES)}, got {self.mode!r}")
+            raise UserError(f"`patch_mode` must be one of {', '.join(MODES)}, got {self.mode!r}")
         for name in ("frames", "hop"):
             if getattr(self, name) < 1:
-                raise UserError(f"patch_{name} must be at least 1, got {getattr(self, name)}")
+                raise UserError(f"`patch_{name}` must be at least 1, got {getattr(self, name)}")
 
     @property
     def unit(self) -> int:

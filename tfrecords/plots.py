@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from tfrecords.common.terminal import shorten
+
 PIXELS_PER_INCH = 192  # Twice the 96 of CSS: a picture shown at half size is sharp on any screen.
 _PANEL_HEIGHT_IN = 1.25
 _MOST_COLUMNS = 5
@@ -147,29 +149,3 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
-
-
-def printable(text: str) -> str:
-    r"""Return a text with its unprintable characters escaped, as \x00 or \udc80.
-
-    File names and tags may hold anything: a lone surrogate cannot be encoded, a control character breaks a line.
-
-    Example:
-      >>> printable("a\nb")
-      'a\\nb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def shorten(text: str, characters: int) -> str:
-    """Return a printable text of at most so many characters; a longer one keeps both ends, as both tell paths apart.
-
-    Example:
-      >>> shorten("blues/a long file name.wav", 12)
-      'blues…me.wav'
-    """
-    text = printable(text)
-    if len(text) <= characters:
-        return text
-    tail = characters // 2
-    return f"{text[: characters - tail - 1]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - tail :]}"

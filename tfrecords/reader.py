@@ -89,7 +89,7 @@ def load(
     extractor = PatchExtractor(patch_mode, patch_frames, patch_frames if patch_hop is None else patch_hop)
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
     if patch_mode == RANDOM and not training:
-        raise UserError("patch_mode 'random' is for training; take 'windows' to evaluate")
+        raise UserError("`patch_mode=random` is for training; take `patch_mode=windows` to evaluate")
     dataset = Dataset.of(data_dir)
     parts = dataset.manifest.select(parts)
     _check_patches(dataset, parts, extractor)
@@ -122,9 +122,9 @@ def load(
 def _check_arguments(**values: int) -> None:
     for name, least in (("batch_size", 1), ("num_hosts", 1), ("epoch", 0), ("step", 0)):
         if values[name] < least:
-            raise UserError(f"{name} must be at least {least}, got {values[name]}")
+            raise UserError(f"`{name}` must be at least {least}, got {values[name]}")
     if not 0 <= values["host_index"] < values["num_hosts"]:
-        raise UserError(f"host_index must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
+        raise UserError(f"`host_index` must be from 0 to {values['num_hosts'] - 1}, got {values['host_index']}")
 
 
 def _check_patches(dataset: Dataset, parts: Sequence[str], extractor: PatchExtractor) -> None:

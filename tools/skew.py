@@ -162,8 +162,8 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
     command_line.import_tensorflow()
     import tensorflow as tf
 
+    from trainer.serving.export_dir import export
     from trainer.serving.recognizer import Recognizer
-    from trainer.serving.served_model import export
 
     job, recognizer = TrainingJob.load(job_dir), Recognizer.load(job_dir)
     export(job_dir, output / "export")

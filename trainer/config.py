@@ -11,10 +11,11 @@ from typing import Any
 from absl import flags
 
 from tfrecords.augmentation import Augmentation
+from tfrecords.common.command_line import UserError
 from tfrecords.manifest import count_patches
 from trainer import models, settings
 from trainer.distribution import precision
-from trainer.settings import SettingError, setting
+from trainer.settings import setting
 from trainer.training.schedules import History, LossRiseSchedule, Recipe
 
 # As tfrecords.patches names them, which imports TensorFlow.
@@ -81,7 +82,7 @@ class TrainConfig:
       (5, 128)
 
     Raises:
-      SettingError: a value is out of range, or has no meaning in the recipe.
+      UserError: a value is out of range, or has no meaning in the recipe.
     """
 
     model: str = setting("black_box", choices=models.MODELS, help=" or ".join(models.MODELS))
@@ -152,15 +153,15 @@ class TrainConfig:
         settings.check(self)
         rules = self.rules
         if rules.uses_patience and self.patience is None:
-            raise SettingError(f"patience must be given for the recipe {self.recipe}, got None")
+            raise UserError(f"`patience` must be given for `recipe={self.recipe}`, got None")
         if not rules.uses_patience and self.patience is not None:
             by_loss = "ends training by the training loss" if rules.rises else "keeps its last epoch"
-            raise SettingError(
-                f"patience does not apply to the recipe {self.recipe}, which {by_loss}; got {self.patience}"
+            raise UserError(
+                f"`patience` does not apply to `recipe={self.recipe}`, which {by_loss}; got {self.patience}"
             )
         if self.warmup and rules.rises:
-            raise SettingError(
-                f"warmup does not apply to the recipe {self.recipe}, whose rate only falls; got {self.warmup}"
+            raise UserError(
+                f"`warmup` does not apply to `recipe={self.recipe}`, whose rate only falls; got {self.warmup}"
             )
 
     @classmethod
@@ -168,7 +169,7 @@ class TrainConfig:
         """Return a recipe's settings, but for those given as `values`.
 
         Raises:
-          SettingError: there is no such recipe, or a value is not allowed.
+          UserError: there is no such recipe, or a value is not allowed.
         """
         of_recipe = RECIPES[recipe].settings if recipe in RECIPES else {}
         return cls(recipe=recipe, **{**of_recipe, **values})
@@ -230,7 +231,7 @@ def from_flags(flag_values: flags.FlagValues, *, skip: tuple[str, ...] = ()) -> 
     """Return the configuration that a command line asks for; what it does not give is the recipe's.
 
     Raises:
-      SettingError: a value is not allowed.
+      UserError: a value is not allowed.
     """
     return TrainConfig.by_recipe(**settings.from_flags(TrainConfig, flag_values, skip=skip))
 

@@ -20,7 +20,7 @@ from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer import job_store, models, settings, training_job
+from trainer import job_store, models, training_job
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
@@ -48,7 +48,6 @@ flags.DEFINE_string(
 )
 
 
-@settings.naming_flags()
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Evaluate, print a table and write metrics.json and report.html."""
     command_line.no_arguments(positional)
@@ -163,7 +162,7 @@ def _choose_parts(job: TrainingJob, manifest: Manifest, parts: Sequence[str] | N
         return job.parts.test
     raise UserError(
         "the dataset is not the one that the model was trained on (or was written again since), so its parts may hold "
-        "other tracks; say which to score with --parts, or train again"
+        "other tracks; say which `parts` to score, or train again"
     )
 
 

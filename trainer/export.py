@@ -29,7 +29,7 @@ from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import job_store
-from trainer.serving.served_model import FACTS_FILE, export
+from trainer.serving.export_dir import FACTS_FILE, export
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
 

@@ -24,14 +24,12 @@ from absl import flags
 from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
-from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer import job_store, training_job
 from trainer.serving import answers
-from trainer.serving.answers import timeline_png
 from trainer.serving.files import InputFile, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer
 from trainer.training.resume import tell_unfinished
@@ -57,8 +55,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
-    if flag_values.png is not None and storage.scheme_of(flag_values.png) is not None:
-        raise UserError(f"--png={flag_values.png}: pictures are written on this machine only; name a path")
+    job_store.check_local(flag_values.png)
     with job_store.opened(flag_values.job_dir) as job_dir:
         job = TrainingJob.load(job_dir)
         tell_unfinished(job, job_dir)
@@ -116,6 +113,9 @@ def _print(path: str, answer: Recognition | Reject, *, as_json: bool, pictures: 
     else:
         _print_lines(answers.as_text(printable(path), answer, encoding=sys.stdout.encoding or "ascii"))
     if pictures is not None:
+        # Matplotlib is only needed here.
+        from trainer.serving.timeline_plot import timeline_png
+
         try:
             pictures.write(path, timeline_png(Path(path).name, answer))
         except UserError as error:

@@ -1,10 +1,9 @@
 """Dataclass fields that carry their flag, help, limits and parser; flags, checks and JSON derive from them."""
 
-import contextlib
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,6 @@ from absl import flags
 from tfrecords.common.command_line import UserError
 
 _KEY = "setting"
-
-
-class SettingError(UserError):
-    """A value that a setting cannot have. The message begins with the setting's flag, without its dashes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,16 +109,16 @@ def default_of(kind: type, name: str) -> Any:
 
 
 def check(values: Any) -> None:
-    """Raise SettingError unless every setting of a dataclass has a value that it may have."""
+    """Raise UserError unless every setting of a dataclass has a value that it may have."""
     optional = _optional_fields(type(values))
     for name, each in settings_of(type(values)).items():
         value = getattr(values, name)
         if value is None and name in optional:
             continue
         if not each.allows(value):
-            raise SettingError(f"{each.flag} must be {each.rule}, got {value!r}")
+            raise UserError(f"`{name}` must be {each.rule}, got {value!r}")
         if isinstance(value, float) and not math.isfinite(value):
-            raise SettingError(f"{each.flag} must be a finite number, got {value!r}")
+            raise UserError(f"`{name}` must be a finite number, got {value!r}")
 
 
 def _optional_fields(kind: type) -> set[str]:
@@ -172,7 +167,7 @@ def from_flags(kind: type, flag_values: flags.FlagValues, *, skip: Collection[st
     """Return what the flags of a dataclass hold, by the names of its fields; nothing for those that are None.
 
     Raises:
-      SettingError: the text of a flag is no value of its setting.
+      UserError: the text of a flag is no value of its setting.
     """
     values: dict[str, Any] = {}
     for name, each in settings_of(kind).items():
@@ -180,10 +175,8 @@ def from_flags(kind: type, flag_values: flags.FlagValues, *, skip: Collection[st
             continue
         try:
             values[name] = each.parse(value) if each.parse is not None else value
-        except SettingError:
-            raise
         except UserError as error:
-            raise SettingError(f"{each.flag}: {error}") from None
+            raise UserError(f"`{each.flag}`: {error}") from None
     return values
 
 
@@ -204,15 +197,6 @@ def flag_meaning(kind: type, flag: str, value: Any) -> Any:
                 return default_of(kind, name)
             return each.parse(value) if each.parse is not None and isinstance(value, str) else value
     return value
-
-
-@contextlib.contextmanager
-def naming_flags() -> Iterator[None]:
-    """Within the block a SettingError becomes a UserError that names the flag as a command line does."""
-    try:
-        yield
-    except SettingError as error:
-        raise UserError(f"--{error}") from None
 
 
 def parse_path(text: str) -> Path | None:

@@ -43,6 +43,7 @@ from absl import flags
 from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import name_flags
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import config, job_store, settings, training_job
@@ -90,9 +91,10 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     command_line.no_arguments(positional)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
+    job_store.check_local(*flag_values.init_from.split(","), flag_values.log_batches)
     stop = Stop()
     try:
-        with stop.on_signals(flag_values.job_dir), settings.naming_flags():
+        with stop.on_signals(flag_values.job_dir):
             _main(flag_values, stop)
         return 0
     except HostLostError as error:
@@ -101,7 +103,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         if not os.environ.get(CLUSTER):
             raise
         # Here and below: TensorFlow's own end would wait for the other hosts.
-        end_process(f"error: {error}", 2)
+        end_process(f"error: {name_flags(str(error))}", 2)
     except Stopped as stopped:
         sentence = str(stopped)
     if os.environ.get(CLUSTER):
@@ -124,7 +126,7 @@ def _train_in(job_dir: Path, job: TrainingJob, flag_values: flags.FlagValues, op
     devices = options.devices
     _check_directory(job, job_dir)
     if not flag_values.overwrite and is_finished(job, job_dir):
-        print(describe_finished(job, job_dir))
+        print(f"{describe_finished(job, job_dir)}; --overwrite trains it again")
         return
     training_job.make_dir(job_dir, "job_dir")
     with training_job.lock_job_dir(job_dir) if devices.is_chief else contextlib.nullcontext():
@@ -142,16 +144,15 @@ def make_job(flag_values: flags.FlagValues) -> TrainingJob:
     """Return the job that the flags ask for.
 
     Raises:
-      UserError: as `new_job`; its message names the flag.
+      UserError: as `new_job`.
     """
-    with settings.naming_flags():
-        return new_job(
-            config.from_flags(flag_values),
-            flag_values.data_dir,
-            test_fold=flag_values.test_fold,
-            valid_fold=flag_values.valid_fold,
-            init_from=init_filters.parse(flag_values.init_from),
-        )
+    return new_job(
+        config.from_flags(flag_values),
+        flag_values.data_dir,
+        test_fold=flag_values.test_fold,
+        valid_fold=flag_values.valid_fold,
+        init_from=init_filters.parse(flag_values.init_from),
+    )
 
 
 def new_job(

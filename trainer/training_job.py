@@ -15,7 +15,6 @@ from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, Manifest
 from trainer import models
 from trainer.config import RESIZE, WINDOWS, TrainConfig
-from trainer.settings import SettingError
 from trainer.training.schedules import History
 
 if TYPE_CHECKING:
@@ -71,14 +70,14 @@ def choose_parts(
     # Parts of other names have no order that tells their roles: a guess could train on what was meant for the test.
     without_valid = set(names) == {"train", "test"}
     if not {"train", "valid", "test"} <= set(names) and (validates or not without_valid):
-        without = ", or take --recipe=augmented, which needs no valid" if without_valid else ""
+        without = ", or take `recipe=augmented`, which needs no valid" if without_valid else ""
         raise UserError(
             f"training needs folds, or the parts train, valid and test; the dataset has {', '.join(names)}; "
             f"name the lists train.txt, valid.txt, test.txt{without}"
         )
     if test_fold is not None or valid_fold is not None:
         given = "valid_fold" if test_fold is None else "test_fold"
-        raise SettingError(f"{given} needs a dataset of folds; this one has {', '.join(names)}")
+        raise UserError(f"`{given}` needs a dataset of folds; this one has {', '.join(names)}")
     if without_valid:
         return PartChoice(("train",), (), ("test",))
     return PartChoice(("train",), ("valid",), ("test",)) if validates else PartChoice(("train", "valid"), (), ("test",))
@@ -93,7 +92,7 @@ def count_folds(manifest: Manifest) -> int:
     if not _are_folds(tuple(manifest.parts)):
         raise UserError(
             f"cross-validation needs a dataset of folds; this one has {', '.join(manifest.parts)}; write it with "
-            "python -m beam_preprocess --folds=10"
+            "beam_preprocess and `folds=10`"
         )
     return len(manifest.parts)
 
@@ -108,11 +107,11 @@ def _choose_folds(names: tuple[str, ...], test_fold: int | None, valid_fold: int
         raise UserError(f"training needs {least}; the dataset has {', '.join(names)}")
     test = len(names) - 1 if test_fold is None else test_fold
     valid = (test - 1) % len(names) if valid_fold is None else valid_fold
-    for flag, fold in (("test_fold", test), ("valid_fold", valid)):
+    for name, fold in (("test_fold", test), ("valid_fold", valid)):
         if not 0 <= fold < len(names):
-            raise SettingError(f"{flag} must be from 0 to {len(names) - 1}, got {fold}")
+            raise UserError(f"`{name}` must be from 0 to {len(names) - 1}, got {fold}")
     if test == valid:
-        raise SettingError(f"test_fold must differ from valid_fold, both are {test}")
+        raise UserError(f"`test_fold` must differ from `valid_fold`, both are {test}")
     held = (test, valid) if validates else (test,)
     train = tuple(name for index, name in enumerate(names) if index not in held)
     return PartChoice(train, (names[valid],) if validates else (), (names[test],))
@@ -133,7 +132,7 @@ def check_patches(
         record = "record" if patch_mode == RESIZE else f"record of {patch_frames} frames"
         raise UserError(
             f"{', '.join(parts)} should be for {role} but hold no {record}; "
-            "lower --patch_frames, or take fewer --folds, or more tracks"
+            "lower `patch_frames`, or write the dataset with fewer `folds` or more tracks"
         )
 
 
@@ -188,7 +187,7 @@ class TrainingJob(TrainConfig):
         if (bands := len(self.statistics.mean)) != self.front_end.get("n_mels"):
             raise UserError(f"the statistics have {bands} bands, the front end {self.front_end.get('n_mels')}")
         if self.init_from is not None and self.model != models.WITH_PARENTS:
-            raise SettingError(f"init_from is for the model {models.WITH_PARENTS}, got the model {self.model}")
+            raise UserError(f"`init_from` is for `model={models.WITH_PARENTS}`, got the model {self.model}")
 
     def check_shapes(self, model: "keras.Model") -> None:
         """Raises UserError when a model's input or output is not what this configuration says."""
@@ -224,9 +223,7 @@ class TrainingJob(TrainConfig):
         except UserError:
             raise
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(
-                f"{job_dir}: no {CONFIG_FILE}, so no trained model; make one with python -m trainer.train --job_dir=..."
-            ) from None
+            raise UserError(f"{job_dir}: no {CONFIG_FILE}, so no trained model; train one with trainer.train") from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -243,16 +240,16 @@ class TrainingJob(TrainConfig):
         return phrases
 
 
-def make_dir(path: Path, flag: str) -> None:
+def make_dir(path: Path, name: str) -> None:
     """Make a directory and its parents, unless it exists.
 
     Raises:
-      UserError: it cannot be made; the message names the flag.
+      UserError: it cannot be made; the message gives the field's name.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--{flag}={path} cannot be made: {error.strerror}") from None
+        raise UserError(f"`{name}={path}` cannot be made: {error.strerror}") from None
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The front end: waveform -> log-mel spectrogram, as librosa defines it.
 
-NumPy and SciPy only: importable without Beam or TensorFlow, and librosa only where filters are built.
+NumPy and scipy.fft only: importable without Beam or TensorFlow, and librosa only where filters are built.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecords.common.command_line import UserError
@@ -60,16 +59,20 @@ class FrontEndConfig:
         rules = (
             ("sample_rate", 1_000 <= self.sample_rate <= 384_000, "from 1000 to 384000 Hz"),
             ("frame_length", self.frame_length >= 16, "at least 16 samples"),
-            ("hop_length", 1 <= self.hop_length <= self.frame_length, f"from 1 to frame_length ({self.frame_length})"),
+            (
+                "hop_length",
+                1 <= self.hop_length <= self.frame_length,
+                f"from 1 to `frame_length` ({self.frame_length})",
+            ),
             ("window", self.window in WINDOWS, f"one of {', '.join(WINDOWS)}"),
             ("n_mels", 1 <= self.n_mels <= self.frame_length // 2, f"from 1 to {self.frame_length // 2}"),
-            ("fmin_hz", 0 <= self.fmin_hz < self.fmax_hz, f"from 0 to below fmax_hz ({self.fmax_hz:g})"),
+            ("fmin_hz", 0 <= self.fmin_hz < self.fmax_hz, f"from 0 to below `fmax_hz` ({self.fmax_hz:g})"),
             ("fmax_hz", self.fmax_hz <= nyquist_hz, f"at most half the sample rate ({nyquist_hz:g})"),
             ("compression", self.compression in COMPRESSIONS, f"one of {', '.join(COMPRESSIONS)}"),
         )
         for name, holds, rule in rules:
             if not holds:
-                raise UserError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+                raise UserError(f"`{name}` must be {rule}, got {getattr(self, name)!r}")
 
     @property
     def frames_per_s(self) -> float:
@@ -114,6 +117,7 @@ class FrontEnd:
 
     def __init__(self, config: FrontEndConfig) -> None:
         # Takes seconds to import; workers get their filters pickled.
+        import scipy.signal
         from librosa.filters import mel as mel_filters
 
         self.config = config
@@ -141,8 +145,8 @@ class FrontEnd:
         bins = np.searchsorted(bins_hz, edges_hz[2:], "left") - np.searchsorted(bins_hz, edges_hz[:-2], "right")
         if (bins < 1).any():
             raise UserError(
-                f"n_mels={config.n_mels}: band {int(np.argmin(bins))} is narrower than the transform's resolution of "
-                f"{bins_hz[1]:.1f} Hz; take fewer bands or a longer frame_length"
+                f"`n_mels={config.n_mels}`: band {int(np.argmin(bins))} is narrower than the transform's resolution of "
+                f"{bins_hz[1]:.1f} Hz; take fewer bands or a longer `frame_length`"
             )
 
     def min_samples(self, frames: int) -> int:

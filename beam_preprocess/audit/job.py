@@ -80,11 +80,11 @@ def _prepare_output(output: str, plan: Plan) -> None:
     Raises:
       UserError: it holds a dataset, or an unfinished one, or cannot be written.
     """
-    with storage.reporting(f"--output={output} cannot be used"):
+    with storage.reporting(f"`output={output}` cannot be used"):
         unfinished = storage.join(storage.partial_dir(output), job.JOB_FILE)
         for uri in (storage.join(output, FILE_NAME), unfinished):
             if storage.exists(uri):
-                raise UserError(f"{output} holds a dataset, or one that is not finished; choose another --output")
+                raise UserError(f"{output} holds a dataset, or one that is not finished; choose another `output`")
         storage.delete([storage.join(output, AUDIT_FILE)])
         report.delete_pictures(output)
         storage.make_directories(storage.partial_dir(output))
@@ -142,7 +142,7 @@ def _write_audit(
     """Write audit.json, after its pictures, and return its content."""
     found = findings.recordings(analyses, matches)
     audit = findings.make_audit(plan, listed, analyses, found, sample_rate=config.front_end.sample_rate)
-    with storage.reporting(f"--output={config.output} cannot be used"):
+    with storage.reporting(f"`output={config.output}` cannot be used"):
         if drawn := findings.pairs_to_draw(found, [part for _, part in listed], max_pictures):
             # The front end takes seconds to build, and audits of a clean set draw nothing.
             audit["pictures"] = report.draw_pairs(config.output, drawn, listed, FrontEnd(config.front_end))

@@ -96,7 +96,7 @@ def download(mirrors: Sequence[str], path: Path, *, md5: str, retry: RetryPolicy
         _writing(part, lambda: part.replace(path))
         return
     raise UserError(
-        f"{path.name} cannot be downloaded: {'; '.join(reasons)}; give --mirror=URL, or --from=FILE if you have it"
+        f"{path.name} cannot be downloaded: {'; '.join(reasons)}; give `mirror=URL`, or `from=FILE` if you have it"
     )
 
 
@@ -120,7 +120,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         good = False
     if not good or " " in url:
-        raise UserError(f"mirror must be an address that begins with https:// or http://, got {url!r}")
+        raise UserError(f"`mirror` must be an address that begins with https:// or http://, got {url!r}")
 
 
 def _from_mirror(url: str, part: Path, md5: str, retry: RetryPolicy) -> None:

@@ -203,7 +203,7 @@ class _Header(tarfile.TarInfo):
 
 def _limit(source: str, total: int, max_bytes: int) -> None:
     if total > max_bytes:
-        raise UserError(f"{source}: unpacks to more than max_archive_bytes={max_bytes}")
+        raise UserError(f"{source}: unpacks to more than `max_archive_bytes={max_bytes}`")
 
 
 def _checked_path(source: str, name: str) -> str:

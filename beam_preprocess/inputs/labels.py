@@ -50,7 +50,7 @@ def label_below_parts(tracks: Sequence[Track], label_folder: str) -> list[Track]
         part, *folders, _ = track.track_id.split("/")
         if not part_of(part) or not folders:
             raise UserError(
-                f"split_folders: {track.origin or track.uri} is not in the folder of a label in one of train, valid, "
+                f"`split_folders`: {track.origin or track.uri} is not in the folder of a label in one of train, valid, "
                 "test or fold_0, fold_1 ..., directly below the input; a glob can leave it out"
             )
         label = one_name(folders[0]) if label_folder == "top" else track.label
@@ -72,9 +72,11 @@ def assign_by_folders(tracks: Sequence[Track]) -> list[str]:
     parts = sorted(set(part_of_folder.values()))
     folds = sorted((part for part in parts if part.startswith("fold_")), key=lambda part: int(part[len("fold_") :]))
     if len(parts) < 2:
-        raise UserError(f"split_folders: there is only the part {parts[0]}; put the others beside it")
+        raise UserError(f"`split_folders`: there is only the part {parts[0]}; put the others beside it")
     if folds and len(folds) < len(parts):
-        raise UserError(f"split_folders: the folders mix folds with other parts ({first_few(sorted(part_of_folder))})")
+        raise UserError(
+            f"`split_folders`: the folders mix folds with other parts ({first_few(sorted(part_of_folder))})"
+        )
     new_name = {part: f"fold_{index}" for index, part in enumerate(folds)}
     if any(part != name for part, name in new_name.items()):
         log(f"folds are counted from 0: {', '.join(f'{part} is {name}' for part, name in new_name.items())}")
@@ -89,7 +91,7 @@ def _warn_of_missing_parts(parts: Sequence[str]) -> None:
         log(f"warning: there is no folder {' or '.join(missing)}: these parts alone are not enough to train on")
     elif "valid" not in parts:
         log(
-            "warning: there is no folder valid: only recipes that do not choose an epoch by it (--recipe=augmented) "
+            "warning: there is no folder valid: only recipes that do not choose an epoch by it (`recipe=augmented`) "
             "can train; for the others, move some artists from train into valid"
         )
 
@@ -120,7 +122,7 @@ def _spellings(labels: Iterable[str]) -> list[list[str]]:
 
 
 def warn_of_labels(config: JobConfig, tracks: Sequence[Track]) -> None:
-    """Log a warning for everything that makes labels look wrong, with the flag that corrects it.
+    """Log a warning for everything that makes labels look wrong, with the field that corrects it.
 
     Args:
       config: the job.
@@ -129,7 +131,7 @@ def warn_of_labels(config: JobConfig, tracks: Sequence[Track]) -> None:
     labels = Counter(track.label for track in tracks)
     if spellings := _spellings(labels):
         listed = [" and ".join(map(repr, same)) for same in spellings]
-        log(f"warning: labels that may be one: {first_few(listed, '; ')}; --merge_labels merges them")
+        log(f"warning: labels that may be one: {first_few(listed, '; ')}; `merge_labels` merges them")
     if is_csv(config.source):
         _warn_of_a_column(config, labels)
     else:
@@ -140,7 +142,7 @@ def _warn_of_a_column(config: JobConfig, labels: Mapping[str, int]) -> None:
     if all(map(part_of, labels)):
         log(
             f"warning: the labels ({first_few(sorted(labels))}) look like the parts of a split, not like genres; "
-            f"--label_column names another column than {config.label_column or 'genre'}"
+            f"`label_column` names another column than {config.label_column or 'genre'}"
         )
 
 
@@ -167,22 +169,22 @@ def _warn_of_folder_names(config: JobConfig, labels: Sequence[str], tops: Sequen
     if parts := [top for top in tops if part_of(top)]:
         log(
             f"warning: the folders {first_few(parts)} look like the parts of a split, which is not used: all tracks "
-            "are split anew; --split_folders takes the parts from these folders"
+            "are split anew; `split_folders` takes the parts from these folders"
         )
     elif parts := [label for label in labels if part_of(label)]:
         log(
             f"warning: the labels {first_few(parts)} look like the parts of a split, not like genres; "
-            f"--label_folder=top takes the first folders below the input as labels ({first_few(tops)})"
+            f"`label_folder=top` takes the first folders below the input as labels ({first_few(tops)})"
         )
     elif len(numbers) > 1 and 2 * len(numbers) > len(labels):
         log(
             f"warning: {len(numbers)} labels are numbers ({first_few(numbers)}): such folders store files rather than "
-            "name genres; give a .csv with the columns path and genre (--label_column names another)"
+            "name genres; give a .csv with the columns path and genre (`label_column` names another)"
         )
     elif config.label_folder == "parent" and 1 < len(tops) < len(labels):
         log(
             f"warning: {len(labels)} folders ({first_few(labels)}) become labels, some of them below others, such as "
-            f"albums below a genre; --label_folder=top gives {len(tops)} labels ({first_few(tops)})"
+            f"albums below a genre; `label_folder=top` gives {len(tops)} labels ({first_few(tops)})"
         )
 
 
@@ -191,5 +193,5 @@ def _warn_of_loose_files(config: JobConfig, loose: Sequence[Track]) -> None:
     labels = sorted({track.label for track in loose})
     log(
         f"warning: {len(loose)} tracks are beside the folders of labels ({first_few(names)}) and get the label "
-        f"{first_few([repr(label) for label in labels])}; a glob such as --input='DIR/*/*' leaves them out"
+        f"{first_few([repr(label) for label in labels])}; a glob as the input, such as 'DIR/*/*', leaves them out"
     )

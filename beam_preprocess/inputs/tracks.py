@@ -111,7 +111,7 @@ def track_in_folder(uri: str, size: int | None, *, root: str, label_folder: str)
     if label_folder == "top":
         label, slash, _ = track_id.partition("/")
         if not slash:
-            raise UserError(f"label_folder=top: {uri} is in no folder below {root or '/'}")
+            raise UserError(f"`label_folder=top`: {uri} is in no folder below {root or '/'}")
     else:
         folder = os.path.dirname(uri)  # noqa: PTH120
         label = PurePosixPath(folder).name or PurePosixPath(os.path.abspath(folder)).name  # noqa: PTH100
@@ -237,7 +237,7 @@ def _checked_columns(source: str, columns: Sequence[str], label_column: str, gro
     if group_column is None:
         group_column = next((column for column in _GROUP_COLUMNS if column in columns), None)
         if group_column == "group":
-            log(f"{source}: its column group says which tracks stay together (--group_column=... takes another)")
+            log(f"{source}: its column group says which tracks stay together (`group_column` takes another)")
     for column in (_PATH_COLUMN, label_column, *([group_column] if group_column else [])):
         if column not in columns:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")

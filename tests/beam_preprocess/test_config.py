@@ -15,25 +15,25 @@ def test_defaults_are_ten_folds_of_half_precision():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": ""}, "source must be a folder"),
-        ({"output": ""}, "output must be a directory"),
-        ({"name": "GTZAN"}, "name must be lower-case letters, .*, got 'GTZAN'"),
-        ({"name": "9lives"}, "name must be"),
-        ({"name": "a-b"}, "name must be"),
-        ({"name": "../up"}, "name must be"),
-        ({"name": ""}, "name must be"),
-        ({"record_dtype": "bfloat16"}, "record_dtype must be one of float16, float32, got 'bfloat16'"),
-        ({"num_shards": 0}, "num_shards must be at least 1, got 0"),
-        ({"min_frames": 0}, "min_frames must be at least 1, got 0"),
-        ({"max_duration_s": 0.0}, "max_duration_s must be above 0, got 0.0"),
-        ({"max_duration_s": float("nan")}, "max_duration_s must be above 0, got nan"),
-        ({"max_reject_fraction": -0.1}, "max_reject_fraction must be from 0 to 1, got -0.1"),
-        ({"max_reject_fraction": 1.1}, "max_reject_fraction must be"),
-        ({"label_folder": "first"}, "label_folder must be one of parent, top, got 'first'"),
-        ({"label_folder": "top", "source": "t.CSV"}, "label_folder is for folders"),
-        ({"max_archive_bytes": 0}, "max_archive_bytes must be at least 1, got 0"),
-        ({"output": "gs://b/out[1]"}, r"output must be a URL without \* \? \[, got 'gs://b/out\[1\]'"),
-        ({"output": "gs://b/out*"}, "output must be"),
+        ({"source": ""}, "`source` must be a folder"),
+        ({"output": ""}, "`output` must be a directory"),
+        ({"name": "GTZAN"}, "`name` must be lower-case letters, .*, got 'GTZAN'"),
+        ({"name": "9lives"}, "`name` must be"),
+        ({"name": "a-b"}, "`name` must be"),
+        ({"name": "../up"}, "`name` must be"),
+        ({"name": ""}, "`name` must be"),
+        ({"record_dtype": "bfloat16"}, "`record_dtype` must be one of float16, float32, got 'bfloat16'"),
+        ({"num_shards": 0}, "`num_shards` must be at least 1, got 0"),
+        ({"min_frames": 0}, "`min_frames` must be at least 1, got 0"),
+        ({"max_duration_s": 0.0}, "`max_duration_s` must be above 0, got 0.0"),
+        ({"max_duration_s": float("nan")}, "`max_duration_s` must be above 0, got nan"),
+        ({"max_reject_fraction": -0.1}, "`max_reject_fraction` must be from 0 to 1, got -0.1"),
+        ({"max_reject_fraction": 1.1}, "`max_reject_fraction` must be"),
+        ({"label_folder": "first"}, "`label_folder` must be one of parent, top, got 'first'"),
+        ({"label_folder": "top", "source": "t.CSV"}, "`label_folder` is for folders"),
+        ({"max_archive_bytes": 0}, "`max_archive_bytes` must be at least 1, got 0"),
+        ({"output": "gs://b/out[1]"}, r"`output` must be a URL without \* \? \[, got 'gs://b/out\[1\]'"),
+        ({"output": "gs://b/out*"}, "`output` must be"),
     ],
 )
 def test_rules(changes, message):
@@ -42,9 +42,9 @@ def test_rules(changes, message):
 
 
 def test_ways_to_split_exclude_each_other():
-    with pytest.raises(UserError, match="train_size and split_lists exclude each other"):
+    with pytest.raises(UserError, match="`train_size` and `split_lists` exclude each other"):
         SplitConfig(train_size=0.8, split_lists="lists")
-    with pytest.raises(UserError, match="valid_size needs train_size"):
+    with pytest.raises(UserError, match="`valid_size` needs `train_size`"):
         SplitConfig(valid_size=0.1)
 
 

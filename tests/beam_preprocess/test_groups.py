@@ -113,7 +113,7 @@ def test_groups_of_gtzan_can_be_requested(config_of):
     converted = [track_of("rock.00016", extension=".mp3", size=None), track_of("metal.00058", extension=".mp3")]
     assert group_tracks(config_of(), converted).table is None
     assert {track.group for track in group_tracks(config_of(groups="gtzan"), converted).tracks} == {"Queen"}
-    with pytest.raises(UserError, match=r"groups=gtzan: rock/mine\.wav is not a clip of GTZAN, such as blues/blues"):
+    with pytest.raises(UserError, match=r"`groups=gtzan`: rock/mine\.wav is not a clip of GTZAN, such as blues/blues"):
         group_tracks(config_of(groups="gtzan"), [Track("rock/mine.wav", "", "rock", "rock/mine.wav", 1)])
 
 
@@ -129,9 +129,9 @@ def test_an_archive(tmp_path, job_config):
 
 
 def test_groups_and_a_column_exclude_each_other(job_config, tmp_path):
-    with pytest.raises(UserError, match="group_column and groups=none exclude each other"):
+    with pytest.raises(UserError, match="`group_column` and `groups=none` exclude each other"):
         job_config(tmp_path / "a.csv", tmp_path / "out", group_column="artist", groups="none")
-    with pytest.raises(UserError, match="groups must be one of auto, gtzan, none, got 'all'"):
+    with pytest.raises(UserError, match="`groups` must be one of auto, gtzan, none, got 'all'"):
         job_config(tmp_path, tmp_path / "out", groups="all")
 
 
@@ -149,7 +149,7 @@ def test_pieces_of_one_recording_are_a_group(config_of, make_tracks, capfd):
     assert len({track.group for track in grouping.tracks}) == grouping.cut_recordings == 4
     said = capfd.readouterr().err
     assert said.count("\n") == 1
-    assert all(words in said for words in ("warning", "4 recordings", "8 pieces", "jazz/a_part1.wav", "--groups=none"))
+    assert all(words in said for words in ("warning", "4 recordings", "8 pieces", "jazz/a_part1.wav", "`groups=none`"))
     plan = plan_job(config_of(split=SplitConfig(folds=2)), tracks)
     assert (plan.split["groups"], plan.split["grouped"], plan.split["group_safe"]) == (4, True, True)
     assert plan.split["cut_recordings"] == 4
@@ -157,7 +157,7 @@ def test_pieces_of_one_recording_are_a_group(config_of, make_tracks, capfd):
     apart = plan_job(config_of(split=SplitConfig(folds=2), groups="none"), tracks)
     assert (apart.split["groups"], apart.split["grouped"]) == (8, False)
     assert "pieces" not in capfd.readouterr().err
-    with pytest.raises(UserError, match=r"4 groups .* 5 parts.*pieces.*--groups=none"):
+    with pytest.raises(UserError, match=r"4 groups .* 5 parts.*pieces.*`groups=none`"):
         plan_job(config_of(split=SplitConfig(folds=5)), tracks)
 
 

@@ -130,7 +130,7 @@ def test_a_second_run_has_nothing_to_do(copy, clips, job_config, capfd):
 def test_another_dataset_is_not_overwritten_unless_told(copy, clips, job_config, contents):
     before = contents(copy)
     other = job_config(clips, copy, name="other", num_shards=2)
-    with pytest.raises(UserError, match="already holds another dataset; choose another --output, or --overwrite it"):
+    with pytest.raises(UserError, match="already holds another dataset; choose another `output`, or `overwrite` it"):
         job.run(other)
     assert contents(copy) == before
     (copy / "notes.txt").write_text("mine")
@@ -169,7 +169,7 @@ def test_an_unfinished_dataset_of_another_job_is_not_overwritten_unless_told(dam
     with pytest.raises(UserError, match="cannot be used"):
         job.run(job_config(damaged, tmp_path / "out"), beam_args=ONE_WORKER)
     other = job_config(damaged, tmp_path / "out", name="other", max_reject_fraction=0.5)
-    with pytest.raises(UserError, match="another, unfinished dataset; choose another --output, or --overwrite it"):
+    with pytest.raises(UserError, match="another, unfinished dataset; choose another `output`, or `overwrite` it"):
         job.run(other)
     job.run(other, overwrite=True)
     assert not list((tmp_path / "out").glob("music*"))
@@ -510,7 +510,7 @@ def test_an_unfinished_job_of_another_shape_is_one_line(plan_of, tmp_path, text)
     output = tmp_path / "out"
     (output / ".partial").mkdir(parents=True)
     (output / ".partial" / "job.json").write_text(text)
-    with pytest.raises(UserError, match=r"job\.json is damaged; --overwrite starts over"):
+    with pytest.raises(UserError, match=r"job\.json is damaged; `overwrite` starts over"):
         claim_output(str(output), plan_of(output, 4), overwrite=False)
 
 

@@ -109,24 +109,27 @@ def test_an_archive_with_a_relative_output(clips, tmp_path, monkeypatch):
         (["--input={music}", "--output={out}", "--folds=x"], "--folds"),
         (
             ["--input={music}", "--output={out}", "--label_folder=up"],
-            "label_folder must be one of parent, top, got 'up'",
+            "--label_folder must be one of parent, top, got 'up'",
         ),
         (
             ["--input=x.csv", "--output={out}", "--label_folder=top"],
-            "label_folder is for folders; for a CSV, label_column",
+            "--label_folder is for folders; for a CSV, --label_column names",
         ),
         (
             ["--input={music}/jazz", "--output={out}", "--label_folder=top"],
             "jazz.00000.wav is in no folder below {music}/jazz",
         ),
         (["--input={tmp}/no.tar.gz", "--output={out}"], "no.tar.gz: cannot be read: "),
-        (["--input={music}", "--output={out}", "--folds=1"], "folds must be at least 2, got 1"),
+        (["--input={music}", "--output={out}", "--folds=1"], "--folds must be at least 2, got 1"),
         (["--input={music}", "--output={out}", "--folds=13"], "12 groups cannot be split into 13 parts"),
         (["--input={music}", "--output={out}", "--fold=5"], "unknown flag --fold; did you mean --folds?"),
         (["--input={music}", "--output={out}", "--preset=foo"], "--preset must be one of cbmi2016, librosa, got 'foo'"),
-        (["--input={music}", "--output={out}", "--hop_length=0"], "hop_length must be from 1"),
-        (["--input={music}", "--output={out}", "--n_mels=400"], "n_mels=400: band "),
-        (["--input={music}", "--output={out}", "--train_size=2"], "train_size must be between 0 and 1, got 2.0"),
+        (
+            ["--input={music}", "--output={out}", "--hop_length=0"],
+            "--hop_length must be from 1 to --frame_length",
+        ),
+        (["--input={music}", "--output={out}", "--n_mels=400"], "--n_mels=400: band "),
+        (["--input={music}", "--output={out}", "--train_size=2"], "--train_size must be between 0 and 1, got 2.0"),
         (
             ["--input={music}", "--output={out}", "--split_lists={tmp}"],
             "no .txt file there; expected train.txt, valid.txt, test.txt (or",
@@ -190,7 +193,7 @@ def test_mistakes_name_flags():
     # The source is --input, and missing it is told before.
     fields = {field.name for config in (JobConfig, SplitConfig) for field in dataclasses.fields(config)}
     assert fields - {"source", "front_end", "split"} <= set(main_module.FLAGS)
-    with pytest.raises(UserError, match=r"^record_dtype must be one of float16, float32, got 'int8'$"):
+    with pytest.raises(UserError, match=r"^`record_dtype` must be one of float16, float32, got 'int8'$"):
         main_module.make_config(parsed("--input=in", "--output=out", "--record_dtype=int8"))
 
 

@@ -106,35 +106,34 @@ def test_json_round_trip_with_odd_characters(make_tracks):
         assert ShardPlan.from_json(line) == shard
 
 
-CHANGED_FRONT_END = dataclasses.replace(CONFIG, front_end=FrontEndConfig(hop_length=500))
+DECIDES_BYTES = {
+    "name": "other",
+    "front_end": FrontEndConfig(hop_length=500),
+    "record_dtype": "float32",
+    "min_frames": 40,
+    "max_duration_s": 10.0,
+}
+DECIDES_NO_BYTES = {"source": "moved", "output": "elsewhere", "max_reject_fraction": 0.9, "max_archive_bytes": 1000}
+# Their effect is in the tracks, the parts and the shards that a fingerprint is made of.
+DECIDES_TRACKS = {"split", "label_folder", "merge_labels", "label_column", "group_column", "groups", "num_shards"}
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        CHANGED_FRONT_END,
-        dataclasses.replace(CONFIG, record_dtype="float32"),
-        dataclasses.replace(CONFIG, min_frames=40),
-        dataclasses.replace(CONFIG, max_duration_s=10.0),
-    ],
-)
-def test_a_configuration_that_decides_bytes_changes_every_fingerprint(tracks, config):
-    before, after = plan_of(tracks), plan_of(tracks, config)
+def test_of_every_field_it_is_known_what_it_decides():
+    known = DECIDES_BYTES.keys() | DECIDES_NO_BYTES.keys() | DECIDES_TRACKS
+    assert known == {field.name for field in dataclasses.fields(JobConfig)}
+
+
+@pytest.mark.parametrize("name", DECIDES_BYTES)
+def test_a_configuration_that_decides_bytes_changes_every_fingerprint(tracks, name):
+    before, after = plan_of(tracks), plan_of(tracks, dataclasses.replace(CONFIG, **{name: DECIDES_BYTES[name]}))
     assert before.fingerprint != after.fingerprint
     for one, other in zip(before.shards, after.shards, strict=True):
         assert one.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        dataclasses.replace(CONFIG, output="elsewhere"),
-        dataclasses.replace(CONFIG, source="moved"),
-        dataclasses.replace(CONFIG, max_reject_fraction=0.9),
-    ],
-)
-def test_a_configuration_that_decides_no_bytes_changes_no_fingerprint(tracks, config):
-    assert plan_of(tracks, config) == plan_of(tracks)
+@pytest.mark.parametrize("name", DECIDES_NO_BYTES)
+def test_a_configuration_that_decides_no_bytes_changes_no_fingerprint(tracks, name):
+    assert plan_of(tracks, dataclasses.replace(CONFIG, **{name: DECIDES_NO_BYTES[name]})) == plan_of(tracks)
 
 
 @pytest.mark.parametrize("change", [{"size": 1001}, {"size": None}, {"label": "jazz"}, {"group": "someone"}])

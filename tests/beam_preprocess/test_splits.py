@@ -142,19 +142,19 @@ def test_the_seed_deals_equal_groups_in_another_way():
 
 @pytest.mark.parametrize("folds", [1, 0, -3])
 def test_at_least_two_folds(folds):
-    with pytest.raises(UserError, match=f"folds must be at least 2, got {folds}"):
+    with pytest.raises(UserError, match=f"`folds` must be at least 2, got {folds}"):
         splits.fold_weights(folds)
 
 
 @pytest.mark.parametrize("train_size", [0, 1, -0.1, 1.5, float("nan")])
 def test_train_size_out_of_range(train_size):
-    with pytest.raises(UserError, match="train_size must be between 0 and 1"):
+    with pytest.raises(UserError, match="`train_size` must be between 0 and 1"):
         splits.size_weights(train_size, None)
 
 
 @pytest.mark.parametrize("valid_size", [0, 0.5, 0.7, -0.1, float("nan")])
 def test_valid_size_out_of_range(valid_size):
-    with pytest.raises(UserError, match=r"valid_size must be between 0 and 0\.5"):
+    with pytest.raises(UserError, match=r"`valid_size` must be between 0 and 0\.5"):
         splits.size_weights(0.5, valid_size)
 
 
@@ -311,7 +311,7 @@ def test_the_filtered_lists_of_an_au_copy(make_tracks):
 def test_lists_that_are_no_files_are_one_line(tmp_path):
     os.mkfifo(tmp_path / "train.txt")
     for location in (tmp_path, tmp_path / "train.txt", tmp_path / "*.txt"):
-        with pytest.raises(UserError, match=r"split_lists: .*train\.txt cannot be read: not a regular file"):
+        with pytest.raises(UserError, match=r"`split_lists`: .*train\.txt cannot be read: not a regular file"):
             splits.read_lists(str(location))
 
 

@@ -122,7 +122,7 @@ def test_other_audio_is_refused(tmp_path):
     (tmp_path / "jazz").mkdir()
     (tmp_path / "jazz" / "notes.txt").touch()
     (tmp_path / "jazz" / "jazz.00000.wav").touch()
-    with pytest.raises(UserError, match=r"holds other audio, such as jazz/jazz\.00000\.wav; choose another --output"):
+    with pytest.raises(UserError, match=r"holds other audio, such as jazz/jazz\.00000\.wav; choose another `output`"):
         synthesize.synthesize_dataset(tmp_path, tracks_per_genre=1, seconds=3)
     assert [path.name for path in tmp_path.iterdir()] == ["jazz"]
 
@@ -154,12 +154,12 @@ def test_a_failed_rename_leaves_no_file_under_the_final_name(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tracks_per_genre": 0}, "tracks_per_genre must be 1 to 1024, got 0"),
-        ({"seconds": 2.9}, "seconds must be 3 to 300, got 2.9"),
-        ({"seconds": float("nan")}, "seconds must be 3 to 300, got nan"),
-        ({"seconds": 1e9}, "seconds must be 3 to 300"),
-        ({"tracks_per_genre": 1025}, "tracks_per_genre must be 1 to 1024, got 1025"),
-        ({"seed": -1}, "seed must be 0 to .*, got -1"),
+        ({"tracks_per_genre": 0}, "`tracks_per_genre` must be 1 to 1024, got 0"),
+        ({"seconds": 2.9}, "`seconds` must be 3 to 300, got 2.9"),
+        ({"seconds": float("nan")}, "`seconds` must be 3 to 300, got nan"),
+        ({"seconds": 1e9}, "`seconds` must be 3 to 300"),
+        ({"tracks_per_genre": 1025}, "`tracks_per_genre` must be 1 to 1024, got 1025"),
+        ({"seed": -1}, "`seed` must be 0 to .*, got -1"),
         ({"output": "gs://bucket/synthetic"}, "local directory"),
     ],
 )

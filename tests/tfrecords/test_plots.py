@@ -100,14 +100,6 @@ def test_mistakes_are_named():
         plots.spectrogram_grid([spectrogram()], columns=0)
 
 
-def test_printable_and_shorten():
-    assert plots.printable("Björk — <ü>") == "Björk — <ü>"
-    assert plots.printable("a\udcffb\0\n\u202e") == r"a\udcffb\x00\n\u202e"
-    assert plots.shorten("short", 5) == "short"
-    assert plots.shorten("blues/blues.00012.wav", 11) == "blues…2.wav"
-    assert all(len(plots.shorten("x" * 50, characters)) == characters for characters in (1, 2, 3, 10))
-
-
 def test_importing_plots_imports_neither_tensorflow_nor_pyplot():
     code = "import sys, tfrecords.plots; print(sorted({'tensorflow', 'matplotlib.pyplot'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

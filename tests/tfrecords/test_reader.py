@@ -171,10 +171,10 @@ def test_load_is_found_in_the_package(tiny):
     [
         ({"parts": ["train", "fold_0"]}, "no part 'fold_0'; it has train, valid, test"),
         ({"parts": []}, "no part was named"),
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"patch_frames": 0}, "patch_frames must be at least 1, got 0"),
-        ({"patch_hop": 0}, "patch_hop must be at least 1, got 0"),
-        ({"patch_hop": -1}, "patch_hop must be at least 1, got -1"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"patch_frames": 0}, "`patch_frames` must be at least 1, got 0"),
+        ({"patch_hop": 0}, "`patch_hop` must be at least 1, got 0"),
+        ({"patch_hop": -1}, "`patch_hop` must be at least 1, got -1"),
         ({"patch_frames": 251, "parts": ["train", "test"]}, "no record of train, test is as long as a patch of 251"),
     ],
 )
@@ -256,11 +256,11 @@ def test_memory_gives_what_the_shards_give(tmp_path, write_dataset, training):
     ("arguments", "message"),
     [
         ({"num_hosts": 7}, "train, valid, test have 6 shards, too few for 7 hosts"),
-        ({"num_hosts": 2, "host_index": 2}, "host_index must be from 0 to 1, got 2"),
-        ({"num_hosts": 0}, "num_hosts must be at least 1, got 0"),
-        ({"step": -1}, "step must be at least 0, got -1"),
-        ({"patch_mode": "random"}, "patch_mode 'random' is for training"),
-        ({"patch_mode": "warp"}, "patch_mode must be one of windows, random, resize, got 'warp'"),
+        ({"num_hosts": 2, "host_index": 2}, "`host_index` must be from 0 to 1, got 2"),
+        ({"num_hosts": 0}, "`num_hosts` must be at least 1, got 0"),
+        ({"step": -1}, "`step` must be at least 0, got -1"),
+        ({"patch_mode": "random"}, "`patch_mode=random` is for training"),
+        ({"patch_mode": "warp"}, "`patch_mode` must be one of windows, random, resize, got 'warp'"),
     ],
 )
 def test_choices_that_cannot_be(tiny, arguments, message):
@@ -443,6 +443,15 @@ def test_blocks_within_each_other_each_name_their_shard(own):
         for path, part in ((second, "fold_1"), (first, "fold_0")):
             with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
                 list(load(own.path, parts=[part], patch_frames=2))
+
+
+def test_a_shard_that_was_read_ahead_before_the_block_is_named(own):
+    path = own.shards("fold_0")[1]
+    flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0") as error:
+        list(load(own.path, patch_frames=2))
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
+        raise error.value
 
 
 def test_a_directory_whose_name_is_no_utf_8(own, tmp_path):

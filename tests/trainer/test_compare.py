@@ -118,22 +118,22 @@ def test_speeds_are_measured_unless_told_otherwise(cv_dirs, output_dir, monkeypa
         ([], r"--job_dirs=CV1,CV2,... and --output_dir=DIR are needed"),
         (["--job_dirs={one}"], r"--job_dirs=CV1,CV2,... and --output_dir=DIR are needed"),
         (["--job_dirs={one},{tmp}", "--output_dir={out}"], "no results.json, so no finished cross-validation"),
-        (["--job_dirs={one},{one}", "--output_dir={out}"], "both have time, trained with the same flags"),
+        (["--job_dirs={one},{one}", "--output_dir={out}"], "both have time, trained with the same settings"),
         (
             ["--job_dirs={one}", "--output_dir={out}", "--leave_out={tmp}/gone"],
-            r"^--leave_out=.*gone cannot be read: No such file",
+            r"^`leave_out=.*gone` cannot be read: No such file",
         ),
-        (["--job_dirs={one}", "--output_dir={out}", "--leave_out="], r"^--leave_out=\. cannot be read: Is a directory"),
+        (["--job_dirs={one}", "--output_dir={out}", "--leave_out="], r"^`leave_out=\.` cannot be read: Is a directory"),
         (
             ["--job_dirs={one}", "--output_dir={out}", "--against=tiem"],
-            "^--against must be one of 'time'; 'black_box'; got 'tiem'",
+            "^`against` must be one of 'time'; 'black_box'; got 'tiem'",
         ),
         (
             ["--job_dirs={one}", "--output_dir={out}", "--leave_out={one}/results.json"],
-            "^--leave_out must name tracks that give",
+            "^`leave_out` must name tracks that give",
         ),
         (["--job_dirs={one}", "--output_dir={out}", "more"], "unexpected argument 'more'"),
-        (["--job_dirs={one}", "--output_dir={one}/results.json/x"], "--output_dir=.* cannot be made: Not a directory"),
+        (["--job_dirs={one}", "--output_dir={one}/results.json/x"], "`output_dir=.*` cannot be made: Not a directory"),
     ],
 )
 def test_mistakes_on_the_command_line(cv_dirs, output_dir, tmp_path, arguments, message):

@@ -5,9 +5,9 @@ from absl import flags
 
 from tfrecords.augmentation import Augmentation
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import name_flags, naming_flags
 from trainer import config, settings
 from trainer.config import RECIPES, TrainConfig
-from trainer.settings import SettingError
 
 
 def parse(*arguments, skip=()):
@@ -62,28 +62,38 @@ def test_flags_say_again_what_they_said():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model": "tiem"}, "model must be one of black_box, time, "),
-        ({"recipe": "paper"}, "recipe must be one of modern, cbmi2016, augmented, got 'paper'"),
-        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
-        ({"weight_average": 1.0}, "weight_average must be from 0 to below 1, got 1.0"),
-        ({"seed": 1 << 32}, "seed must be from 0 to 4294967295, got 4294967296"),
-        ({"precision": "float8"}, "precision must be one of float32, bfloat16, float16, got 'float8'"),
-        ({"patience": None}, "patience must be given for the recipe modern"),
-        ({"recipe": "cbmi2016", "patience": 3}, "patience does not apply to the recipe cbmi2016"),
+        ({"model": "tiem"}, "`model` must be one of black_box, time, "),
+        ({"recipe": "paper"}, "`recipe` must be one of modern, cbmi2016, augmented, got 'paper'"),
+        ({"learning_rate": float("nan")}, "`learning_rate` must be above 0, got nan"),
+        ({"weight_average": 1.0}, "`weight_average` must be from 0 to below 1, got 1.0"),
+        ({"seed": 1 << 32}, "`seed` must be from 0 to 4294967295, got 4294967296"),
+        ({"precision": "float8"}, "`precision` must be one of float32, bfloat16, float16, got 'float8'"),
+        ({"patience": None}, "`patience` must be given for `recipe=modern`"),
+        ({"recipe": "cbmi2016", "patience": 3}, "`patience` does not apply to `recipe=cbmi2016`"),
     ],
 )
 def test_a_value_that_is_not_allowed(values, message):
-    with pytest.raises(SettingError, match=f"^{message}"):
+    with pytest.raises(UserError, match=f"^{message}"):
         TrainConfig.by_recipe(**values)
 
 
-def test_a_command_names_the_flag():
-    with pytest.raises(UserError, match=r"^--epochs must be from 1 to 1000000000, got 0$"), settings.naming_flags():
-        parse("--epochs=0")
-    with pytest.raises(UserError, match=r"^--model_options: filters must be a whole number"), settings.naming_flags():
-        parse("--model_options=filters=many")
-    with pytest.raises(UserError, match=r"^--augment: no augmentation is called 'gian_db'"), settings.naming_flags():
-        parse("--augment=gian_db=3")
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epochs=0", "--epochs must be from 1 to 1000000000, got 0"),
+        ("--patience=-1", "--patience must be from 1 "),
+        ("--recipe=cbmi2016 --patience=3", "--patience does not apply to --recipe=cbmi2016, "),
+        ("--model_options=filters=many", "--model_options: `filters` must be a whole number"),
+        ("--augment=gian_db=3", "--augment: no augmentation is called 'gian_db'"),
+    ],
+)
+def test_a_command_names_the_flag(argument, message):
+    values = flags.FlagValues()
+    config.define_flags(values)
+    with pytest.raises(UserError) as error:
+        parse(*argument.split())
+    with naming_flags(values):
+        assert name_flags(str(error.value)).startswith(message)
 
 
 def test_a_resized_record_is_one_patch_of_any_length():
@@ -107,5 +117,5 @@ def test_a_resized_record_is_one_patch_of_any_length():
 )
 def test_a_value_that_no_training_can_have_is_named(values):
     (name,) = values
-    with pytest.raises(SettingError, match=f"^{name} must be "):
+    with pytest.raises(UserError, match=f"^`{name}` must be "):
         TrainConfig.by_recipe(**values)

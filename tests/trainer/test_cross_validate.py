@@ -187,7 +187,7 @@ def test_a_different_one_in_the_same_directory_is_refused(unbroken, data):
         main(f"--data_dir={data.path}", f"--job_dir={cv_dir}", *FLAGS, "--epochs=2")
     assert str(refused.value) == (
         f"{cv_dir} holds a cross-validation that differs: epochs 1, not 2; "
-        "go on with its flags, choose another --job_dir, or --overwrite it"
+        "go on with its settings, choose another `job_dir`, or `overwrite` it"
     )
     assert (cv_dir / CROSS_VALIDATION_FILE).read_bytes() == before
 
@@ -291,15 +291,15 @@ def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
     [
         ([], r"--data_dir=OUT and --job_dir=CV are needed"),
         (["--data_dir={tiny}", "--job_dir={cv}"], r"needs a dataset of folds; this one has train, valid, test"),
-        (["--data_dir={data}", "--job_dir={cv}", "--model=time,tiem"], "--model must be one of"),
+        (["--data_dir={data}", "--job_dir={cv}", "--model=time,tiem"], "`model` must be one of"),
         (["--data_dir={data}", "--job_dir={cv}", "--model=time,time"], r"different models, got 'time,time'"),
         (
             ["--data_dir={data}", "--job_dir={cv}", "--model=all,time"],
             "has every model already, got 'all,time'",
         ),
         (["--data_dir={data}", "--job_dir={cv}", "--model="], "--model must name different models"),
-        (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "--epochs must be from 1 to 1000000000, got 0"),
-        (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"^--audio_dir=.*: no such folder"),
+        (["--data_dir={data}", "--job_dir={cv}", "--epochs=0"], "`epochs` must be from 1 to 1000000000, got 0"),
+        (["--data_dir={data}", "--job_dir={cv}", "--audio_dir={cv}"], r"^`audio_dir=.*`: no such folder"),
         (["--data_dir={data}", "--job_dir={cv}", "more"], "unexpected argument 'more'"),
         (["--data_dir={data}", "--job_dir={data}/manifest.json/x"], "cannot be made: Not a directory"),
     ],

@@ -115,7 +115,7 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
     assert wrong
     for track in wrong:
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
-    with pytest.raises(UserError, match=r"^--audio_dir=nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"^`audio_dir=nowhere`: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
 
 
@@ -306,7 +306,7 @@ def test_the_same_dataset_elsewhere_is_still_the_same(trained, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fingerprint": "0" * 64}, "not the one that the model was trained on .* say which to score with --parts"),
+        ({"fingerprint": "0" * 64}, "not the one that the model was trained on .* say which `parts` to score"),
         ({"labels": ("blues", "jazz", "pop")}, "has the labels blues, jazz, pop; the model knows blues, jazz, rock"),
         ({"labels": ("jazz", "blues", "rock")}, "has the labels jazz, blues, rock; the model knows"),
         ({"front_end": {"hop_length": 256}}, "made with hop_length 256, the model was trained with 512"),

@@ -14,6 +14,7 @@ from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import predict
 from trainer.predict import Pictures
+from trainer.serving import timeline_plot
 from trainer.serving.files import InputFile, list_inputs
 
 
@@ -97,7 +98,9 @@ def test_pictures_are_drawn(recognizer, bad, tmp_path, capsys):
 @pytest.fixture
 def no_drawing(monkeypatch):
     """Pictures that are no pictures: drawing takes seconds."""
-    monkeypatch.setattr(predict, "timeline_png", lambda title, recognition: title.encode(errors="surrogateescape"))
+    monkeypatch.setattr(
+        timeline_plot, "timeline_png", lambda title, recognition: title.encode(errors="surrogateescape")
+    )
 
 
 def test_a_picture_that_cannot_be_written_is_one_line_and_the_rest_is_done(
@@ -266,5 +269,5 @@ def test_names_that_cannot_hold_pictures(tmp_path):
     with pytest.raises(UserError, match="one picture, and there are 2 files; name a folder"):
         Pictures(str(tmp_path / "a.png"), 2)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--png=.*cannot be made"):
+    with pytest.raises(UserError, match=r"`png=.*` cannot be made"):
         Pictures(str(tmp_path / "file"), 2)

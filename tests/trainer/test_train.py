@@ -119,7 +119,7 @@ def test_test_parts_are_not_read(tmp_path, write_dataset, job_of):
 
 
 def test_a_loss_that_is_no_number_ends_in_one_line(tiny, job_of, tmp_path):
-    with pytest.raises(UserError, match=r"loss is (nan|inf) after epoch 1; lower --learning_rate"):
+    with pytest.raises(UserError, match=r"loss is (nan|inf) after epoch 1; lower `learning_rate`"):
         run_training(job_of(tiny.path, "--learning_rate=1e38"), tmp_path / "job")
     assert sorted(path.name for path in (tmp_path / "job").iterdir() if path.suffix == ".keras") == []
 
@@ -137,16 +137,16 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--test_fold=1"], "^--test_fold needs a dataset of folds"),
-        (["--patch_frames=251"], "train should be for training but hold no record of 251 frames; lower --patch_frames"),
+        (["--test_fold=1"], "^`test_fold` needs a dataset of folds"),
+        (["--patch_frames=251"], "train should be for training but hold no record of 251 frames; lower `patch_frames`"),
         (
             ["--recipe=augmented", "--patch_frames=256"],
-            "train, valid should be for training but hold no record of 256 frames; lower --patch_f",
+            "train, valid should be for training but hold no record of 256 frames; lower `patch_f",
         ),
-        (["--epochs=0"], "--epochs must be from 1 to"),
-        (["--recipe=cbmi"], "--recipe must be one of modern, cbmi2016, augmented, got 'cbmi'"),
-        (["--recipe=cbmi2016", "--patience=3"], "--patience does not apply to the recipe cbmi2016, .* got 3"),
-        (["--model_options=filters=1.5"], "filters must be a whole number, got '1.5'"),
+        (["--epochs=0"], "`epochs` must be from 1 to"),
+        (["--recipe=cbmi"], "`recipe` must be one of modern, cbmi2016, augmented, got 'cbmi'"),
+        (["--recipe=cbmi2016", "--patience=3"], "`patience` does not apply to `recipe=cbmi2016`, .* got 3"),
+        (["--model_options=filters=1.5"], "`filters` must be a whole number, got '1.5'"),
     ],
 )
 def test_what_the_dataset_does_not_allow(tiny, job_of, arguments, message):
@@ -238,10 +238,10 @@ def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
     with pytest.raises(
-        UserError, match=r"^time_mask_frames must .* 15 frames of a patch, got 16; lower it in --augment$"
+        UserError, match=r"^`time_mask_frames` must .* 15 frames of a patch, got 16; lower it in `augment`$"
     ):
         job_of(tiny.path, "--recipe=augmented", "--patch_frames=15")
-    with pytest.raises(UserError, match="frequency_mask_bands must be at most the 40 mel bands"):
+    with pytest.raises(UserError, match="`frequency_mask_bands` must be at most the 40 mel bands"):
         job_of(tiny.path, "--augment=frequency_masks=1,frequency_mask_bands=41")
 
 
@@ -549,7 +549,7 @@ def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, mo
         2,
         "",
         f"error: {job_dir} holds an unfinished job that differs: learning_rate 0.01, not 0.001; seed 0, not 1; "
-        "go on with its flags, choose another --job_dir, or --overwrite it\n",
+        "go on with its settings, choose another --job_dir, or --overwrite it\n",
     )
     assert (job_dir / STATE_FILE).read_bytes() == state
     with training_job.lock_job_dir(job_dir):
@@ -581,7 +581,7 @@ def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--model=tiem", "--model must be one of"),
+        ("--model=tiem", "`model` must be one of"),
         ("--patch_frames=59", "filters need 60 frames"),
         ("--model_options=filter_bands=30", "time has no option 'filter_bands'; .* are filters, filter_frames$"),
     ],
@@ -620,7 +620,10 @@ def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path, run_here)
         (["--data_dir={data}/no", "--job_dir={data}/job"], "{data}/no: no such directory"),
         (["--data_dir={data}", "--job_dir={data}/job", "--model=tiem"], "--model must be one of black_box, time"),
         (["--data_dir={data}", "--job_dir=x", "y"], "unexpected argument 'y'"),
-        (["--data_dir={data}", "--job_dir={data}/job", "--profile_steps=9"], "--profile_steps must be FIRST,LAST, two"),
+        (
+            ["--data_dir={data}", "--job_dir={data}/job", "--profile_steps=9"],
+            "--profile_steps: two steps, counted",
+        ),
         (
             ["--data_dir={data}", "--job_dir={data}/job", "--save_every_s=-1"],
             "--save_every_s must be at least 0, got -1",

@@ -46,21 +46,21 @@ def test_a_job_is_read_as_it_was_saved(job_of, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--patch_frames=0", "--patch_frames must be from 1 to 1000000000, got 0"),
-        ("--batch_size=-1", "--batch_size must be from 1 to 1000000000, got -1"),
-        ("--epochs=0", "--epochs must be from 1 to 1000000000, got 0"),
-        ("--patience=0", "--patience must be from 1 to 1000000000, got 0"),
-        ("--learning_rate=0", "--learning_rate must be above 0, got 0"),
-        ("--learning_rate=-1", "--learning_rate must be above 0, got -1"),
-        ("--learning_rate=nan", "--learning_rate must be above 0, got nan"),
-        ("--learning_rate=inf", "--learning_rate must be a finite number, got inf"),
-        ("--warmup=1", "--warmup must be from 0 to below 1, got 1"),
-        ("--warmup=nan", "--warmup must be from 0 to below 1, got nan"),
-        ("--label_smoothing=-0.1", "--label_smoothing must be from 0 to below 1, got -0.1"),
-        ("--weight_average=1", "--weight_average must be from 0 to below 1, got 1"),
-        ("--patch_mode=warp", "--patch_mode must be one of windows, random, resize, got 'warp'"),
-        ("--seed=-1", "--seed must be from 0 to 4294967295, got -1"),
-        ("--seed=4294967296", "--seed must be from 0 to 4294967295, got 4294967296"),
+        ("--patch_frames=0", "`patch_frames` must be from 1 to 1000000000, got 0"),
+        ("--batch_size=-1", "`batch_size` must be from 1 to 1000000000, got -1"),
+        ("--epochs=0", "`epochs` must be from 1 to 1000000000, got 0"),
+        ("--patience=0", "`patience` must be from 1 to 1000000000, got 0"),
+        ("--learning_rate=0", "`learning_rate` must be above 0, got 0"),
+        ("--learning_rate=-1", "`learning_rate` must be above 0, got -1"),
+        ("--learning_rate=nan", "`learning_rate` must be above 0, got nan"),
+        ("--learning_rate=inf", "`learning_rate` must be a finite number, got inf"),
+        ("--warmup=1", "`warmup` must be from 0 to below 1, got 1"),
+        ("--warmup=nan", "`warmup` must be from 0 to below 1, got nan"),
+        ("--label_smoothing=-0.1", "`label_smoothing` must be from 0 to below 1, got -0.1"),
+        ("--weight_average=1", "`weight_average` must be from 0 to below 1, got 1"),
+        ("--patch_mode=warp", "`patch_mode` must be one of windows, random, resize, got 'warp'"),
+        ("--seed=-1", "`seed` must be from 0 to 4294967295, got -1"),
+        ("--seed=4294967296", "`seed` must be from 0 to 4294967295, got 4294967296"),
     ],
 )
 def test_values_out_of_range(job_of, tiny, flag, message):
@@ -97,14 +97,14 @@ def test_a_recipe_that_keeps_the_last_epoch(tiny, train_flags):
     assert plain.augmentation == Augmentation() and not plain.soft_labels
     assert job_of(*off, "--label_smoothing=0.1").soft_labels and job_of(*off, "--augment=mixup_alpha=1").soft_labels
     assert job.described.endswith("the last epoch kept") and "momentum 0.99" in job.described
-    with pytest.raises(UserError, match=r"^--patience .* recipe augmented, which keeps its last epoch; got 3$"):
+    with pytest.raises(UserError, match=r"^`patience` .* `recipe=augmented`, which keeps its last epoch; got 3$"):
         job_of("--patience=3")
     with pytest.raises(UserError, match=r"the recipe modern needs a part for validation"):
         dataclasses.replace(job, recipe="modern", patience=3)
 
 
 def test_a_rate_that_only_falls_has_no_warmup(job_of, tiny):
-    with pytest.raises(UserError, match=r"^--warmup does not apply to the recipe cbmi2016, .*; got 0.1$"):
+    with pytest.raises(UserError, match=r"^`warmup` does not apply to `recipe=cbmi2016`, .*; got 0.1$"):
         job_of(tiny.path, "--recipe=cbmi2016", "--warmup=0.1")
 
 
@@ -283,11 +283,11 @@ def test_parts_by_name_whatever_their_order(tmp_path, write_dataset):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"test_fold": 12}, "^test_fold must be from 0 to 11, got 12"),
-        ({"test_fold": -1}, "^test_fold must be from 0 to 11, got -1"),
-        ({"valid_fold": 12}, "^valid_fold must be from 0 to 11, got 12"),
-        ({"valid_fold": 11}, "must differ from valid_fold, both are 11"),
-        ({"test_fold": 0, "valid_fold": 0}, "must differ from valid_fold, both are 0"),
+        ({"test_fold": 12}, "^`test_fold` must be from 0 to 11, got 12"),
+        ({"test_fold": -1}, "^`test_fold` must be from 0 to 11, got -1"),
+        ({"valid_fold": 12}, "^`valid_fold` must be from 0 to 11, got 12"),
+        ({"valid_fold": 11}, "must differ from `valid_fold`, both are 11"),
+        ({"test_fold": 0, "valid_fold": 0}, "must differ from `valid_fold`, both are 0"),
     ],
 )
 def test_folds_that_cannot_be(folds, flags, message):
@@ -298,7 +298,7 @@ def test_folds_that_cannot_be(folds, flags, message):
 def test_two_parts_are_too_few(two):
     with pytest.raises(UserError, match=r"needs folds, or the parts train, valid and test; .* has train, test; "):
         choose_parts(two)
-    with pytest.raises(UserError, match="--recipe=augmented"):
+    with pytest.raises(UserError, match="`recipe=augmented`"):
         choose_parts(two)
     assert choose_parts(two, validates=False) == PartChoice(("train",), (), ("test",))
     with pytest.raises(UserError, match=r"^(test|valid)_fold needs a dataset of folds"):
@@ -332,16 +332,14 @@ def test_two_folds_are_too_few(tmp_path, write_dataset):
 def test_parts_without_a_patch_are_refused(two):
     check_patches(two, ["test"], "training", patch_frames=5)
     with pytest.raises(
-        UserError, match="train, test should be for training but hold no record of 10 frames; lower --patch_f"
+        UserError, match="train, test should be for training but hold no record of 10 frames; lower `patch_f"
     ):
         check_patches(two, ["train", "test"], "training", patch_frames=10)
 
 
 def test_folds_are_counted_and_nothing_else_is(folds, two):
     assert count_folds(folds) == 12
-    with pytest.raises(
-        UserError, match=r"needs a dataset of folds; this one has train, test; write it with .* --folds"
-    ):
+    with pytest.raises(UserError, match=r"needs a dataset of folds; this one has train, test; write it with .* `folds"):
         count_folds(two)
 
 

@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags
 
-from tfrecords.common import shutdown
+from tfrecords.common import shutdown, terminal
 
 # Held while TensorFlow is imported.
 _importing = threading.RLock()
 
 
 class UserError(ValueError):
-    """An error that the user can fix: the message says what is wrong, where, and what to do."""
+    """An error that the user can fix: the message says what is wrong, where, and what to do.
+
+    It names fields in backticks, as `epochs`; `run` prints them as flags.
+    """
 
 
 def run(
@@ -36,8 +39,8 @@ def run(
     SIGINT and SIGTERM end the process as `tfrecords.common.shutdown` describes.
 
     Args:
-      main: returns the exit status (None: 0). A `UserError` or an OSError that it raises is printed as one line, and
-        the status is 2.
+      main: returns the exit status (None: 0). A `UserError` or an OSError that it raises is printed as one line, with
+        fields in backticks as this command's flags, and the status is 2.
       flag_values: this command's flags; not absl's global ones, so that commands can import each other.
       usage: text printed above the flags for --help.
       pass_through: leave unknown flags among the positional arguments instead of refusing them.
@@ -51,27 +54,28 @@ def run(
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     argv = list(sys.argv if argv is None else argv)
-    try:
-        if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
-            print(f"{usage.strip()}\n\n{_flags_help(flag_values)}")
-            status = None
+    with terminal.naming_flags(flag_values):
+        try:
+            if any(argument in ("--help", "-h", "--helpfull") for argument in argv[1:]):
+                print(f"{usage.strip()}\n\n{_flags_help(flag_values)}")
+                status = None
+            else:
+                flag_values.set_gnu_getopt(True)
+                positional = flag_values(argv, known_only=pass_through)[1:]
+                status = main(flag_values, positional)
+            sys.stdout.flush()
+        except (UserError, flags.Error) as error:
+            message = terminal.name_flags(str(error))
+            _flush_stdout()
+        except BrokenPipeError:
+            # The reader (head, less) has exited.
+            _flush_stdout()
+            sys.exit(0)
+        except OSError as error:
+            flush_error = _flush_stdout()
+            message = f"standard output: {_describe(flush_error)}" if flush_error else _describe(error)
         else:
-            flag_values.set_gnu_getopt(True)
-            positional = flag_values(argv, known_only=pass_through)[1:]
-            status = main(flag_values, positional)
-        sys.stdout.flush()
-    except (UserError, flags.Error) as error:
-        message = str(error)
-        _flush_stdout()
-    except BrokenPipeError:
-        # The reader (head, less) has exited.
-        _flush_stdout()
-        sys.exit(0)
-    except OSError as error:
-        flush_error = _flush_stdout()
-        message = f"standard output: {_describe(flush_error)}" if flush_error else _describe(error)
-    else:
-        sys.exit(status or 0)
+            sys.exit(status or 0)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -112,7 +112,9 @@ def _dataclass(kind: Any, value: Any, where: str, more: bool) -> Any:
     try:
         return kind(**values)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}" if where else str(error)) from None
+        # Without backticks, as what a file holds is no flag (see terminal.name_flags).
+        reason = str(error).replace("`", "")
+        raise ValueError(f"{where}: {reason}" if where else reason) from None
 
 
 @functools.cache

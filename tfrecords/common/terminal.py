@@ -3,14 +3,19 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 # Items of a list that may be long, as many as a person reads.
 SHOWN = 3
 _CLEAR = "\r\x1b[K"
+# A value may hold backticks, as paths do, but not at the end of a word.
+_FIELD = re.compile(r"(?<!\w)`([a-z]\w*)((?:=.*?)?)`(?!\w)", re.DOTALL)
+# Of the command that runs; none where the packages are used from Python.
+_flags: frozenset[str] = frozenset()
 
 
 class TerminalLine:
@@ -51,9 +56,34 @@ class TerminalLine:
             self.stream.flush()
 
 
+@contextlib.contextmanager
+def naming_flags(names: Iterable[str]) -> Iterator[None]:
+    """Within the block, in every thread, `name_flags` knows a command's flags."""
+    global _flags
+    before, _flags = _flags, frozenset(names)
+    try:
+        yield
+    finally:
+        _flags = before
+
+
+def name_flags(text: str) -> str:
+    """Return a message with its fields as the command line spells them, if it is a command that runs.
+
+    Library code names a field as Python does, in backticks: `field`, or `field=value`. What is no flag of the command
+    stays as it is.
+
+    Example:
+      >>> with naming_flags(["epochs", "precision"]):
+      ...     name_flags("`epochs` must be at least 1, got 0; take `precision=float32`, or more `folds`")
+      '--epochs must be at least 1, got 0; take --precision=float32, or more `folds`'
+    """
+    return _FIELD.sub(lambda match: f"--{match[1]}{match[2]}" if match[1] in _flags else match[0], text)
+
+
 def log(text: str) -> None:
-    """Print a line to standard error, unbuffered."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line to standard error, unbuffered; fields in backticks become flags (see `name_flags`)."""
+    print(name_flags(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -92,3 +122,29 @@ def align_columns(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its unprintable characters escaped, as \x00 or \udc80.
+
+    File names and tags may hold anything: a lone surrogate cannot be encoded, a control character breaks a line.
+
+    Example:
+      >>> printable("a\nb")
+      'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shorten(text: str, characters: int) -> str:
+    """Return a printable text of at most so many characters; a longer one keeps both ends, as both tell paths apart.
+
+    Example:
+      >>> shorten("blues/a long file name.wav", 12)
+      'blues…me.wav'
+    """
+    text = printable(text)
+    if len(text) <= characters:
+        return text
+    tail = characters // 2
+    return f"{text[: characters - tail - 1]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - tail :]}"

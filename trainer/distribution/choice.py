@@ -51,7 +51,7 @@ class Choice:
           UserError: no such kind, one that JAX does not have here, or TF_CONFIG is ill-formed.
         """
         if kind not in KINDS:
-            raise UserError(f"--distribution must be one of {', '.join(KINDS)}, got {kind!r}")
+            raise UserError(f"`distribution` must be one of {', '.join(KINDS)}, got {kind!r}")
         check_backend(environ.get("KERAS_BACKEND", "tensorflow"), kind, hosts=bool(environ.get(VARIABLE)))
         if kind == MULTI_WORKER or (kind == AUTO and environ.get(VARIABLE)):
             return cls(MULTI_WORKER, tpu, Cluster.of(environ))
@@ -64,11 +64,11 @@ def check_backend(backend: str, kind: str, *, hosts: bool = False) -> None:
         return
     if kind not in _JAX_KINDS:
         raise UserError(
-            f"--distribution={kind} is TensorFlow's; with KERAS_BACKEND={backend} take auto (all devices of this host) "
+            f"`distribution={kind}` is TensorFlow's; with KERAS_BACKEND={backend} take auto (all devices of this host) "
             "or none (one)"
         )
     if hosts and kind == AUTO:
         raise UserError(
             f"several hosts ({VARIABLE}) are trained on with TensorFlow alone, not with KERAS_BACKEND={backend}; unset "
-            "one of the two, or say --distribution=none"
+            "one of the two, or take `distribution=none`"
         )

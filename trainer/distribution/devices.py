@@ -214,7 +214,7 @@ def _mirrored() -> Devices:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) < 2:
         raise UserError(
-            f"--distribution=mirrored needs more than one GPU, found {len(tf.config.list_physical_devices('GPU'))}; "
+            f"`distribution=mirrored` needs more than one GPU, found {len(tf.config.list_physical_devices('GPU'))}; "
             "take auto, which uses what is there"
         )
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -233,7 +233,7 @@ def _tpu(name: str) -> Devices:
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, tf.errors.OpError) as error:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--distribution=tpu: no TPU answers as --tpu={name} ({words}); give its name or address, or local "
+            f"`distribution=tpu`: no TPU answers as `tpu={name}` ({words}); give its name or address, or local "
             "on its own host"
         ) from None
     return Devices(_several("TPU cores", strategy.num_replicas_in_sync), strategy)

@@ -70,7 +70,7 @@ class Cluster:
         text = environ.get(VARIABLE, "")
         if not text:
             raise UserError(
-                f"--distribution=multi_worker needs the environment variable {VARIABLE}, such as {_EXAMPLE}"
+                f"`distribution=multi_worker` needs the environment variable {VARIABLE}, such as {_EXAMPLE}"
             )
         try:
             data = json.loads(text)

@@ -16,7 +16,6 @@ from tfrecords.common.files import open_regular
 from trainer.evaluation import intervals
 from trainer.evaluation.entries import Entry, Finished, common_tracks
 from trainer.evaluation.summary import WITHOUT_PATCH
-from trainer.settings import SettingError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +35,17 @@ class ExcludedTracks:
         """Read a file of track_ids, one a line, with or without a byte order mark.
 
         Raises:
-          SettingError: it cannot be read, or names no track.
+          UserError: it cannot be read, or names no track.
         """
         try:
             with open_regular(path) as file:
                 data = file.read()
         except OSError as error:
-            raise SettingError(f"leave_out={path} cannot be read: {error.strerror}") from None
+            raise UserError(f"`leave_out={path}` cannot be read: {error.strerror}") from None
         lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
         track_ids = frozenset(schema.to_text(line) for line in lines if line)
         if not track_ids:
-            raise SettingError(f"leave_out={path} must name tracks by their track_id, one a line; it is empty")
+            raise UserError(f"`leave_out={path}` must name tracks by their track_id, one a line; it is empty")
         return cls(track_ids, hashlib.sha256(data).hexdigest())
 
 
@@ -63,13 +62,12 @@ def scored(finished: Sequence[Finished], left_out: ExcludedTracks | None) -> lis
     """Return the cross-validations with the predictions of the tracks that all have, without those left out.
 
     Raises:
-      SettingError: a track to be left out is in none of them.
-      UserError: none is left.
+      UserError: a track to be left out is in none of them, or none is left.
     """
     names = left_out.track_ids if left_out else frozenset()
     if unknown := sorted(names.difference(*(each.pooled.track_ids for each in finished))):
-        raise SettingError(
-            f"leave_out must name tracks that give a patch; {len(unknown)} of {len(names)} are not among those "
+        raise UserError(
+            f"`leave_out` must name tracks that give a patch; {len(unknown)} of {len(names)} are not among those "
             f"predicted, the first {unknown[0]!r}"
         )
     track_ids = [track_id for track_id in common_tracks(finished) if track_id not in names]
@@ -82,12 +80,12 @@ def check_against(entries: Sequence[Entry], against: Sequence[str]) -> list[str]
     """Return the names of the entries that all others are compared with, each once; by default the first.
 
     Raises:
-      SettingError: there is no such entry.
+      UserError: there is no such entry.
     """
     names = [entry.name for entry in entries]
     for name in against:
         if name not in names:
-            raise SettingError(f"against must be one of {'; '.join(map(repr, names))}; got {name!r}")
+            raise UserError(f"`against` must be one of {'; '.join(map(repr, names))}; got {name!r}")
     return list(dict.fromkeys(against)) or names[:1]
 
 

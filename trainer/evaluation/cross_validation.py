@@ -105,7 +105,7 @@ class CrossValidation:
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:
-            raise UserError(f"{path}: not a cross-validation ({error}); --overwrite starts over") from None
+            raise UserError(f"{path}: not a cross-validation ({error}); `overwrite` starts over") from None
 
     def check_continues(self, earlier: "CrossValidation", cv_dir: Path) -> None:
         """Raises UserError unless this is an earlier one, or that with more models or seeds."""
@@ -125,7 +125,7 @@ class CrossValidation:
         if phrases:
             raise UserError(
                 f"{cv_dir} holds a cross-validation that differs: {'; '.join(phrases)}; "
-                "go on with its flags, choose another --job_dir, or --overwrite it"
+                "go on with its settings, choose another `job_dir`, or `overwrite` it"
             )
 
 
@@ -148,7 +148,7 @@ def load_results(cv_dir: Path) -> dict[str, Any]:
         return json_data.parse(files.read_text(cv_dir / RESULTS_FILE))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run python -m trainer.cross_validate"
+            f"{cv_dir}: no {RESULTS_FILE}, so no finished cross-validation; run trainer.cross_validate"
         ) from None
     except OSError as error:
         raise UserError(f"{cv_dir / RESULTS_FILE} cannot be read: {error.strerror}") from None
@@ -168,7 +168,7 @@ def check_own_files(cv_dir: Path) -> None:
     if others := [name for name in _OUTCOMES if (cv_dir / name).exists()]:
         raise UserError(
             f"{cv_dir} holds {', '.join(others)}, but no {CROSS_VALIDATION_FILE}, so not of a cross-validation; "
-            "choose another --job_dir, or move them away"
+            "choose another `job_dir`, or move them away"
         )
 
 

@@ -183,7 +183,7 @@ def _check_same_data(one: Finished, other: Finished) -> None:
     if phrases := [name for name, differs in differences.items() if differs]:
         raise UserError(
             f"{one.cv_dir} and {other.cv_dir} cannot be compared: other {', '.join(phrases)}; "
-            "--job_dirs takes cross-validations of the same dataset"
+            "`job_dirs` takes cross-validations of the same dataset"
         )
 
 
@@ -210,7 +210,7 @@ def entries_of(finished: Sequence[Finished]) -> list[Entry]:
         if one.name == other.name:
             raise UserError(
                 f"{one.finished.cv_dir} and {other.finished.cv_dir} both have {one.name}, trained with the same "
-                "flags; leave one of them out of --job_dirs"
+                "settings; leave one of them out of `job_dirs`"
             )
     return entries
 
@@ -257,7 +257,7 @@ def _round_of(entry: Entry) -> Callable[[], object]:
     try:
         job, model = TrainingJob.load(job_dir), load_model(job_dir)
     except UserError as error:
-        raise UserError(f"{entry.name} cannot be timed, which --nopredictions leaves out: {error}") from None
+        raise UserError(f"{entry.name} cannot be timed, which `predictions=false` leaves out: {error}") from None
     patches_per_clip = patches_of_clip(job)
     shape = (_CLIPS * patches_per_clip, *model.input_shape[1:])
     # As normalised patches: zeros might be an easier case.

@@ -246,5 +246,5 @@ def carry_out(fold_runs: Sequence[FoldRun], *, processes: int, threads: int) -> 
             assert isinstance(error.task, FoldRun)  # noqa: S101 - all tasks are
             raise UserError(
                 f"{error.task.run}: its process ended with status {error.status} (-9: killed, perhaps for want of "
-                f"memory; fewer --processes need less); see {error.task.job_dir / folds.LOG_FILE}"
+                f"memory; fewer `processes` need less); see {error.task.job_dir / folds.LOG_FILE}"
             ) from None

@@ -112,12 +112,12 @@ class FoldRun:
             raise UserError(
                 f"{self.job_dir} has filters of {'its own' if of_itself else 'other'} time and frequency models than "
                 "those that are asked for with it; to train it from these, delete "
-                f"{self.job_dir.parents[1] if of_itself else self.job_dir}; or choose another --job_dir"
+                f"{self.job_dir.parents[1] if of_itself else self.job_dir}; or choose another `job_dir`"
             )
         if differences := held.differences(expected):
             raise UserError(
                 f"{self.job_dir} holds a job that differs: {'; '.join(differences)}; "
-                "go on with its flags, choose another --job_dir, or --overwrite it"
+                "go on with its settings, choose another `job_dir`, or `overwrite` it"
             )
 
 

@@ -111,7 +111,7 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
             if not (finite := np.isfinite(outputs).all(axis=1)).all():
                 raise UserError(
                     f"the model's answer to {names[int(finite.argmin())]!r} is no number; train again, with a lower "
-                    "--learning_rate or --precision=float32"
+                    "`learning_rate` or `precision=float32`"
                 )
             probabilities.append(outputs)
             labels.append(batch_labels)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
-from trainer.settings import SettingError
 
 if TYPE_CHECKING:
     import keras
@@ -26,7 +25,7 @@ WITH_PARENTS = "time_frequency_init"
 def check_name(name: str) -> None:
     """Raises UserError when there is no such model."""
     if name not in MODELS:
-        raise SettingError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
+        raise UserError(f"`model` must be one of {', '.join(MODELS)}, got {name!r}")
 
 
 def check_saved(names: Iterable[object], path: Path) -> None:
@@ -48,11 +47,11 @@ def parse_options(settings: str) -> dict[str, int]:
     for setting in filter(None, settings.split(",")):
         name, _, text = (word.strip() for word in setting.partition("="))
         if name in options:
-            raise UserError(f"{name} is given twice")
+            raise UserError(f"`{name}` is given twice")
         try:
             options[name] = int(text)
         except ValueError:
-            raise UserError(f"{name} must be a whole number, got {text!r}; write {name}=32") from None
+            raise UserError(f"`{name}` must be a whole number, got {text!r}; write {name}=32") from None
     return options
 
 
@@ -73,7 +72,7 @@ def create(name: str, *, num_classes: int, input_shape: tuple[int, int, int], **
     """
     check_name(name)
     if num_classes < 2:
-        raise UserError(f"num_classes must be at least 2, got {num_classes}")
+        raise UserError(f"`num_classes` must be at least 2, got {num_classes}")
     build = importlib.import_module(f"trainer.models.{name}").build
     _check_options(name, build, options)
     return build(num_classes=num_classes, input_shape=input_shape, **options)
@@ -89,10 +88,10 @@ def check_fits(window: tuple[int, int], input_shape: tuple[int, int, int]) -> No
     Raises:
       UserError: they do not.
     """
-    remedies = (("frames", "--patch_frames for training"), ("mel bands", "--n_mels for preprocessing"))
-    for size, limit, (axis, flag) in zip(window, input_shape, remedies, strict=False):
+    remedies = (("frames", "`patch_frames` for training"), ("mel bands", "`n_mels` for preprocessing"))
+    for size, limit, (axis, field) in zip(window, input_shape, remedies, strict=False):
         if size > limit:
-            raise UserError(f"the model's filters need {size} {axis}, the patches have {limit}; take a larger {flag}")
+            raise UserError(f"the model's filters need {size} {axis}, the patches have {limit}; take a larger {field}")
 
 
 def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> None:
@@ -100,6 +99,6 @@ def _check_options(name: str, build: Callable, options: Mapping[str, int]) -> No
     del known["num_classes"], known["input_shape"]
     for option, value in options.items():
         if option not in known:
-            raise UserError(f"the model {name} has no option {option!r}; its --model_options are {', '.join(known)}")
+            raise UserError(f"the model {name} has no option {option!r}; its `model_options` are {', '.join(known)}")
         if value < 1:
-            raise SettingError(f"model_options: {option} must be at least 1, got {value}")
+            raise UserError(f"`model_options`: {option} must be at least 1, got {value}")

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from beam_preprocess.audio.front_end import FrontEndConfig, band_centres_hz
 from tfrecords.chunks import raise_shard_errors
-from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+from tfrecords.common.terminal import shorten
+from tfrecords.plots import LIGHT, Style, new_figure, png, style_axes
 from tfrecords.reader import load
 from trainer.config import RESIZE
 from trainer.reports import filter_analysis, page

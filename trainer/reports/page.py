@@ -18,9 +18,10 @@ import markupsafe
 from PIL import Image
 
 from tfrecords import storage
-from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style, printable
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import printable
+from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style
 from trainer.reports import formatting
-from trainer.settings import SettingError
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
@@ -131,12 +132,12 @@ class AudioLinks:
       folder: the folder of the input; None where it is not known.
 
     Raises:
-      SettingError: audio_dir is no folder.
+      UserError: audio_dir is no folder.
     """
 
     def __init__(self, data_dir: storage.Location, audio_dir: str | Path | None = None) -> None:
         if audio_dir is not None and not Path(audio_dir).is_dir():
-            raise SettingError(f"audio_dir={audio_dir}: no such folder; name the input that the dataset was made from")
+            raise UserError(f"`audio_dir={audio_dir}`: no such folder; name the input that the dataset was made from")
         self.folder = Path(audio_dir) if audio_dir is not None else _input_folder(data_dir)
 
     def __call__(self, track_id: str) -> str | None:

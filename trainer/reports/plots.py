@@ -9,7 +9,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from tfrecords.plots import LIGHT, Style, new_figure, png, shorten, style_axes
+from tfrecords.common.terminal import shorten
+from tfrecords.plots import LIGHT, Style, new_figure, png, style_axes
 
 _NAME_CHARACTERS = 24
 _BLUES_ON_LIGHT = ("#b5d4f1", "#5b9bd8", "#1f5fae", "#0b2f66")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfrecords.plots import printable
+from tfrecords.common.terminal import printable
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary
 from trainer.reports.formatting import percent, percent_interval, spread
@@ -101,7 +101,7 @@ class Document:
             *(about if self.differences.rows else []),
             self.meaning,
             facts,
-            f"```\n{_encodable(self.command)}\n```",
+            f"```\n{encodable(self.command)}\n```",
         ]
         return "\n\n".join(paragraphs) + "\n"
 
@@ -149,7 +149,7 @@ def cross_validation(results: Mapping[str, Any]) -> Document:
     ]
     pairs = [(f"{pair['one']} - {pair['other']}", *difference_cells(pair)) for pair in results["comparisons"]]
     return Document(
-        title=f"Cross-validation on {_encodable(results['data']['name'])}",
+        title=f"Cross-validation on {encodable(results['data']['name'])}",
         models=Table(columns, rows),
         differences=Table(("models", *DIFFERENCE_COLUMNS), pairs),
         about_differences="Differences of pooled track accuracy, paired on the same tracks.",
@@ -186,7 +186,7 @@ def comparison(compared: Mapping[str, Any]) -> Document:
     ]
     pairs = [(pair["one"], pair["other"], *difference_cells(pair)) for pair in compared["comparisons"]]
     return Document(
-        title=f"Comparison on {_encodable(compared['data']['name'])}",
+        title=f"Comparison on {encodable(compared['data']['name'])}",
         models=Table(columns, rows),
         differences=Table(("model", "against", *DIFFERENCE_COLUMNS), pairs),
         about_differences="Differences of track accuracy, paired on the same tracks and draws.",
@@ -222,7 +222,7 @@ def _core_seconds(cost: Mapping[str, Any]) -> str:
 def _facts_of_cross_validation(results: Mapping[str, Any]) -> dict[str, str]:
     data, training = results["data"], results["training"]
     facts = {
-        "data": f"{_encodable(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, "
+        "data": f"{encodable(data['name'])}, {data['tracks']} tracks of {len(data['label_names'])} labels, "
         f"{_describe_groups(data)}, {data['folds']} folds, seeds {', '.join(map(str, results['seeds']))}; "
         f"fingerprint {data['fingerprint'][:12]}",
         "chance": f"{percent(data['chance'])} (always the most common label)",
@@ -240,7 +240,7 @@ def _facts_of_cross_validation(results: Mapping[str, Any]) -> dict[str, str]:
 def _facts_of_comparison(compared: Mapping[str, Any]) -> dict[str, str]:
     data = compared["data"]
     facts = {
-        "scored": f"{data['tracks']} tracks of {_encodable(data['name'])}, {len(data['label_names'])} labels, "
+        "scored": f"{data['tracks']} tracks of {encodable(data['name'])}, {len(data['label_names'])} labels, "
         f"{_describe_groups(data)}, {data['folds']} folds; fingerprint {data['fingerprint'][:12]}",
         "chance": f"{percent(data['chance'])} (always the most common label)",
     }
@@ -280,6 +280,6 @@ def _describe_groups(data: Mapping[str, Any]) -> str:
     return f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Text that any file takes: names of files need not be Unicode."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -188,13 +188,16 @@ class Recognizer:
 
     def _probabilities(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> np.ndarray:
         """Return [patches, labels] float32 for patches given as a spectrogram and a span of `_spans`."""
-        import keras
-
         cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
         if self.job.patch_mode == RESIZE:
             cut = [resize(piece, self.patch_frames) for piece in cut]
-        inputs = np.stack(cut)
-        inputs = (inputs - self._mean) * self._scale
+        return self.predict_patches(np.stack(cut)[..., np.newaxis])
+
+    def predict_patches(self, patches: np.ndarray) -> np.ndarray:
+        """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
+        import keras
+
+        inputs = (patches[..., 0] - self._mean) * self._scale
         with self._model_lock:
             probabilities = self.model.predict_on_batch(inputs[..., np.newaxis])
         return keras.ops.convert_to_numpy(probabilities).astype(np.float32)

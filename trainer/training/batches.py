@@ -41,7 +41,7 @@ class BatchLog(keras.callbacks.Callback):
         try:
             path.open("a").close()
         except OSError as error:
-            raise UserError(f"--log_batches={path} cannot be written: {error.strerror}") from None
+            raise UserError(f"`log_batches={path}` cannot be written: {error.strerror}") from None
         self._path = path
         self._steps = steps
         self._hashes: dict[int, str] = {}

@@ -254,7 +254,7 @@ class StopOnNaN(keras.callbacks.Callback):
         for name, meaning in (("loss", "training"), ("val_loss", "validation")):
             loss = (logs or {}).get(name, 0.0)
             if not math.isfinite(loss):
-                raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower --learning_rate")
+                raise UserError(f"the {meaning} loss is {loss} after epoch {epoch + 1}; lower `learning_rate`")
 
 
 class StopWhenAsked(keras.callbacks.Callback):

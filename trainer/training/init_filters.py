@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
 from trainer import models, training_job
-from trainer.settings import SettingError
 from trainer.training.training_state import STATE_FILE
 from trainer.training_job import Parents, TrainingJob
 
@@ -38,9 +37,7 @@ def parents_of(time_dir: Path, frequency_dir: Path) -> Parents:
             with zipfile.ZipFile(path) as archive:
                 digest.update(archive.read(_WEIGHTS))
         except (OSError, KeyError, zipfile.BadZipFile):
-            raise SettingError(
-                f"init_from: {path} is no trained model; train one with python -m trainer.train"
-            ) from None
+            raise UserError(f"`init_from`: {path} is no trained model; train one with trainer.train") from None
     return Parents(str(time_dir.resolve()), str(frequency_dir.resolve()), digest.hexdigest())
 
 
@@ -54,7 +51,7 @@ def parse(directories: str) -> Parents | None:
         return None
     paths = [Path(path) for path in directories.split(",") if path]
     if len(paths) != 2:
-        raise SettingError(f"init_from must be TIME_JOB,FREQUENCY_JOB, got {directories!r}")
+        raise UserError(f"`init_from` must be TIME_JOB,FREQUENCY_JOB, got {directories!r}")
     return parents_of(*paths)
 
 
@@ -70,21 +67,21 @@ def check_parents(job: TrainingJob) -> None:
     for model, job_dir in zip(_OPTIONS, (job.init_from.time_dir, job.init_from.frequency_dir), strict=True):
         parent = TrainingJob.load(Path(job_dir))
         if parent.model != model:
-            raise SettingError(
-                f"init_from: {job_dir} holds a model {parent.model}, not {model}; give TIME_JOB,FREQUENCY_JOB"
+            raise UserError(
+                f"`init_from`: {job_dir} holds a model {parent.model}, not {model}; give TIME_JOB,FREQUENCY_JOB"
             )
         if (Path(job_dir) / STATE_FILE).exists():
-            raise SettingError(f"init_from: {job_dir} is not trained to its end; give its own command again first")
+            raise UserError(f"`init_from`: {job_dir} is not trained to its end; give its own command again first")
         if parent.fingerprint != job.fingerprint:
-            raise SettingError(f"init_from: {job_dir} was trained on another dataset, fingerprint {parent.fingerprint}")
+            raise UserError(f"`init_from`: {job_dir} was trained on another dataset, fingerprint {parent.fingerprint}")
         for role, own, others in (
             ("was trained on", job.parts.train, parent.parts.train),
             ("was chosen on", job.parts.valid, parent.parts.valid),
         ):
             if set(own) != set(others):
-                raise SettingError(
-                    f"init_from: {job_dir} {role} {', '.join(others)}, not on {', '.join(own)} as this job; "
-                    "its filters may know validation or test tracks; take one of the same --test_fold and --valid_fold"
+                raise UserError(
+                    f"`init_from`: {job_dir} {role} {', '.join(others)}, not on {', '.join(own)} as this job; "
+                    "its filters may know validation or test tracks; take one of the same `test_fold` and `valid_fold`"
                 )
 
 
@@ -154,7 +151,7 @@ def copy_filters(model: "keras.Model", *, time: "keras.Model", frequency: "keras
         if layer.kernel.shape != source.kernel.shape:
             raise UserError(
                 f"the trained filters of {name} are {_size(source)}, this model's {_size(layer)}; "
-                "train both with the same --model_options"
+                "train both with the same `model_options`"
             )
         layer.set_weights(source.get_weights())
 

@@ -32,7 +32,7 @@ def describe_finished(job: TrainingJob, job_dir: Path) -> str:
     history = schedules.rows_of(training_job.read_history(job_dir))
     return (
         f"{job_store.shown(job_dir)} holds this very job, trained to its end: {job.rules.describe_kept(history)} of "
-        f"{len(history)}, {job_store.shown(job_dir / training_job.CHECKPOINT_FILE)}; --overwrite trains it again"
+        f"{len(history)}, {job_store.shown(job_dir / training_job.CHECKPOINT_FILE)}"
     )
 
 
@@ -62,7 +62,7 @@ def unfinished(job: TrainingJob, job_dir: Path) -> TrainingState | None:
     """
     if not (job_dir / training_job.CONFIG_FILE).exists():
         if held := _held_for_parents(job, job_dir):
-            raise UserError(f"{held[0]} already holds a job; choose another --job_dir, or --overwrite it")
+            raise UserError(f"{held[0]} already holds a job; choose another `job_dir`, or `overwrite` it")
         return None
     differences = TrainingJob.load(job_dir).differences(job)
     if not (job_dir / STATE_FILE).exists():
@@ -72,11 +72,11 @@ def unfinished(job: TrainingJob, job_dir: Path) -> TrainingState | None:
                 "delete that directory, and it is trained again"
             )
         of_another = f" that differs: {'; '.join(differences)}" if differences else ""
-        raise UserError(f"{job_dir} already holds a job{of_another}; choose another --job_dir, or --overwrite it")
+        raise UserError(f"{job_dir} already holds a job{of_another}; choose another `job_dir`, or `overwrite` it")
     if differences:
         raise UserError(
             f"{job_dir} holds an unfinished job that differs: {'; '.join(differences)}; "
-            "go on with its flags, choose another --job_dir, or --overwrite it"
+            "go on with its settings, choose another `job_dir`, or `overwrite` it"
         )
     return TrainingState.load(job_dir / STATE_FILE)
 
@@ -134,11 +134,11 @@ def sync_with_chief(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Tr
     """
     if not (job_dir / STATE_FILE).exists():
         raise UserError(
-            f"--job_dir={job_dir} does not show this host what the chief has written; all hosts need the same "
+            f"`job_dir={job_dir}` does not show this host what the chief has written; all hosts need the same "
             "directory, on a disk that they share"
         )
     if differences := TrainingJob.load(job_dir).differences(job):
-        raise UserError(f"the chief trains another job: {'; '.join(differences)}; give all hosts the same flags")
+        raise UserError(f"the chief trains another job: {'; '.join(differences)}; give all hosts the same settings")
     start = TrainingState.load(job_dir / STATE_FILE)
     if start.variables:
         start.restore(model, job_dir / STATE_FILE)

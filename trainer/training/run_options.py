@@ -6,9 +6,10 @@ import os
 import re
 from pathlib import Path
 
+from tfrecords.common.command_line import UserError
 from trainer import settings
 from trainer.distribution.choice import AUTO, KINDS, Choice
-from trainer.settings import SettingError, setting
+from trainer.settings import setting
 from trainer.training.stop import Stop
 
 
@@ -20,13 +21,13 @@ def parse_profile_steps(text: str) -> tuple[int, int] | None:
       (10, 20)
 
     Raises:
-      SettingError: not two numbers of steps, in order.
+      UserError: not two numbers of steps, in order.
     """
     if not text:
         return None
     match = re.fullmatch(r"(\d{1,9}),(\d{1,9})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise SettingError(f"profile_steps must be FIRST,LAST, two steps counted from 1, got {text!r}")
+        raise UserError(f"two steps, counted from 1, are expected as FIRST,LAST, got {text!r}")
     return int(match[1]), int(match[2])
 
 

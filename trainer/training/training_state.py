@@ -132,4 +132,4 @@ def values_of(model: "keras.Model") -> dict[str, np.ndarray]:
 
 def _damaged(path: Path, error: object) -> UserError:
     text = str(error).splitlines()[0] if str(error) else "it ends too early"
-    return UserError(f"{path}: not the state of this training ({text}); --overwrite starts over")
+    return UserError(f"{path}: not the state of this training ({text}); `overwrite` starts over")

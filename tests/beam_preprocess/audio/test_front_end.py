@@ -216,19 +216,19 @@ def test_the_waveform_is_left_alone(decibels):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sample_rate": 999}, "sample_rate must be from 1000 to 384000 Hz, got 999"),
-        ({"sample_rate": 384_001}, "sample_rate must be"),
-        ({"frame_length": 15, "hop_length": 5}, "frame_length must be at least 16 samples, got 15"),
-        ({"hop_length": 0}, r"hop_length must be from 1 to frame_length \(1024\), got 0"),
-        ({"hop_length": 1025}, "hop_length must be"),
-        ({"window": "boxcar"}, "window must be one of blackman_harris_62db, .*, got 'boxcar'"),
-        ({"n_mels": 0}, "n_mels must be from 1 to 512, got 0"),
-        ({"n_mels": 513}, "n_mels must be"),
-        ({"fmin_hz": -1.0}, "fmin_hz must be from 0 to below fmax_hz"),
-        ({"fmin_hz": 11025.0}, "fmin_hz must be"),
-        ({"fmin_hz": float("nan")}, "fmin_hz must be"),
-        ({"fmax_hz": 11026.0}, r"fmax_hz must be at most half the sample rate \(11025\), got 11026"),
-        ({"compression": "log"}, "compression must be one of log10, db, got 'log'"),
+        ({"sample_rate": 999}, "`sample_rate` must be from 1000 to 384000 Hz, got 999"),
+        ({"sample_rate": 384_001}, "`sample_rate` must be"),
+        ({"frame_length": 15, "hop_length": 5}, "`frame_length` must be at least 16 samples, got 15"),
+        ({"hop_length": 0}, r"`hop_length` must be from 1 to `frame_length` \(1024\), got 0"),
+        ({"hop_length": 1025}, "`hop_length` must be"),
+        ({"window": "boxcar"}, "`window` must be one of blackman_harris_62db, .*, got 'boxcar'"),
+        ({"n_mels": 0}, "`n_mels` must be from 1 to 512, got 0"),
+        ({"n_mels": 513}, "`n_mels` must be"),
+        ({"fmin_hz": -1.0}, "`fmin_hz` must be from 0 to below `fmax_hz`"),
+        ({"fmin_hz": 11025.0}, "`fmin_hz` must be"),
+        ({"fmin_hz": float("nan")}, "`fmin_hz` must be"),
+        ({"fmax_hz": 11026.0}, r"`fmax_hz` must be at most half the sample rate \(11025\), got 11026"),
+        ({"compression": "log"}, "`compression` must be one of log10, db, got 'log'"),
     ],
 )
 def test_configuration_rules(changes, message):
@@ -238,7 +238,7 @@ def test_configuration_rules(changes, message):
 
 @pytest.mark.parametrize("changes", [{"n_mels": 400}, {"frame_length": 128, "hop_length": 64}])
 def test_bands_narrower_than_the_resolution(changes):
-    with pytest.raises(UserError, match=r"n_mels=\d+: band \d+ is narrower than the transform's resolution"):
+    with pytest.raises(UserError, match=r"`n_mels=\d+`: band \d+ is narrower than the transform's resolution"):
         FrontEnd(FrontEndConfig(**changes))
 
 

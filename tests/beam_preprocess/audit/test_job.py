@@ -94,7 +94,7 @@ def test_a_dataset_is_left_alone(clips, tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("{}")
-    with pytest.raises(UserError, match="holds a dataset, or one that is not finished; choose another --output"):
+    with pytest.raises(UserError, match="holds a dataset, or one that is not finished; choose another `output`"):
         audit(clips, tmp_path)
     assert path.read_text() == "{}"
 

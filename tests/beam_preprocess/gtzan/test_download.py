@@ -103,7 +103,7 @@ def test_dropped_connections_go_on_where_they_ended(fetched_bytes, server, whole
 def test_a_server_that_brings_nothing_new_is_given_up(fetched_bytes, server, whole_way, naps, tmp_path):
     server.files["/a"] = BODY
     server.ways["/a"] = lambda *args: whole_way(*args, limit=0)
-    with pytest.raises(UserError, match=r"the connection ended after 0 of 1,024,000 bytes, 3 times; give --mirror=URL"):
+    with pytest.raises(UserError, match=r"the connection ended after 0 of 1,024,000 bytes, 3 times; give `mirror=URL`"):
         fetched_bytes("/a")
     assert naps == [1.0, 2.0]
     assert left(tmp_path) in ([], ["set.tar.gz.part"])
@@ -255,7 +255,7 @@ def test_nobody_listens(tmp_path, retry):
     "url", ["", "genres.tar.gz", "file:///etc/passwd", "ftp://x/y", "http://", "http://a b/", "http://[", "http://é/"]
 )
 def test_addresses_that_are_none(tmp_path, url):
-    with pytest.raises(UserError, match="mirror must be an address that begins with https:// or http://, got"):
+    with pytest.raises(UserError, match="`mirror` must be an address that begins with https:// or http://, got"):
         download(["http://127.0.0.1/a", url], tmp_path / "a", md5=MD5)
 
 

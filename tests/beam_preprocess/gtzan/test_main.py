@@ -35,7 +35,7 @@ def test_it_fetches_and_says_what_to_do_next(server, archive_bytes, tmp_path, mo
         (["--output=x", "--from=y", "--mirror=http://z"], "--from and --mirror exclude each other"),
         (["--output=x", "--from="], "--from must name an archive or a folder"),
         (["--output=x", "--from=/nonexistent"], "/nonexistent: no such file or folder"),
-        (["--output=x", "--mirror=genres.tar.gz"], "mirror must be an address"),
+        (["--output=x", "--mirror=genres.tar.gz"], "`mirror` must be an address"),
         (["--output=x", "--max_archive_bytes=0"], "--max_archive_bytes must be at least 1, got 0"),
     ],
 )

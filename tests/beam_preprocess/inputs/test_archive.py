@@ -104,7 +104,7 @@ def test_paths_start_below_the_one_top_folder(make_archive, config_of):
 def test_labels_by_the_top_folder(make_archive, config_of):
     config = config_of(make_archive("g/rock/x/a.wav", "g/jazz/x/a.wav"), label_folder="top")
     assert [track.label for track in list_archive(config)] == ["jazz", "rock"]
-    with pytest.raises(UserError, match=r"label_folder=top: two/a\.wav is in no folder below two"):
+    with pytest.raises(UserError, match=r"`label_folder=top`: two/a\.wav is in no folder below two"):
         list_archive(config_of(make_archive("a.wav", "jazz/x/a.wav", name="two.tar"), label_folder="top"))
 
 
@@ -201,7 +201,7 @@ def test_another_version_of_an_archive_is_unpacked_anew(make_archive, config_of)
 def test_an_archive_that_unpacks_to_too_much(make_archive, config_of):
     bomb = make_archive(*NAMES, ("genres/zeros.bin", bytes(10_000_000)))
     assert bomb.stat().st_size < 20_000
-    with pytest.raises(UserError, match=r"set\.tar\.gz: unpacks to more than max_archive_bytes=1000000$"):
+    with pytest.raises(UserError, match=r"set\.tar\.gz: unpacks to more than `max_archive_bytes=1000000`$"):
         list_archive(config_of(bomb, max_archive_bytes=1_000_000))
     assert len(ids(config_of(bomb, max_archive_bytes=11_000_000))) == 3
 

@@ -26,7 +26,7 @@ def test_spellings_of_one_label_are_warned_of_and_merged(make_tracks, warnings):
     rows = [(f"{number}.wav", label) for number, label in enumerate(SPELLED)]
     (line,) = warnings(*rows, source="x.csv")
     assert "'Rock' and 'rock'" in line
-    assert "--merge_labels" in line
+    assert "`merge_labels`" in line
     assert "pop" not in line
     tracks, merged = merge_labels(make_tracks(rows))
     # The most frequent, else the first in sort order.
@@ -45,7 +45,7 @@ def test_ordinary_sets_are_not_warned_of(warnings):
 
 def test_albums_below_genres(warnings):
     (line,) = warnings("rock/a/1.wav", "rock/b/1.wav", "jazz/c/1.wav", "jazz/2.wav")
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
     assert "jazz, rock" in line
 
 
@@ -63,15 +63,15 @@ def test_parts_of_a_split_as_folders_or_labels(warnings):
         ("training/a.wav", "x/b.wav"),
     ):
         (line,) = warnings(*paths)
-        assert "--split_folders" in line
+        assert "`split_folders`" in line
     (line,) = warnings("rock/train/a.wav", "jazz/test/a.wav")
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
     (line,) = warnings(("a.wav", "train"), ("b.wav", "test"), source="x.csv")
-    assert "--label_column" in line
+    assert "`label_column`" in line
     used = {"split": SplitConfig(folds=None, split_folders=True)}
     assert warnings("train/rock/a.wav", "test/rock/b.wav", "test/jazz/b.wav", **used) == []
     (line,) = warnings("train/rock/x/a.wav", "train/rock/y/a.wav", "test/jazz/z/b.wav", **used)
-    assert "--label_folder=top" in line
+    assert "`label_folder=top`" in line
 
 
 def test_files_beside_the_folders(warnings):
@@ -102,7 +102,7 @@ def test_labels_are_folders_below_the_part(make_tracks):
 
 @pytest.mark.parametrize("path", ["rock/a.wav", "music/rock/a.wav", "train/a.wav"])
 def test_a_file_elsewhere_is_named(make_tracks, path):
-    with pytest.raises(UserError, match=f"^split_folders: .*{path}"):
+    with pytest.raises(UserError, match=f"^`split_folders`: .*{path}"):
         label_below_parts(by_folder(make_tracks, "train/rock/b.wav", path), "parent")
 
 
@@ -111,7 +111,7 @@ def test_parts_by_folder(make_tracks, capfd):
     assert assign_by_folders(by_folder(make_tracks, *paths)) == ["train", "train", "valid", "test"]
     assert capfd.readouterr().err == ""
     assert assign_by_folders(by_folder(make_tracks, "train/r/a.wav", "test/r/a.wav")) == ["train", "test"]
-    assert "--recipe=augmented" in capfd.readouterr().err
+    assert "`recipe=augmented`" in capfd.readouterr().err
     assert assign_by_folders(by_folder(make_tracks, "train/r/a.wav", "valid/r/a.wav")) == ["train", "valid"]
     assert "no folder test" in capfd.readouterr().err
 
@@ -126,7 +126,7 @@ def test_folds_are_counted_from_0(make_tracks, capfd):
 
 @pytest.mark.parametrize("paths", [("train/r/a.wav", "Train/r/b.wav"), ("train/r/a.wav", "fold1/r/a.wav")])
 def test_folders_that_are_no_split(make_tracks, paths):
-    with pytest.raises(UserError, match=r"^split_folders: "):
+    with pytest.raises(UserError, match=r"^`split_folders`: "):
         assign_by_folders(by_folder(make_tracks, *paths))
 
 
@@ -147,7 +147,7 @@ def test_a_plan_by_folders(make_tracks, job_config, capfd):
 
 @pytest.mark.parametrize("other", [{"train_size": 0.8}, {"split_lists": "lists"}])
 def test_other_splits_are_excluded(job_config, other):
-    with pytest.raises(UserError, match="split_folders excludes"):
+    with pytest.raises(UserError, match="`split_folders` excludes"):
         SplitConfig(folds=None, split_folders=True, **other)
-    with pytest.raises(UserError, match=r"split_folders is for folders"):
+    with pytest.raises(UserError, match=r"`split_folders` is for folders"):
         job_config("x.csv", "/out", split=SplitConfig(split_folders=True))

@@ -327,7 +327,7 @@ def test_the_label_can_be_the_first_folder_below_the_input(music):
 def test_a_file_right_in_the_input_lies_in_no_first_folder(music):
     touch(music, "loose.wav")
     for source in (music, f"{music}/*.wav"):
-        with pytest.raises(UserError, match=rf"^label_folder=top: {music}/loose.wav is in no folder below {music}$"):
+        with pytest.raises(UserError, match=rf"^`label_folder=top`: {music}/loose.wav is in no folder below {music}$"):
             list_tracks(str(source), label_folder="top")
 
 

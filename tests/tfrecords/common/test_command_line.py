@@ -11,6 +11,7 @@ from absl import flags
 
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import log
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,6 +67,16 @@ def test_a_user_error_is_one_line_and_status_2(capsys):
 
     assert run(main) == 2
     assert capsys.readouterr().err == "error: no such directory: x\n"
+
+
+def test_fields_are_printed_as_the_flags_of_the_command_and_what_is_none_stays(capsys):
+    def main(values, positional):
+        log("`count` is low")
+        raise UserError("`count` must be at least 1, got 0; take `name=a b`, or fewer `counts`")
+
+    assert run(main) == 2
+    expected = "--count is low\nerror: --count must be at least 1, got 0; take --name=a b, or fewer `counts`\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_fault_of_the_program_is_not_hidden():

@@ -17,7 +17,7 @@ class Inner:
 
     def __post_init__(self):
         if self.size < 0:
-            raise ValueError(f"size must be at least 0, got {self.size}")
+            raise ValueError(f"`size` must be at least 0, got {self.size}")
 
 
 @dataclasses.dataclass(frozen=True)

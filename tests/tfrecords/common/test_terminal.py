@@ -3,7 +3,16 @@ import os
 import pty
 import termios
 
-from tfrecords.common.terminal import TerminalLine, align_columns, first_few
+from tfrecords.common.terminal import (
+    TerminalLine,
+    align_columns,
+    first_few,
+    log,
+    name_flags,
+    naming_flags,
+    printable,
+    shorten,
+)
 
 
 class Terminal(io.StringIO):
@@ -50,3 +59,25 @@ def test_columns_are_aligned():
 def test_the_first_few_of_many():
     assert first_few(["a", "b", "c"]) == "a, b, c"
     assert first_few(["a", "b", "c", "d"], "; ", shown=2) == "a; b; and 2 more"
+
+
+def test_values_are_part_of_a_flag():
+    with naming_flags(["augment", "output"]):
+        assert name_flags("`augment=gain_db=6,time_masks=2` and `output=/tmp/it`s here` exclude each other") == (
+            "--augment=gain_db=6,time_masks=2 and --output=/tmp/it`s here exclude each other"
+        )
+
+
+def test_without_a_command_a_field_stays_a_field(capsys):
+    with naming_flags(["epochs"]), naming_flags(["folds"]):
+        log("more `folds`, not more `epochs`")
+    log("more `folds`, not more `epochs`")
+    assert capsys.readouterr().err == "more --folds, not more `epochs`\nmore `folds`, not more `epochs`\n"
+
+
+def test_printable_and_shorten():
+    assert printable("Björk — <ü>") == "Björk — <ü>"
+    assert printable("a\udcffb\0\n\u202e") == r"a\udcffb\x00\n\u202e"
+    assert shorten("short", 5) == "short"
+    assert shorten("blues/blues.00012.wav", 11) == "blues…2.wav"
+    assert all(len(shorten("x" * 50, characters)) == characters for characters in (1, 2, 3, 10))

@@ -35,10 +35,10 @@ def test_hosts_are_left_alone_by_one_that_is_told_to(kind):
 @pytest.mark.parametrize(
     ("kind", "environ", "message"),
     [
-        ("gpu", {}, "--distribution must be one of auto, none, mirrored, multi_worker, tpu, got 'gpu'"),
+        ("gpu", {}, "`distribution` must be one of auto, none, mirrored, multi_worker, tpu, got 'gpu'"),
         ("multi_worker", {}, "needs the environment variable TF_CONFIG"),
-        ("mirrored", {"KERAS_BACKEND": "jax"}, "--distribution=mirrored is TensorFlow's; with KERAS_BACKEND=jax take"),
-        ("tpu", {"KERAS_BACKEND": "jax"}, "--distribution=tpu is TensorFlow's"),
+        ("mirrored", {"KERAS_BACKEND": "jax"}, "`distribution=mirrored` is TensorFlow's; with KERAS_BACKEND=jax take"),
+        ("tpu", {"KERAS_BACKEND": "jax"}, "`distribution=tpu` is TensorFlow's"),
         ("auto", {"KERAS_BACKEND": "jax", "TF_CONFIG": TF_CONFIG}, "several hosts .* not with KERAS_BACKEND=jax"),
     ],
 )

@@ -216,14 +216,14 @@ def test_a_training_begun_by_tensorflow_goes_on_by_jax_on_two_devices_and_back(
 
 
 def test_one_gpu_or_none_is_not_mirrored():
-    with pytest.raises(UserError, match="--distribution=mirrored needs more than one GPU, found 0; take auto"):
+    with pytest.raises(UserError, match="`distribution=mirrored` needs more than one GPU, found 0; take auto"):
         begin(Choice("mirrored"))
     assert begin(Choice("auto")).words == "one device"
 
 
 @pytest.mark.slow
 def test_a_tpu_that_is_not_there_is_one_line():
-    with pytest.raises(UserError, match="--distribution=tpu: no TPU answers as --tpu=local") as error:
+    with pytest.raises(UserError, match="`distribution=tpu`: no TPU answers as `tpu=local`") as error:
         begin(Choice("tpu"))
     assert len(str(error.value).splitlines()) == 1
 

@@ -34,7 +34,7 @@ def test_a_job_knows_its_precision_and_another_one_is_another_job(tiny, job_of, 
     held = TrainingJob.load(tmp_path)
     assert held.precision == "bfloat16"
     assert held.differences(job_of(tiny.path)) == ["precision bfloat16, not float32"]
-    with pytest.raises(UserError, match="--precision must be one of float32, bfloat16, float16, got 'half'"):
+    with pytest.raises(UserError, match="`precision` must be one of float32, bfloat16, float16, got 'half'"):
         job_of(tiny.path, "--precision=half")
 
 

@@ -126,7 +126,7 @@ def test_the_same_predictions_differ_by_nothing(tmp_path, write_cv):
 
 
 def test_an_entry_that_is_not_there(cv_dirs):
-    message = r"^against must be one of 'time, modern'; 'black_box, modern'; 'time, cbmi2016'; got 'time'$"
+    message = r"^`against` must be one of 'time, modern'; 'black_box, modern'; 'time, cbmi2016'; got 'time'$"
     with pytest.raises(UserError, match=message):
         compare(cv_dirs, against=["time"])
 
@@ -168,9 +168,11 @@ def test_a_list_is_a_track_id_a_line(tmp_path):
 @pytest.mark.parametrize("text", ["", "\n\n"])
 def test_an_empty_list_is_refused(tmp_path, text):
     (tmp_path / "list.txt").write_text(text)
-    with pytest.raises(UserError, match=r"^leave_out=.*list.txt must name tracks by their track_id, .*; it is empty$"):
+    with pytest.raises(
+        UserError, match=r"^`leave_out=.*list.txt` must name tracks by their track_id, .*; it is empty$"
+    ):
         ExcludedTracks.read(tmp_path / "list.txt")
-    with pytest.raises(UserError, match=r"^leave_out=.* cannot be read: Is a directory$"):
+    with pytest.raises(UserError, match=r"^`leave_out=.*` cannot be read: Is a directory$"):
         ExcludedTracks.read(tmp_path)
 
 
@@ -184,7 +186,7 @@ def test_what_is_left_is_the_same_for_all(finished):
 
 def test_a_track_that_is_not_there_is_refused(finished):
     name = finished[0].pooled.track_ids[0]
-    message = r"^leave_out must name tracks that give a patch; 2 of 3 are not among those predicted, the first 'x/1'$"
+    message = r"^`leave_out` must name tracks that give a patch; 2 of 3 are not among those predicted, the first 'x/1'$"
     with pytest.raises(UserError, match=message):
         scored(finished, excluded("x/2", name, "x/1"))
 
@@ -205,5 +207,5 @@ def test_one_must_be_left(finished):
 
 
 def test_a_device_in_place_of_a_list_is_refused():
-    with pytest.raises(UserError, match=r"^leave_out=/dev/null cannot be read: not a regular file$"):
+    with pytest.raises(UserError, match=r"^`leave_out=/dev/null` cannot be read: not a regular file$"):
         ExcludedTracks.read(Path("/dev/null"))

@@ -27,7 +27,7 @@ def test_what_is_saved_is_what_is_loaded(asked, tmp_path):
     asked.save(tmp_path)
     assert CrossValidation.load(tmp_path) == asked
     (tmp_path / CROSS_VALIDATION_FILE).write_text('{"models": []}')
-    with pytest.raises(UserError, match=r"cross_validation\.json: not a cross-validation .* --overwrite starts over"):
+    with pytest.raises(UserError, match=r"cross_validation\.json: not a cross-validation .* `overwrite` starts over"):
         CrossValidation.load(tmp_path)
 
 

@@ -58,7 +58,9 @@ def test_flags_of_one_meaning_do_not_differ(tmp_path, write_cv):
     other = write_cv(
         tmp_path / "other", {"time": 0.5}, flags={"model_options": "filter_frames=30,filters=4", "precision": "float32"}
     )
-    message = rf"^{one} and {other} both have time, trained with the same flags; leave one of them out of --job_dirs$"
+    message = (
+        rf"^{one} and {other} both have time, trained with the same settings; leave one of them out of `job_dirs`$"
+    )
     with pytest.raises(UserError, match=message):
         entries_of(load_all([one, other]))
 
@@ -92,7 +94,7 @@ def test_an_entry_knows_its_trainings_and_what_they_took(tmp_path, write_cv):
 def test_another_dataset_is_refused(tmp_path, write_cv, fields, words):
     one, other = (write_cv(tmp_path / name, MODELS) for name in ("one", "other"))
     change(other, **fields)
-    with pytest.raises(UserError, match=f"^{one} and {other} cannot be compared: {words} --job_dirs takes cross-valid"):
+    with pytest.raises(UserError, match=f"^{one} and {other} cannot be compared: {words} `job_dirs` takes cross-valid"):
         load_all([one, other])
 
 
@@ -121,7 +123,7 @@ def test_tracks_that_one_has_no_patch_of_are_not_common(tmp_path, write_cv):
 
 
 def test_one_that_is_not_finished_is_refused(tmp_path, write_cv):
-    with pytest.raises(UserError, match=rf"^{tmp_path}: no results.json, so no finished cross-validation; run python"):
+    with pytest.raises(UserError, match=rf"^{tmp_path}: no results.json, so no finished cross-validation; run "):
         Finished.load(tmp_path)
     cv_dir = write_cv(tmp_path / "cv", MODELS)
     # As after a kill between the two files.
@@ -183,7 +185,7 @@ def test_a_model_has_batches_of_one_size_and_four_of_them(tiny, job_of, monkeypa
 
 def test_without_its_model_an_entry_cannot_be_timed(tmp_path, write_cv):
     cv_dir = write_cv(tmp_path / "cv", {"time": 0.5})
-    message = r"^time cannot be timed, which --nopredictions leaves out: .*fold_0: no config.json"
+    message = r"^time cannot be timed, which `predictions=false` leaves out: .*fold_0: no config.json"
     with pytest.raises(UserError, match=message):
         predictions_per_s(entries_of(load_all([cv_dir])))
 

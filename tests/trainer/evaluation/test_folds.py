@@ -79,7 +79,7 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd,
     np.testing.assert_allclose(again.predictions.probabilities, saved.predictions.probabilities, atol=1e-6)
     assert again.core_seconds is None
     own.check_directory()
-    with pytest.raises(UserError, match=r"holds a job that differs: epochs 2, not 3; go on with its flags"):
+    with pytest.raises(UserError, match=r"holds a job that differs: epochs 2, not 3; go on with its settings"):
         make("--epochs=3").check_directory()
 
 
@@ -231,7 +231,7 @@ def test_a_run_whose_parents_are_gone_is_kept(child):
     child.check_directory()
     # Their weights, when they are there again, are compared.
     hold(child.parents[0], "others")
-    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another --job_dir$"
+    message = f"has filters of other time and frequency models .* delete {child.job_dir}; or choose another `job_dir`$"
     with pytest.raises(UserError, match=message):
         child.check_directory()
 

@@ -26,7 +26,7 @@ def test_the_papers_longer_filters(num_classes, parameters):
 
 def test_the_smallest_patch_and_what_is_smaller():
     assert black_box.build(num_classes=2, input_shape=(8, 15, 1)).output_shape == (None, 2)
-    with pytest.raises(UserError, match="need 8 frames, the patches have 7; take a larger --patch_frames"):
+    with pytest.raises(UserError, match="need 8 frames, the patches have 7; take a larger `patch_frames`"):
         black_box.build(num_classes=2, input_shape=(7, 15, 1))
-    with pytest.raises(UserError, match="need 15 mel bands, the patches have 14; take a larger --n_mels"):
+    with pytest.raises(UserError, match="need 15 mel bands, the patches have 14; take a larger `n_mels`"):
         black_box.build(num_classes=2, input_shape=(8, 14, 1))

@@ -40,5 +40,5 @@ def test_it_does_not_care_when_something_happens():
 
 def test_the_smallest_patch_and_what_is_smaller():
     assert frequency.build(num_classes=2, input_shape=(1, 32, 1)).output_shape == (None, 2)
-    with pytest.raises(UserError, match="need 32 mel bands, the patches have 31; take a larger --n_mels"):
+    with pytest.raises(UserError, match="need 32 mel bands, the patches have 31; take a larger `n_mels`"):
         frequency.build(num_classes=2, input_shape=(80, 31, 1))

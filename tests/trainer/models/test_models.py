@@ -40,9 +40,9 @@ def test_options_are_read_as_a_command_line_gives_them(settings, options):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("filters=1.5", "filters must be a whole number, got '1.5'; write filters=32"),
-        ("filters", "filters must be a whole number, got ''; write filters=32"),
-        ("filters=2,filters=2", "filters is given twice"),
+        ("filters=1.5", "`filters` must be a whole number, got '1.5'; write filters=32"),
+        ("filters", "`filters` must be a whole number, got ''; write filters=32"),
+        ("filters=2,filters=2", "`filters` is given twice"),
     ],
 )
 def test_options_that_are_none(settings, message):
@@ -62,18 +62,18 @@ def test_options_that_are_none(settings, message):
     ],
 )
 def test_an_option_that_a_model_does_not_have(name, options):
-    message = rf"^the model {name} has no option 'height'; its --model_options are {options}$"
+    message = rf"^the model {name} has no option 'height'; its `model_options` are {options}$"
     with pytest.raises(UserError, match=message):
         models.create(name, num_classes=2, input_shape=SHAPE, height=3)
 
 
 def test_an_option_is_at_least_1():
-    with pytest.raises(UserError, match=r"^model_options: filters must be at least 1, got 0$"):
+    with pytest.raises(UserError, match=r"^`model_options`: filters must be at least 1, got 0$"):
         models.create("cnn", num_classes=2, input_shape=SHAPE, filters=0)
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match=r"^model must be one of .*time.*, got 'tiem'"):
+    with pytest.raises(UserError, match=r"^`model` must be one of .*time.*, got 'tiem'"):
         models.create("tiem", num_classes=2, input_shape=SHAPE)
-    with pytest.raises(UserError, match="num_classes must be at least 2, got 1"):
+    with pytest.raises(UserError, match="`num_classes` must be at least 2, got 1"):
         models.create("time", num_classes=1, input_shape=SHAPE)

@@ -40,5 +40,5 @@ def test_it_does_not_care_which_band_something_happens_in():
 
 def test_the_smallest_patch_and_what_is_smaller():
     assert time.build(num_classes=2, input_shape=(60, 1, 1)).output_shape == (None, 2)
-    with pytest.raises(UserError, match="need 60 frames, the patches have 59; take a larger --patch_frames"):
+    with pytest.raises(UserError, match="need 60 frames, the patches have 59; take a larger `patch_frames`"):
         time.build(num_classes=2, input_shape=(59, 40, 1))

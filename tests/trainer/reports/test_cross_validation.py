@@ -31,8 +31,8 @@ def only_black_box(results):
 
 
 @pytest.fixture
-def changed(cross_validated, tmp_path, monkeypatch):
-    """Writes the report of the same cross-validation with other results, but without its models' filters."""
+def changed(cross_validated, tmp_path, monkeypatch, no_pictures):
+    """Writes the report of the same cross-validation with other results, without filters and pictures."""
     monkeypatch.setattr(cross_validation, "_filters", lambda *_: [])
 
     def write(change, **options):

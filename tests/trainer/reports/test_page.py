@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfrecords.common.command_line import UserError
 from tfrecords.plots import DARK, LIGHT, new_figure, png
 from trainer.reports import page
 from trainer.reports.page import AudioLinks
-from trainer.settings import SettingError
 
 
 def parts():
@@ -119,7 +119,7 @@ def test_a_folder_that_is_named_comes_first(tmp_path):
     audio(tmp_path / "music", "b.wav")
     link = AudioLinks(preprocessed(tmp_path / "data", tmp_path / "music"), tmp_path / "moved")
     assert link("a.wav") and not link("b.wav")
-    with pytest.raises(SettingError, match=r"^audio_dir=.*nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"^`audio_dir=.*nowhere`: no such folder"):
         AudioLinks(tmp_path / "data", tmp_path / "nowhere")
 
 

@@ -85,5 +85,5 @@ def test_the_file_is_open_only_while_a_line_is_written(tmp_path):
 
 
 def test_a_log_that_cannot_be_written(tmp_path):
-    with pytest.raises(UserError, match=f"^--log_batches={tmp_path}/no/log cannot be written: No such file"):
+    with pytest.raises(UserError, match=f"^`log_batches={tmp_path}/no/log` cannot be written: No such file"):
         BatchLog(tmp_path / "no" / "log", steps=3)

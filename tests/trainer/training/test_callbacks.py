@@ -104,9 +104,9 @@ def test_a_loss_that_is_no_number_ends_training_with_one_line(value):
     callback = StopOnNaN()
     callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
     callback.on_epoch_end(0, {"loss": 1.0})
-    with pytest.raises(UserError, match=f"^the training loss is {value} after epoch 3; lower --learning_rate$"):
+    with pytest.raises(UserError, match=f"^the training loss is {value} after epoch 3; lower `learning_rate`$"):
         callback.on_epoch_end(2, {"loss": value, "val_loss": 1.0})
-    with pytest.raises(UserError, match=f"^the validation loss is {value} after epoch 1; lower --learning_rate$"):
+    with pytest.raises(UserError, match=f"^the validation loss is {value} after epoch 1; lower `learning_rate`$"):
         callback.on_epoch_end(0, {"loss": 1.0, "val_loss": value})
 
 

@@ -38,7 +38,7 @@ def test_a_training_whose_parents_come_first_has_nothing_to_begin_with(tiny, job
 def test_another_directory_or_another_job_is_one_line(tiny, job_of, tmp_path):
     model = new_model(0)
     with pytest.raises(
-        UserError, match=f"--job_dir={tmp_path} does not show this host what the chief has written; all"
+        UserError, match=f"`job_dir={tmp_path}` does not show this host what the chief has written; all"
     ):
         sync_with_chief(job_of(tiny.path), tmp_path, model)
     TrainingState().save(tmp_path / STATE_FILE)

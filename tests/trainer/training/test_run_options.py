@@ -12,5 +12,5 @@ def test_steps_to_trace():
 
 @pytest.mark.parametrize("text", ["10", "0,1", "3,2", "-1,2", "1,2,3", "1, 2", "a,b", "1,9999999999"])
 def test_steps_that_are_none_are_told(text):
-    with pytest.raises(UserError, match=f"^profile_steps must be FIRST,LAST, .* got '{text}'$"):
+    with pytest.raises(UserError, match=f"^two steps, .* as FIRST,LAST, got '{text}'$"):
         parse_profile_steps(text)

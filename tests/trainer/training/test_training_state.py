@@ -92,7 +92,7 @@ def test_another_models_state_is_refused(tmp_path, change):
     if "extra" in change:
         variables[change["extra"]] = np.zeros(1, np.float32)
     model = new_model(change.get("units", 3))
-    with pytest.raises(UserError, match=f"^{tmp_path}: not the state of this training .*--overwrite starts over$"):
+    with pytest.raises(UserError, match=f"^{tmp_path}: not the state of this training .*`overwrite` starts over$"):
         dataclasses.replace(state, variables=variables).restore(model, tmp_path)
 
 
@@ -144,5 +144,5 @@ def test_numbers_of_something_else_are_one_line(tmp_path, numbers):
     text = numbers if isinstance(numbers, str) else json.dumps(numbers)
     with (tmp_path / "state.npz").open("wb") as file:
         np.savez(file, **({} if numbers is None else {"numbers": np.array(text)}), **ARRAYS)
-    with pytest.raises(UserError, match=r"state\.npz: not the state of this training \(.*\); --overwrite starts over$"):
+    with pytest.raises(UserError, match=r"state\.npz: not the state of this training \(.*\); `overwrite` starts over$"):
         TrainingState.load(tmp_path / "state.npz")

@@ -1,4 +1,4 @@
-"""The page's server: uvicorn, reachable from this machine only, with bounds on the number and time of its clients."""
+"""The server of the page and of exported models: uvicorn, with bounds on the number and time of its clients."""
 
 import contextlib
 import socket
@@ -8,28 +8,29 @@ from http import HTTPStatus
 
 import h11
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from trainer.serving.web.app import HEADERS, App, Limits, refusal_response
+from trainer.serving.web.app import HEADERS, Limits, refusal_response
 from trainer.serving.web.uploads import Refusal, busy
 
 HOST = "127.0.0.1"
 _BACKLOG = 128
 
 
-def take_port(port: int) -> socket.socket:
+def take_port(port: int, host: str = HOST) -> socket.socket:
     """Return a listening socket, whose clients wait until they are answered; port 0 is any free one.
 
     Raises:
-      OSError: the port cannot be used.
+      OSError: the port or the host cannot be used.
     """
-    return socket.create_server((HOST, port), backlog=_BACKLOG)
+    return socket.create_server((host, port), backlog=_BACKLOG)
 
 
 class Server(uvicorn.Server):
     """Serves the application when it is run with the socket of `take_port`; signals are left to the process."""
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

@@ -201,7 +201,10 @@ async def receive(request: Request, file: BinaryIO, limit_s: float) -> None:
     try:
         async with asyncio.timeout(limit_s):
             async for block in request.stream():
-                await run_in_threadpool(_write, file, block)
+                if isinstance(file, io.BytesIO):
+                    file.write(block)
+                else:
+                    await run_in_threadpool(_write, file, block)
     except TimeoutError:
         message = "The file arrived too slowly, so the server stopped waiting for it."
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "too_slow", message) from None

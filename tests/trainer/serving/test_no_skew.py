@@ -1,0 +1,24 @@
+import shutil
+
+import soundfile
+
+from tools import skew
+from tools.skew import EXPORTED, FLOAT16, FLOAT32, LIMITS, WAV_BYTES, write_transcodes
+
+LIMITS_OF_LOG10 = LIMITS["log10"]
+
+
+def test_a_file_gets_the_same_answer_by_every_path(trained, exported, noise, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "trainer.serving.export_dir.export", lambda job_dir, export_dir: shutil.copytree(exported, export_dir)
+    )
+    soundfile.write(tmp_path / "source.wav", noise(4, rate=44100), 44100)
+    # One rate that is resampled, and the model's, which Opus does not have.
+    files = write_transcodes(tmp_path / "source.wav", tmp_path / "audio", seconds=4, rates_hz=(22050, 48000))
+    skews, sure = skew.measure(trained, tmp_path, files)
+    assert not skew.exceeded(skews, LIMITS_OF_LOG10)
+    assert 1 / 3 < sure <= 1
+    counts = {path: sum(one.path == path for one in skews) for path in LIMITS_OF_LOG10}
+    assert counts == {EXPORTED: 26, WAV_BYTES: 2, FLOAT32: 26, FLOAT16: 26}
+    # The paths are compared, and not one with itself: float16 rounds.
+    assert all(one.log_mel > 0 for one in skews if one.path == FLOAT16)

@@ -3,6 +3,7 @@
 import configparser
 import errno
 import functools
+import http.client
 import json
 import os
 import random
@@ -216,7 +217,7 @@ def request(url: str, send: Callable[[], Any]) -> Any:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return send()
-        except (OSError, exceptions.BaseError, TornError, ValueError, UnicodeError) as error:
+        except (OSError, exceptions.BaseError, http.client.HTTPException, TornError, ValueError) as error:
             if attempt == _ATTEMPTS or not _passes(error):
                 raise _explained(url, error) from error
         # Random, so that many workers do not come back at the same moment.

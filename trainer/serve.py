@@ -13,14 +13,15 @@ Runs until Ctrl-C or SIGTERM. Patches of requests that arrive together share a s
 and nobody has to log in: with another --host than this machine's own, put a proxy in front that does both.
 """
 
+import contextlib
 import os
-from pathlib import Path
 
 import threadpoolctl
 from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
+from trainer import job_store
 from trainer.serving.recognizer import MAX_DURATION_S
 
 _MEGABYTE = 1_000_000

@@ -13,7 +13,7 @@ from absl import flags
 
 from tfrecords import show, storage
 from tfrecords.augmentation import Augmentation
-from tfrecords.common import command_line
+from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.plots import spectrogram_grid
@@ -78,12 +78,21 @@ def _show(dataset: Dataset, flag_values: flags.FlagValues) -> int:
         what, picture = "patches", spectrogram_grid(items, columns=1 + show.VERSIONS, unit="normalised value")
     else:
         what, picture = "spectrograms", spectrogram_grid(items)
-    try:
-        storage.write(flag_values.png, picture)
-    except OSError as error:
-        raise UserError(f"{flag_values.png} cannot be written: {error.strerror}") from None
+    _write_picture(flag_values.png, picture)
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
+
+
+def _write_picture(location: str, picture: bytes) -> None:
+    try:
+        path = storage.local_path(location)
+        if path is None:
+            storage.write(location, picture)
+            return
+    except OSError as error:
+        raise UserError(f"{location} cannot be written: {error.strerror}") from None
+    with files.atomic_write(path) as temporary:
+        temporary.write_bytes(picture)
 
 
 if __name__ == "__main__":

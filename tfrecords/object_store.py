@@ -48,6 +48,10 @@ _ADVICE = {
 }
 
 
+# That has imported this module.
+_process = os.getpid()
+
+
 class TornError(Exception):
     """A body was shorter than the store had said."""
 
@@ -139,15 +143,19 @@ class EmulatedGoogleStore(Store):
             json.load(answer)
 
 
-@functools.lru_cache(maxsize=64)
-def open_store(process: int, scheme: str, bucket: str) -> Store:
-    """Return a bucket. A forked process needs its own, as its connections have no threads.
+def check_process() -> None:
+    """Check that this is no fork of a process that has used a store, whose threads it lacks: it would wait for ever.
 
-    Args:
-      process: the process.
-      scheme: gs, s3 or memory.
-      bucket: its name.
+    Raises:
+      OSError: it is one.
     """
+    if _process != os.getpid():
+        raise OSError(errno.ENOTSUP, "a forked process cannot use the stores of its parent; start it by spawn")
+
+
+@functools.lru_cache(maxsize=64)
+def open_store(scheme: str, bucket: str) -> Store:
+    """Return a bucket of gs, s3 or memory by its name."""
     if scheme == "memory":
         return Store(_memory_bucket(bucket))
     if scheme == "s3":

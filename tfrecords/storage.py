@@ -571,7 +571,7 @@ class _ObjectReader(io.RawIOBase):
 
 
 @functools.cache
-def _pool() -> concurrent.futures.ThreadPoolExecutor:
+def _pool() -> "concurrent.futures.ThreadPoolExecutor":
     """Return the threads that wait for stores."""
     return concurrent.futures.ThreadPoolExecutor(_REQUESTS, "storage")
 

@@ -1,6 +1,9 @@
+import contextlib
 import copy
 import html.parser
+import itertools
 import json
+import shutil
 from collections import defaultdict
 
 import keras
@@ -13,6 +16,7 @@ from trainer.evaluation import metrics
 from trainer.reports import page
 from trainer.serving.recognizer import Recognizer
 from trainer.train import make_job
+from trainer.training.training_state import TrainingState
 
 
 def train_flags(*arguments):
@@ -65,6 +69,29 @@ def exported(trained, tmp_path_factory):
         patch.setenv("KERAS_BACKEND", "jax")
         export.main(values, [])
     return export_dir
+
+
+@contextlib.contextmanager
+def states_kept(directory, kept, *, of=""):
+    """Copies a directory to kept/1, kept/2, ... whenever a training in directory/of has just saved its state.
+
+    Each is what the training would have left had it been killed then.
+    """
+    save, number = TrainingState.save, itertools.count(1)
+
+    def save_and_copy(state, path):
+        save(state, path)
+        if path.parent == directory / of:
+            shutil.copytree(directory, kept / str(next(number)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "save", save_and_copy)
+        yield
+
+
+@pytest.fixture(scope="session", name="states_kept")
+def states_kept_fixture():
+    return states_kept
 
 
 @pytest.fixture

@@ -103,13 +103,16 @@ def test_the_report_shows_what_the_filters_have_learned(scored):
     assert page.index("Learning curves") < page.index("Filters along time") < page.index("<h2>Samples")
 
 
-def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
+def test_parts_that_training_saw_and_links_to_the_audio_of_wrong_tracks(trained, tiny, tmp_path, capsys):
     for record in tiny.records["valid"]:
         audio = tmp_path / "audio" / record.track_id
         audio.parent.mkdir(parents=True, exist_ok=True)
         audio.write_bytes(b"")
     arguments = (f"--job_dir={trained}", "--parts=valid", f"--output_dir={tmp_path}/out")
     run(*arguments, f"--audio_dir={tmp_path}/audio")
+    said = capsys.readouterr().out
+    assert "warning: these parts were trained or validated on: no score for new music\n" in said
+    assert_seen_parts_are_scored(trained, tiny, tmp_path / "out", ["valid"])
     wrong = json.loads((tmp_path / "out" / METRICS_FILE).read_text())["tracks_wrong"]
     page = (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
     assert wrong
@@ -117,6 +120,22 @@ def test_wrong_tracks_are_linked_where_their_audio_is(trained, tiny, tmp_path):
         assert f'<a href="{(tmp_path / "audio" / track["track_id"]).as_uri()}">{track["track_id"]}</a>' in page
     with pytest.raises(UserError, match=r"^`audio_dir=nowhere`: no such folder"):
         run(*arguments, "--audio_dir=nowhere")
+
+
+def assert_seen_parts_are_scored(job_dir, data, output_dir, parts):
+    summary = json.loads((output_dir / METRICS_FILE).read_text())
+    patches, tracks = by_hand(job_dir, data, parts)
+    assert summary["parts"] == parts
+    assert (summary["seen_in_training"], summary["tracks"]) == (True, 6 * len(parts))
+    assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
+    assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
+    page = (output_dir / REPORT_FILE).read_text("utf-8")
+    assert "Seen in training" in page and "report on training data" in page and "test report" not in page
+
+
+def test_several_parts_by_name(trained, tiny, tmp_path):
+    evaluate.evaluate(trained, tmp_path, parts=["train", "test"])
+    assert_seen_parts_are_scored(trained, tiny, tmp_path, ["train", "test"])
 
 
 def test_the_report_says_how_the_model_was_trained(scored, trained, job_of, tiny, tmp_path):
@@ -166,19 +185,6 @@ def test_the_report_says_where_filters_come_from(job_of, tiny, scored):
     assert given == "of a time and a frequency model, those in /a and /b"
 
 
-@pytest.mark.parametrize(("parts", "seen"), [(["valid"], True), (["train", "test"], True)])
-def test_parts_by_name_and_whether_training_saw_them(trained, tiny, tmp_path, parts, seen):
-    summary = evaluated(trained, tmp_path, parts=parts)
-    names = tuple(parts)
-    patches, tracks = by_hand(trained, tiny, names)
-    assert summary["parts"] == parts
-    assert (summary["seen_in_training"], summary["tracks"]) == (seen, 6 * len(names))
-    assert summary["patch_accuracy"] == pytest.approx(accuracy(patches))
-    assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
-    page = (tmp_path / "report.html").read_text("utf-8")
-    assert "Seen in training" in page and "report on training data" in page and "test report" not in page
-
-
 @pytest.fixture
 def torn(write_dataset, tmp_path):
     """The tiny dataset once more, but its blues are by one artist, who is in all parts; the others by one a track."""
@@ -201,10 +207,14 @@ def test_a_torn_split_is_scored_twice(trained, torn, tmp_path, capsys):
     assert entry["track_accuracy_mean"] == pytest.approx(accuracy(others))
     assert summary["track_accuracy_mean"] == pytest.approx(accuracy(tracks))
     assert any(line.startswith("artists new to training") and " 4 " in line for line in said.splitlines())
+    assert summary["groups"] == "torn"
+    assert (summary["num_groups"], summary["interval_method"]) == (5, "Wilson over groups")
     warning = "2 of 6 test tracks share their artist with training (B); there is a score without them"
     assert f"warning: {warning}\n" in said
     page = (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
     assert warning in page and "Tracks, artists new to training" in page
+    # The two tracks of blues are by one artist.
+    assert "with the 5 groups of tracks" in page and "takes the tracks as independent" not in page
 
 
 def test_a_torn_split_whose_test_is_not_concerned(trained, write_dataset, tmp_path):
@@ -258,30 +268,21 @@ def test_tracks_that_give_no_patch_are_told_of(trained, tmp_path, write_dataset,
 @pytest.mark.parametrize(
     ("split", "groups", "told"),
     [
-        ({"grouped": True, "group_safe": True}, "kept_apart", None),
         ({"grouped": False, "group_safe": True}, "not_given", "no artists were given"),
-        ({"grouped": True, "group_safe": False}, "torn", "2 of 6 test tracks share their artist with training (B)"),
         ({}, "torn", "some artists are in both training and test"),
     ],
 )
-def test_what_the_split_did_about_artists_is_told(trained, torn, tmp_path, capsys, split, groups, told):
-    data = tmp_path / "data"
-    shutil.copytree(torn.path, data)
-    manifest = json.loads((data / FILE_NAME).read_text())
-    (data / FILE_NAME).write_text(json.dumps(manifest | {"split": split}))
-    run(f"--job_dir={trained}", f"--data_dir={data}", f"--output_dir={tmp_path}/out")
-    assert json.loads((tmp_path / "out" / METRICS_FILE).read_text())["groups"] == groups
+def test_that_the_split_knew_no_artists_is_told(trained, torn, tmp_path, capsys, split, groups, told):
+    manifest = json.loads((torn.path / FILE_NAME).read_text())
+    (torn.path / FILE_NAME).write_text(json.dumps(manifest | {"split": split}))
+    run(f"--job_dir={trained}", f"--data_dir={torn.path}", f"--output_dir={tmp_path}/out")
     printed, page = capsys.readouterr().out, (tmp_path / "out" / REPORT_FILE).read_text("utf-8")
     metrics = json.loads((tmp_path / "out" / METRICS_FILE).read_text())
-    # The two tracks of blues are by one artist.
-    grouped = split.get("grouped", False)
-    assert metrics["num_groups"] == (5 if grouped else None)
-    assert metrics["interval_method"] == ("Wilson over groups" if grouped else "Wilson over tracks")
-    assert ("with the 5 groups of tracks" in page) == grouped == ("takes the tracks as independent" not in page)
-    assert ("warning:" in printed) == (told is not None)
-    if told:
-        assert told in printed
-        assert told in page
+    assert (metrics["groups"], metrics["num_groups"]) == (groups, None)
+    assert metrics["interval_method"] == "Wilson over tracks"
+    assert "takes the tracks as independent" in page and "with the 5 groups of tracks" not in page
+    assert "warning:" in printed and told in printed
+    assert told in page
 
 
 def test_no_metrics_without_a_report(trained, tmp_path):
@@ -356,16 +357,12 @@ def test_the_command_writes_beside_the_job_and_prints_the_table(trained, tmp_pat
     job_dir = shutil.copytree(trained, tmp_path / "job")
     run(f"--job_dir={job_dir}")
     said = capsys.readouterr().out
+    assert json.loads((job_dir / METRICS_FILE).read_text())["groups"] == "kept_apart"
+    assert "with the 6 groups of tracks" in (job_dir / REPORT_FILE).read_text("utf-8")
     assert {"metrics.json", "report.html"} < {path.name for path in job_dir.iterdir()}
     assert said.splitlines()[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
     assert "warning" not in said
     assert said.splitlines()[-1] == f"report: {job_dir}/report.html"
-
-
-def test_the_command_warns_of_parts_that_training_saw(trained, tmp_path, capsys):
-    run(f"--job_dir={trained}", "--parts=valid", f"--output_dir={tmp_path}")
-    said = capsys.readouterr().out
-    assert "warning: these parts were trained or validated on: no score for new music\n" in said
 
 
 @pytest.mark.parametrize("flag", ["--data_dir=data", "--parts=valid"])

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,17 +16,14 @@ from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
 from trainer.config import RECIPES
-from trainer.training import epochs, schedules
+from trainer.training import epochs, init_filters, schedules
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
 
 ROOT = Path(__file__).parents[2]
-
-
-def run_program(*arguments, module="trainer.train"):
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+# Flags of the job `trained`.
+LIKE_TRAINED = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
 
 
 @pytest.fixture
@@ -83,45 +81,29 @@ def test_the_model_kept_is_that_of_the_best_epoch(trained, tiny):
     assert history["val_loss"][best - 1] == min(history["val_loss"])
 
 
-def test_the_same_seed_gives_the_same_losses_and_another_seed_others(trained, tiny, job_of, tmp_path):
-    first = read_history(trained)
-    same = "--model_options=filters=4"
-    again = run_training(job_of(tiny.path, same), tmp_path / "again")
-    other = run_training(job_of(tiny.path, same, "--seed=1"), tmp_path / "other")
-    for name in ("loss", "val_loss"):
-        np.testing.assert_allclose(again[name], first[name], atol=1e-6)
-        assert np.abs(np.subtract(other[name], first[name])).max() > 1e-4
-
-
-def test_a_model_learns_what_can_be_learnt(tmp_path, write_dataset, job_of):
+def test_a_model_learns_what_can_be_learnt_and_reads_no_test_part(tmp_path, write_dataset, job_of):
     # The labels are loud in bands of their own, which black_box sees at once.
-    data = write_dataset(tmp_path / "data", frames=(80, 90), tracks_per_label=8)
-    arguments = ["--model=black_box", "--epochs=6", "--learning_rate=0.001"]
-    history = run_training(job_of(data.path, *arguments), tmp_path / "job")
-    assert max(history["val_accuracy"]) > 0.9
-    assert history["loss"][-1] < history["loss"][0]
-
-
-def test_training_stops_when_nothing_gets_better(tiny, job_of, tmp_path):
-    # With so small a rate, float32 cannot even hold the change.
-    arguments = ["--learning_rate=1e-30", "--epochs=20", "--patience=2"]
-    assert len(run_training(job_of(tiny.path, *arguments), tmp_path / "job")["loss"]) == 3
-
-
-def test_test_parts_are_not_read(tmp_path, write_dataset, job_of):
-    data = write_dataset(tmp_path / "data", parts=("fold_0", "fold_1", "fold_2", "fold_3"))
-    job = job_of(data.path, "--test_fold=1")
+    parts = ("fold_0", "fold_1", "fold_2", "fold_3")
+    data = write_dataset(tmp_path / "data", parts=parts, frames=(80, 90), tracks_per_label=4)
+    arguments = ["--model=black_box", "--epochs=6", "--learning_rate=0.001", "--test_fold=1"]
+    job = job_of(data.path, *arguments)
     assert (job.parts.train, job.parts.valid, job.parts.test) == (("fold_2", "fold_3"), ("fold_0",), ("fold_1",))
     for path in data.shards("fold_1"):
         path.unlink()
-    run_training(job, tmp_path / "job")
+    history = run_training(job, tmp_path / "job")
+    assert max(history["val_accuracy"]) > 0.9
+    assert history["loss"][-1] < history["loss"][0]
     assert (tmp_path / "job" / "best.keras").exists()
 
 
-def test_a_loss_that_is_no_number_ends_in_one_line(tiny, job_of, tmp_path):
-    with pytest.raises(UserError, match=r"loss is (nan|inf) after epoch 1; lower `learning_rate`"):
-        run_training(job_of(tiny.path, "--learning_rate=1e38"), tmp_path / "job")
-    assert sorted(path.name for path in (tmp_path / "job").iterdir() if path.suffix == ".keras") == []
+def test_training_stops_when_nothing_gets_better_counting_the_epochs_before_a_kill(tiny, job_of, states_kept, tmp_path):
+    # With so small a rate, float32 cannot even hold the change.
+    job = job_of(tiny.path, "--learning_rate=1e-30", "--epochs=20", "--patience=2")
+    with states_kept(tmp_path / "job", tmp_path / "killed"):
+        assert len(run_training(job, tmp_path / "job")["loss"]) == 3
+    # At the end of the second epoch.
+    run_on(job, tmp_path / "killed" / "3")
+    assert len(read_history(tmp_path / "killed" / "3")["loss"]) == 3
 
 
 def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
@@ -162,27 +144,6 @@ def test_a_shard_that_is_missing_anywhere_is_found_before_training(own, job_of, 
         job_of(own.path, "--patch_frames=2")
 
 
-class Killed(BaseException):
-    pass
-
-
-def run_until_save(monkeypatch, number, job, job_dir, **options):
-    """Trains until a state has been saved so often, and not a moment longer."""
-    with monkeypatch.context() as patch:
-        save, saves = TrainingState.save, []
-
-        def save_and_die(state, path):
-            save(state, path)
-            saves.append(path)
-            if len(saves) == number:
-                raise Killed
-
-        patch.setattr(TrainingState, "save", save_and_die)
-        job_dir.mkdir()
-        with pytest.raises(Killed):
-            train.train(job, job_dir, **options)
-
-
 def run_on(job, job_dir, **options):
     start = train.unfinished(job, job_dir)
     assert start is not None
@@ -190,18 +151,22 @@ def run_on(job, job_dir, **options):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny, job_of, tmp_path_factory):
-    """A job of two epochs of four steps, and the log of its batches."""
-    job_dir, log = tmp_path_factory.mktemp("unbroken") / "job", tmp_path_factory.mktemp("log") / "log"
-    job = job_of(tiny.path, "--batch_size=3")
+def unbroken(tiny, job_of, states_kept, tmp_path_factory):
+    """A job of two epochs of four steps, its directory, and the log of its batches.
+
+    Last what it and its log would have been after a kill when a state was saved: directories 1, 2, ...
+    """
+    work, killed = tmp_path_factory.mktemp("unbroken"), tmp_path_factory.mktemp("killed")
+    job, job_dir, log = job_of(tiny.path, "--batch_size=3"), work / "job", work / "log"
     job_dir.mkdir()
-    train.train(job, job_dir, options=train.RunOptions(log_batches=log))
+    with states_kept(work, killed, of="job"):
+        train.train(job, job_dir, options=train.RunOptions(save_every_s=0, log_batches=log))
     lines = log.read_text().splitlines()
     steps = len(lines) // 2
     assert steps > 2
     assert [line.split()[:2] for line in lines] == [[str(n // steps), str(n % steps)] for n in range(2 * steps)]
     assert len({line.split()[2] for line in lines}) == len(lines)
-    return job, job_dir, lines
+    return job, job_dir, lines, killed
 
 
 MIXED = "--augment=gain_db=3,mixup_alpha=0.5,frequency_masks=1,time_masks=1"
@@ -229,11 +194,11 @@ def test_augmented_batches_are_those_of_an_unbroken_training(write_dataset, job_
 
 def test_a_job_with_mixed_labels_trains_and_knows_it(write_dataset, job_of, tmp_path):
     data = write_dataset(tmp_path / "data", front_end={"compression": "log10"})
-    history = run_training(job_of(data.path, MIXED), tmp_path / "job")
+    history = run_training(job_of(data.path, MIXED, "--epochs=1"), tmp_path / "job")
     assert np.isfinite(history["val_loss"]).all()
     kept = TrainingJob.load(tmp_path / "job")
     assert kept.augmentation.mixup_alpha == 0.5
-    assert kept.differences(job_of(data.path)) == ["other augmentation"]
+    assert kept.differences(job_of(data.path, "--epochs=1")) == ["other augmentation"]
 
 
 def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
@@ -247,32 +212,30 @@ def test_a_mask_wider_than_a_patch_is_refused(tiny, job_of):
 
 # The first state is that of the start; within an epoch there is one after each step but the last.
 @pytest.mark.parametrize("moment", ["within", "epoch's end", "within second", "end"])
-def test_a_training_that_was_stopped_goes_on_where_it_was(unbroken, tmp_path, monkeypatch, capsys, moment):
-    job, whole, lines = unbroken
+def test_a_training_that_was_killed_goes_on_where_it_was(unbroken, tmp_path, capsys, moment):
+    job, whole, lines, killed = unbroken
     steps = len(lines) // 2
     number = {"within": 3, "epoch's end": 1 + steps, "within second": 2 + steps, "end": 1 + 2 * steps}[moment]
     done = {"within": 2, "epoch's end": steps, "within second": 1 + steps, "end": 2 * steps}[moment]
-    options = train.RunOptions(save_every_s=0, log_batches=tmp_path / "log")
-    run_until_save(monkeypatch, number, job, tmp_path / "job", options=options)
-    before = (tmp_path / "log").read_text().splitlines()
+    work = shutil.copytree(killed / str(number), tmp_path / "work")
+    job_dir, log = work / "job", work / "log"
+    before = log.read_text().splitlines()
     # The line of the step that was saved may be missing: it is written after the state.
     assert lines[: max(0, done - 1)] == before[: done - 1] and len(before) <= done
-    capsys.readouterr()
-    (tmp_path / "log").unlink()
-    run_on(job, tmp_path / "job", options=options)
+    log.unlink()
+    run_on(job, job_dir, options=train.RunOptions(log_batches=log))
     said = f"going on in epoch {1 + done // steps} of 2, after step {done % steps} of {steps}"
-    assert (said if moment != "end" else "all 2 epochs are done") in capsys.readouterr().out
-    assert (tmp_path / "log").read_text().splitlines() == lines[done:]
-    found, expected_history = read_history(tmp_path / "job"), read_history(whole)
+    assert capsys.readouterr().out.startswith(said if moment != "end" else "all 2 epochs are done")
+    assert log.read_text().splitlines() == lines[done:]
+    found, expected_history = read_history(job_dir), read_history(whole)
     assert list(found) == list(expected_history)
     np.testing.assert_allclose(list(found.values()), list(expected_history.values()), atol=1e-6)
-    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (job_dir, whole))
     for weights, expected in zip(own, others, strict=True):
         np.testing.assert_allclose(weights, expected, atol=1e-6)
-    files = ["best.keras", "config.json", "history.csv", "logs"]
-    assert sorted(path.name for path in (tmp_path / "job").iterdir()) == files
+    assert sorted(path.name for path in job_dir.iterdir()) == ["best.keras", "config.json", "history.csv", "logs"]
     with pytest.raises(UserError, match="already holds a job"):
-        train.unfinished(job, tmp_path / "job")
+        train.unfinished(job, job_dir)
 
 
 def signal_at(monkeypatch, callback, moment, number):
@@ -288,25 +251,22 @@ def signal_at(monkeypatch, callback, moment, number):
     monkeypatch.setattr(callback, moment, with_signal)
 
 
-# In the second epoch of two.
-@pytest.mark.parametrize("moment", ["step", "validation", "end"])
-def test_what_is_told_to_stop_loses_nothing(
-    unbroken, tiny, train_flags, read_events, tmp_path, monkeypatch, capsys, moment
-):
-    _, whole, lines = unbroken
+def test_what_is_told_to_stop_loses_nothing(unbroken, tiny, train_flags, read_events, tmp_path, monkeypatch, capsys):
+    _, whole, lines, _ = unbroken
     steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
     small = ["--model=time", "--epochs=2", "--batch_size=3", "--learning_rate=0.01", "--profile_steps=2,3"]
     values = train_flags(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", f"--log_batches={log}", *small)
-    with monkeypatch.context() as patch:
-        event = {"step": "on_train_batch_end", "validation": "on_test_batch_begin", "end": "on_epoch_end"}[moment]
-        signal_at(patch, SaveProgress, event, {"step": steps + 2, "validation": 6, "end": 2}[moment])
-        assert train.main(values, []) == 75
-    done = steps + 2 if moment == "step" else 2 * steps
-    where = (
-        "after epoch 2 of 2 of time" if moment == "end" else f"in epoch 2 of 2 of time, after step {done - steps} of"
-    )
-    assert f"{job_dir}: stopped by SIGTERM {where}" in capsys.readouterr().err
-    assert log.read_text().splitlines() == lines[:done]
+    # In the second epoch of two: after a step, in the validation, and at the end.
+    for event, number, done, where in (
+        ("on_train_batch_end", steps + 2, steps + 2, "in epoch 2 of 2 of time, after step 2 of"),
+        ("on_test_batch_begin", 2, 2 * steps, f"in epoch 2 of 2 of time, after step {steps} of"),
+        ("on_epoch_end", 1, 2 * steps, "after epoch 2 of 2 of time"),
+    ):
+        with monkeypatch.context() as patch:
+            signal_at(patch, SaveProgress, event, number)
+            assert train.main(values, []) == 75
+        assert f"{job_dir}: stopped by SIGTERM {where}" in capsys.readouterr().err
+        assert log.read_text().splitlines() == lines[:done]
     assert train.main(values, []) == 0
     # Each batch once, and all else to the last bit.
     assert log.read_text().splitlines() == lines
@@ -315,7 +275,8 @@ def test_what_is_told_to_stop_loses_nothing(
     for weights, expected in zip(own, others, strict=True):
         np.testing.assert_array_equal(weights, expected)
     starts = json.loads((job_dir / RUN_FILE).read_text())["starts"]
-    assert [start["finished_epochs"] * steps + start["step"] for start in starts] == [0, done]
+    places = [start["finished_epochs"] * steps + start["step"] for start in starts]
+    assert places == [0, steps + 2, 2 * steps, 2 * steps]
     assert starts[0]["command"].startswith("python -m trainer.train ") and "--epochs=2" in starts[0]["command"]
     for name in ("train", "validation"):
         shown = read_events(job_dir / "logs" / name)
@@ -339,7 +300,7 @@ def test_sigterm_ends_a_process_with_a_status_of_its_own(tiny, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 75
-    assert said.splitlines()[-1].startswith(f"{job_dir}: stopped by SIGTERM ")
+    assert said.startswith(f"{job_dir}: stopped by SIGTERM ") and len(said.splitlines()) == 1
     assert said.endswith("; the same command goes on from there\n")
     state, lines = TrainingState.load(job_dir / STATE_FILE), log.read_text().splitlines()
     epoch, step = map(int, lines[-1].split()[:2])
@@ -349,8 +310,7 @@ def test_sigterm_ends_a_process_with_a_status_of_its_own(tiny, tmp_path):
 
 def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
     before = (trained / "best.keras").read_bytes()
-    small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
-    assert train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={trained}", *small), []) == 0
+    assert train.main(train_flags(f"--data_dir={tiny.path}", f"--job_dir={trained}", *LIKE_TRAINED), []) == 0
     best = RECIPES["modern"].best_epoch(schedules.rows_of(read_history(trained)))
     assert capsys.readouterr().out == (
         f"{trained} holds this very job, trained to its end: best epoch {best} of 2, {trained}/best.keras; "
@@ -359,37 +319,33 @@ def test_a_job_that_is_trained_says_so(trained, tiny, train_flags, capsys):
     assert (trained / "best.keras").read_bytes() == before
 
 
-def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path, monkeypatch):
-    job, _, lines = unbroken
+def test_the_best_model_of_earlier_epochs_stays_the_best(unbroken, tmp_path):
+    job, _, lines, killed = unbroken
     steps = len(lines) // 2
-    run_until_save(monkeypatch, 2 + steps, job, tmp_path / "job", options=train.RunOptions(save_every_s=0))
-    state = TrainingState.load(tmp_path / "job" / STATE_FILE)
+    job_dir = shutil.copytree(killed / str(2 + steps) / "job", tmp_path / "job")
+    state = TrainingState.load(job_dir / STATE_FILE)
     # As if no later epoch could be better.
-    dataclasses.replace(state, history=[{**state.history[0], "val_loss": -1.0}]).save(tmp_path / "job" / STATE_FILE)
-    before = (tmp_path / "job" / "best.keras").read_bytes()
-    run_on(job, tmp_path / "job")
-    assert (tmp_path / "job" / "best.keras").read_bytes() == before
-    assert len(read_history(tmp_path / "job")["val_loss"]) == 2
+    dataclasses.replace(state, history=[{**state.history[0], "val_loss": -1.0}]).save(job_dir / STATE_FILE)
+    before = (job_dir / "best.keras").read_bytes()
+    run_on(job, job_dir)
+    assert (job_dir / "best.keras").read_bytes() == before
+    assert len(read_history(job_dir)["val_loss"]) == 2
 
 
-def test_patience_counts_the_epochs_before(tiny, job_of, tmp_path, monkeypatch):
-    job = job_of(tiny.path, "--learning_rate=1e-30", "--epochs=20", "--patience=3")
-    options = train.RunOptions(save_every_s=1e9)
-    run_until_save(monkeypatch, 3, job, tmp_path / "job", options=options)
-    run_on(job, tmp_path / "job", options=options)
-    assert len(read_history(tmp_path / "job")["loss"]) == 4
-
-
-SLOW_MOMENTS = [pytest.param(moment, marks=pytest.mark.slow) for moment in ("second step", "end")]
 AUGMENTED = ("--recipe=augmented", "--patch_frames=80", "--batch_size=6")
 
 
 @pytest.fixture(scope="module")
-def augmented(tiny, tmp_path_factory, train_flags):
-    """Arguments of a job of two epochs of four steps that keeps its last epoch, its directory, and the batches' log."""
-    job_dir, log = tmp_path_factory.mktemp("augmented") / "job", tmp_path_factory.mktemp("log") / "log"
+def augmented(tiny, states_kept, tmp_path_factory, train_flags):
+    """Arguments of a job of two epochs of four steps that keeps its last epoch, its directory, and the batches' log.
+
+    Beside its directory lies what kills after each save leave.
+    """
+    work = tmp_path_factory.mktemp("augmented")
+    job_dir, log = work / "job", work / "log"
     arguments = [f"--data_dir={tiny.path}", "--model=time", "--epochs=2", *AUGMENTED]
-    assert train.main(train_flags(*arguments, f"--job_dir={job_dir}", f"--log_batches={log}"), []) == 0
+    with states_kept(job_dir, work / "killed"):
+        assert train.main(train_flags(*arguments, f"--job_dir={job_dir}", f"--log_batches={log}"), []) == 0
     return arguments, job_dir, log.read_text().splitlines()
 
 
@@ -410,19 +366,25 @@ def test_a_job_that_keeps_its_last_epoch_says_that_there_was_no_validation(augme
     assert f"trained to its end: last epoch 2 of 2, {job_dir}/best.keras;" in capsys.readouterr().out
 
 
-# After a step within each epoch, after the last of one but before its end, and at the ends.
-@pytest.mark.parametrize("moment", ["step", "last step", *SLOW_MOMENTS])
-def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path, monkeypatch, capsys, moment):
+@pytest.mark.parametrize(
+    "moments",
+    [
+        # After the last step of the first epoch but before its end, then within the second. Before a first step ends,
+        # a signal would end the process.
+        pytest.param([("on_train_batch_end", 4), ("on_train_batch_end", 2)], id="last step, second step"),
+        # Within the first epoch, then at its end.
+        pytest.param([("on_train_batch_end", 2), ("on_epoch_end", 1)], marks=pytest.mark.slow, id="step, end"),
+    ],
+)
+def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path, monkeypatch, capsys, moments):
     arguments, whole, lines = augmented
-    steps, job_dir, log = len(lines) // 2, tmp_path / "job", tmp_path / "log"
-    assert steps == 4
+    job_dir, log = tmp_path / "job", tmp_path / "log"
+    assert len(lines) == 2 * 4
     values = train_flags(*arguments, f"--job_dir={job_dir}", f"--log_batches={log}")
-    with monkeypatch.context() as patch:
-        event = "on_epoch_end" if moment == "end" else "on_train_batch_end"
-        signal_at(
-            patch, SaveProgress, event, {"step": 2, "second step": steps + 1, "last step": steps, "end": 1}[moment]
-        )
-        assert train.main(values, []) == 75
+    for event, number in moments:
+        with monkeypatch.context() as patch:
+            signal_at(patch, SaveProgress, event, number)
+            assert train.main(values, []) == 75
     assert train.main(values, []) == 0
     said = capsys.readouterr()
     assert "training on train, valid, without validation; " in said.out
@@ -436,14 +398,13 @@ def test_averaged_weights_go_on_to_the_last_bit(augmented, train_flags, tmp_path
         np.testing.assert_array_equal(variable, expected)
 
 
-def test_the_averages_of_an_end_that_was_killed_are_kept_from_its_state(augmented, tmp_path, monkeypatch, capsys):
+def test_the_averages_of_an_end_that_was_killed_are_kept_from_its_state(augmented, tmp_path, capsys):
     _, whole, _ = augmented
-    job = TrainingJob.load(whole)
     # The state of the second epoch's end is there, and its model is not.
-    run_until_save(monkeypatch, 3, job, tmp_path / "job", options=train.RunOptions(save_every_s=1e9))
-    run_on(job, tmp_path / "job")
+    job_dir = shutil.copytree(whole.parent / "killed" / "3", tmp_path / "job")
+    run_on(TrainingJob.load(whole), job_dir)
     assert "all 2 epochs are done" in capsys.readouterr().out
-    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (tmp_path / "job", whole))
+    own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (job_dir, whole))
     for weights, expected in zip(own, others, strict=True):
         np.testing.assert_array_equal(weights, expected)
 
@@ -480,57 +441,47 @@ def test_averages_are_validated_and_a_stop_within_it_keeps_the_weights(tiny, tra
     assert loss == pytest.approx(min(history["val_loss"]), rel=1e-4)
 
 
-def test_the_parents_of_a_job_train_by_its_recipe(tiny, train_flags, tmp_path):
+def test_the_parents_of_a_job_train_by_its_recipe(tiny, train_flags):
     arguments = [f"--data_dir={tiny.path}", "--model=time_frequency_init", "--model_options=filters=2", "--epochs=1"]
-    assert train.main(train_flags(*arguments, *AUGMENTED, f"--job_dir={tmp_path / 'job'}"), []) == 0
-    own = TrainingJob.load(tmp_path / "job")
-    for name in ("time", "frequency"):
-        parent = TrainingJob.load(tmp_path / "job" / name)
-        assert (parent.recipe, parent.parts, parent.weight_average) == ("augmented", own.parts, 0.99)
-        assert list(read_history(tmp_path / "job" / name)) == ["epoch", "accuracy", "loss"]
-
-
-def with_rises(monkeypatch, **limits):
-    """Lets the paper's recipe reach its limits within a few epochs."""
-    paper = dataclasses.replace(RECIPES["cbmi2016"], rises=schedules.LossRiseSchedule(**limits))
-    monkeypatch.setitem(RECIPES, "cbmi2016", paper)
-    return paper
+    job = train.make_job(train_flags(*arguments, *AUGMENTED))
+    parents = init_filters.own_parents(job)
+    assert {name: parent.model for name, parent in parents.items()} == {"time": "time", "frequency": "frequency"}
+    for parent in parents.values():
+        assert (parent.recipe, parent.parts, parent.weight_average) == ("augmented", job.parts, 0.99)
+        assert parent.rules.checkpoint_metric is None and not parent.parts.valid
 
 
 def iterations_of_best(job_dir):
     return int(keras.models.load_model(job_dir / "best.keras").optimizer.iterations)
 
 
-def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_path, monkeypatch, capsys):
-    recipe = with_rises(monkeypatch, to_halve=0, to_stop=9)
-    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.003", "--epochs=6", "--seed=1")
-    expected, steps = run_training(job, tmp_path / "whole"), 3
+def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, states_kept, tmp_path, monkeypatch, capsys):
+    rises = schedules.LossRiseSchedule(to_halve=0, to_stop=1)
+    recipe = dataclasses.replace(RECIPES["cbmi2016"], rises=rises)
+    monkeypatch.setitem(RECIPES, "cbmi2016", recipe)
+    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.003", "--epochs=20", "--seed=1")
+    whole, killed, steps = tmp_path / "whole", tmp_path / "killed", 3
+    whole.mkdir()
+    with states_kept(whole, killed):
+        train.train(job, whole, options=train.RunOptions(save_every_s=0))
+    expected = read_history(whole)
     rows = schedules.rows_of(expected)
-    halvings = [recipe.rises.count(rows[:epoch])[0] for epoch in range(len(rows) + 1)]
-    halved = halvings.index(1)
-    assert 1 < halved < 6 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
+    counts = [rises.count(rows[:epoch]) for epoch in range(len(rows) + 1)]
+    halved = counts.index((1, 0))
+    assert halved > 1 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
+    # What halves the rate, and what ends training, began in an earlier epoch.
+    assert counts[halved - 1] == (0, 1) and counts[-2:] == [(1, 1), (1, 2)] and len(rows) < 20
     best = recipe.best_epoch(rows)
-    assert iterations_of_best(tmp_path / "whole") == best * steps
+    assert iterations_of_best(whole) == best * steps
     assert best != RECIPES["modern"].best_epoch(rows), "accuracy and loss have to disagree for this to tell"
-    # At the ends of the epochs before and after which the rate is halved, and within the one that follows.
-    moments = {"before": (halved, 1e9), "after": (halved + 1, 1e9), "within": (2 + halved * steps, 0)}
-    for name, (saves, save_every_s) in moments.items():
-        run_until_save(monkeypatch, saves, job, tmp_path / name, options=train.RunOptions(save_every_s=save_every_s))
-        run_on(job, tmp_path / name)
-        found = read_history(tmp_path / name)
-        np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, err_msg=name)
-        assert iterations_of_best(tmp_path / name) == best * steps
-
-
-def test_the_papers_recipe_ends_by_the_rises_of_earlier_epochs_too(tiny, job_of, tmp_path, monkeypatch):
-    rises = with_rises(monkeypatch, to_halve=9, to_stop=3).rises
-    # At a rate at which float32 holds no change, dropout alone moves the loss, up or down.
-    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=1e-30", "--epochs=99")
-    run_until_save(monkeypatch, 4, job, tmp_path / "job")
-    run_on(job, tmp_path / "job")
-    rows = schedules.rows_of(read_history(tmp_path / "job"))
-    counts = [rises.count(rows[:epoch])[1] for epoch in range(len(rows) + 1)]
-    assert len(rows) < 99 and counts[-2:] == [3, 4]
+    # At the ends of the epochs before and after which the rate is halved, and within the last one. The first state is
+    # that of the start; each epoch has as many as steps.
+    for number in (1 + (halved - 1) * steps, 1 + halved * steps, 2 + (len(rows) - 1) * steps):
+        job_dir = killed / str(number)
+        run_on(job, job_dir)
+        found = read_history(job_dir)
+        np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, err_msg=str(number))
+        assert iterations_of_best(job_dir) == best * steps
 
 
 def test_a_job_that_was_stopped_before_it_began_is_begun(tiny, job_of, tmp_path):
@@ -539,12 +490,11 @@ def test_a_job_that_was_stopped_before_it_began_is_begun(tiny, job_of, tmp_path)
     assert train.unfinished(job_of(tiny.path), tmp_path) is None
 
 
-def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, monkeypatch, capsys, run_here):
-    job_dir = tmp_path / "job"
-    run_until_save(monkeypatch, 2, job_of(tiny.path), job_dir)
-    capsys.readouterr()
+def test_an_unfinished_job_that_differs_is_held_or_is_damaged_is_refused(unbroken, tiny, tmp_path, run_here):
+    _, _, lines, killed = unbroken
+    job_dir = shutil.copytree(killed / str(1 + len(lines) // 2) / "job", tmp_path / "job")
     state = (job_dir / STATE_FILE).read_bytes()
-    arguments = [f"--data_dir={tiny.path}", f"--job_dir={job_dir}", "--model=time", "--epochs=2", "--batch_size=4"]
+    arguments = [f"--data_dir={tiny.path}", f"--job_dir={job_dir}", "--model=time", "--epochs=2", "--batch_size=3"]
     assert run_here(*arguments, "--seed=1") == (
         2,
         "",
@@ -560,20 +510,16 @@ def test_an_unfinished_job_is_gone_on_with_or_refused(tiny, job_of, tmp_path, mo
     assert status == 2
     assert said.startswith(f"error: {job_dir}/state.npz: not the state of this training (")
     assert len(said.splitlines()) == 1
-    (job_dir / STATE_FILE).write_bytes(state)
-    done = run_program(*arguments, "--learning_rate=0.01")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("going on in epoch 2 of 2, after step 0 of ")
 
 
-def test_a_held_job_directory_is_refused_in_one_line(trained, tiny):
+def test_a_held_job_directory_is_refused_in_one_line(trained, tiny, run_here):
     before = (trained / CONFIG_FILE).read_bytes()
-    done = run_program(f"--data_dir={tiny.path}", f"--job_dir={trained}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    assert run_here(f"--data_dir={tiny.path}", f"--job_dir={trained}") == (
+        2,
+        "",
         f"error: {trained} already holds a job that differs: model time, not black_box; other model_options; "
         "epochs 2, not 40; batch_size 4, not 64; learning_rate 0.01, not 0.001; choose another --job_dir, or "
-        "--overwrite it\n"
+        "--overwrite it\n",
     )
     assert (trained / CONFIG_FILE).read_bytes() == before
 
@@ -595,21 +541,25 @@ def test_overwriting_begins_only_when_the_new_job_can(tiny, job_of, tmp_path, fl
     assert (job_dir / CONFIG_FILE).read_text() == "the earlier job"
 
 
-def test_overwriting_leaves_nothing_of_the_earlier_job(tiny, tmp_path, run_here):
+def test_overwriting_leaves_nothing_of_the_earlier_job(trained, tiny, tmp_path, run_here):
     job_dir = tmp_path / "job"
     (job_dir / "logs" / "old").mkdir(parents=True)
     (job_dir / CONFIG_FILE).write_text("{}")
     for name in (METRICS_FILE, REPORT_FILE, RUN_FILE, "notes.txt"):
         (job_dir / name).write_text("mine")
-    arguments = ["--model=time", "--epochs=1", "--overwrite"]
-    status, printed, said = run_here(f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *arguments)
+    arguments = [f"--data_dir={tiny.path}", f"--job_dir={job_dir}", *LIKE_TRAINED, "--seed=1", "--overwrite"]
+    status, printed, said = run_here(*arguments)
     assert (status, said) == (0, "")
-    assert "epoch 1 of 1: loss " in printed
-    assert json.loads((job_dir / CONFIG_FILE).read_text())["epochs"] == 1
+    assert "epoch 1 of 2: loss " in printed
+    assert json.loads((job_dir / CONFIG_FILE).read_text())["epochs"] == 2
     for name in ("logs/old", METRICS_FILE, REPORT_FILE):
         assert not (job_dir / name).exists()
     assert len(json.loads((job_dir / RUN_FILE).read_text())["starts"]) == 1
     assert (job_dir / "notes.txt").read_text() == "mine"
+    # Another seed gives other losses; that the same gives the same is what trainings that go on show.
+    first, other = read_history(trained), read_history(job_dir)
+    for name in ("loss", "val_loss"):
+        assert np.abs(np.subtract(other[name], first[name])).max() > 1e-4
 
 
 @pytest.mark.parametrize(

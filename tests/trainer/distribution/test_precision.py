@@ -38,32 +38,17 @@ def test_a_job_knows_its_precision_and_another_one_is_another_job(tiny, job_of, 
         job_of(tiny.path, "--precision=half")
 
 
-class Stopped(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("numbers", ["float16", "bfloat16"])
-def test_a_training_in_it_goes_on_as_if_it_had_not_stopped(tiny, job_of, tmp_path, monkeypatch, numbers):
+def test_a_training_in_it_goes_on_as_if_it_had_not_stopped(tiny, job_of, states_kept, tmp_path, numbers):
     job = job_of(tiny.path, f"--precision={numbers}", "--model_options=filters=4")
-    for name in ("whole", "broken"):
-        (tmp_path / name).mkdir()
-    train.train(job, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        save, saves = TrainingState.save, []
-
-        def save_and_stop(state, path):
-            save(state, path)
-            saves.append(path)
-            if len(saves) == 3:
-                raise Stopped
-
-        patch.setattr(TrainingState, "save", save_and_stop)
-        with pytest.raises(Stopped):
-            train.train(job, tmp_path / "broken", options=train.RunOptions(save_every_s=0))
-    state = TrainingState.load(tmp_path / "broken" / STATE_FILE)
+    whole, killed = tmp_path / "whole", tmp_path / "killed" / "3"
+    whole.mkdir()
+    with states_kept(whole, killed.parent):
+        train.train(job, whole, options=train.RunOptions(save_every_s=0))
+    state = TrainingState.load(killed / STATE_FILE)
     assert (state.epoch, state.step) == (0, 2)
     # The scale of the loss is saved with the optimiser.
     assert any(value == 2**15 for value in state.variables.values() if not value.shape) is (numbers == "float16")
-    train.train(job, tmp_path / "broken", start=state)
-    histories = [list(read_history(tmp_path / name).values()) for name in ("broken", "whole")]
+    train.train(job, killed, start=state)
+    histories = [list(read_history(path).values()) for path in (killed, whole)]
     np.testing.assert_allclose(*histories, atol=1e-5)

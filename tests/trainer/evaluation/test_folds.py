@@ -73,7 +73,7 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd,
     # As after a kill between the training's end and the predictions.
     (own.job_dir / PREDICTIONS_FILE).unlink()
     model = (own.job_dir / CHECKPOINT_FILE).stat()
-    carried_out(own)
+    carry_out(own)
     assert (own.job_dir / CHECKPOINT_FILE).stat() == model
     again = FoldPredictions.load(own.job_dir / PREDICTIONS_FILE)
     np.testing.assert_allclose(again.predictions.probabilities, saved.predictions.probabilities, atol=1e-6)
@@ -115,9 +115,11 @@ def test_a_training_that_goes_on_is_not_told_too_short(make, monkeypatch):
 
 
 def test_a_mistake_names_the_run(make):
-    with pytest.raises(UserError, match=r"^time, seed 0, fold 1: the training loss is (nan|inf) after epoch 1"):
-        carry_out(make("--learning_rate=1e38"))
-    assert not make().is_done
+    message = r"^time, seed 0, fold 1: the training loss is (nan|inf) after epoch 1; lower `learning_rate`$"
+    own = make("--learning_rate=1e38")
+    with pytest.raises(UserError, match=message):
+        carry_out(own)
+    assert not own.is_done and not (own.job_dir / CHECKPOINT_FILE).exists()
 
 
 def test_what_is_nobodys_mistake_leaves_its_traceback_in_the_log(make):

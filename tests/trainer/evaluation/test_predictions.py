@@ -1,8 +1,7 @@
+import copy
 import json
 import random
 import shutil
-import subprocess
-import sys
 import zipfile
 from types import SimpleNamespace
 
@@ -10,8 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tools.json_edits import edited_archive
+from trainer import predict as predict_command
 from trainer.evaluation.predictions import load_model, predict
 from trainer.training_job import CHECKPOINT_FILE, TrainingJob
 
@@ -180,14 +181,16 @@ def test_a_newer_keras_whose_model_can_be_read_is_of_no_concern(copied):
     assert load_model(copied).name == "time"
 
 
-def test_the_line_is_all_that_a_command_prints(copied, tmp_path):
+def test_the_line_is_all_that_a_command_prints(copied, tmp_path, capfd):
     rewritten(copied / CHECKPOINT_FILE, version="99.0.0", change=CHANGES["unknown argument"])
     (tmp_path / "a.wav").write_bytes(b"")
-    command = [sys.executable, "-m", "trainer.predict", f"--job_dir={copied}", str(tmp_path / "a.wav")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {copied / CHECKPOINT_FILE}: the model was saved by Keras 99.0.0, and")
-    assert len(done.stderr.splitlines()) == 1
+    argv = ["predict", f"--job_dir={copied}", str(tmp_path / "a.wav")]
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(predict_command.main, copy.deepcopy(predict_command.FLAGS), usage="", argv=argv)
+    printed, said = capfd.readouterr()
+    assert (ended.value.code, printed) == (2, "")
+    assert said.startswith(f"error: {copied / CHECKPOINT_FILE}: the model was saved by Keras 99.0.0, and")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_model_with_numbers_that_are_not_finite_is_refused(copied):

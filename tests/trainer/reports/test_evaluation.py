@@ -97,6 +97,7 @@ def test_says_what_was_found(page):
     assert page.text.index("/059.wav") < page.text.index("/010.wav")
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_training_data_do_not_pass_for_a_test(tmp_path, page, parse_page):
     assert "Genre recognition, test report: 50.0 %" in page.text
     page = parse_page(write(tmp_path / "report.html", summary=dataclasses.replace(summary(60), seen_in_training=True)))
@@ -110,6 +111,7 @@ def test_cards_are_as_high_as_what_they_hold(text):
     assert re.search(r"\nmain \{[^}]*align-items: start;", text)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_sections_without_content_are_left_out(tmp_path, parse_page):
     page = parse_page(write(tmp_path / "report.html", summary=summary(), history=None, samples=[], facts={}))
     assert len(page.all("img")) == 1
@@ -118,6 +120,7 @@ def test_sections_without_content_are_left_out(tmp_path, parse_page):
     assert "Learning curves" not in parse_page(write(tmp_path / "report.html", history={})).text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_curves_of_a_training_without_validation_say_so(tmp_path, page, parse_page):
     history = {name: HISTORY[name] for name in ("loss", "accuracy")}
     alone = parse_page(write(tmp_path / "report.html", history=history))
@@ -127,11 +130,13 @@ def test_curves_of_a_training_without_validation_say_so(tmp_path, page, parse_pa
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(1, "1 track in all"), (50, "first."), (51, "1 more is not shown.")])
+@pytest.mark.usefixtures("no_pictures")
 def test_counts_the_wrong_tracks_that_are_left_out(tmp_path, wrong, words, parse_page):
     page = parse_page(write(tmp_path / "report.html", summary=summary(wrong), history=None, samples=[]))
     assert words in page.text and ("not shown" in page.text) == (wrong > 50)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_thirty_genres_and_one(tmp_path, parse_page):
     for count in (1, 30):
         names = tuple(f"genre {number}" for number in range(count))
@@ -139,11 +144,12 @@ def test_thirty_genres_and_one(tmp_path, parse_page):
         parse_page(write(tmp_path / "report.html", summary=summary_of(predictions), history=None, samples=[]))
 
 
-def test_a_failed_write_leaves_the_old_report_alone(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_report_alone(tmp_path, monkeypatch, request):
     path = tmp_path / "report.html"
     path.write_text("old")
     with pytest.raises(ValueError, match="history must hold"):
         write(path, history={"loss": [1.0], "accuracy": []} | {"val_loss": [1.0, 2.0]})
+    request.getfixturevalue("no_pictures")
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(UserError, match=r"report\.html cannot be written: disk full"):
         write(path, history=None, samples=[])
@@ -154,6 +160,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, text):
     assert write(tmp_path / "other.html") == text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_the_statistic_of_the_interval_is_named(tmp_path, page, parse_page):
     assert "The interval is Wilson's and takes the tracks as independent" in page.text
     predictions = metrics.Predictions(np.eye(2, dtype=np.float32), np.arange(2), ["a", "b"], ("x", "y"))
@@ -162,6 +169,7 @@ def test_the_statistic_of_the_interval_is_named(tmp_path, page, parse_page):
     assert "The interval is Wilson's with the 1 group of tracks" in text and "too few, or too alike" in text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_bootstrap_is_named_and_another_interval_of_new_artists(tmp_path, parse_page):
     ids = [str(number) for number in range(20)]
     labels = (np.arange(20) > 3).astype(np.int32)
@@ -175,6 +183,7 @@ def test_a_bootstrap_is_named_and_another_interval_of_new_artists(tmp_path, pars
         assert ("For artists new to training it is Wilson's with the 1 group" in text) == other == ("Wilson" in text)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_artists_that_are_new_have_a_row(tmp_path, parse_page):
     new = NewGroups("training", ["A"], 60, summary(10, tracks=60).scores)
     both = dataclasses.replace(summary(60), new_groups=(new, NewGroups("training and validation", ["A"], 120, None)))
@@ -184,8 +193,8 @@ def test_artists_that_are_new_have_a_row(tmp_path, parse_page):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [500, 1400])
-def test_chromium_draws_it(tmp_path, width):
-    write(tmp_path / "report.html")
+def test_chromium_draws_it(tmp_path, text, width):
+    (tmp_path / "report.html").write_text(text, "utf-8")
     picture = tmp_path / "page.png"
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]

@@ -25,8 +25,7 @@ def blue(pixels):
     return (np.abs(pixels - (0x00, 0x72, 0xB2)).sum(axis=2) < 30).sum()
 
 
-@pytest.mark.parametrize("style", [LIGHT, DARK])
-@pytest.mark.parametrize("number", [1, 7, 32])
+@pytest.mark.parametrize(("number", "style"), [(1, LIGHT), (7, DARK), (32, LIGHT)])
 @pytest.mark.filterwarnings("error")
 def test_pictures_of_any_number_of_filters(number, style):
     rng = np.random.default_rng(0)
@@ -130,7 +129,7 @@ def test_columns_of_the_heat_map_are_those_of_their_names(figures):
 
 def figures_of(name, data, job_of, *arguments, job_data=None):
     keras.utils.set_random_seed(0)
-    model = models.create(name, num_classes=3, input_shape=(80, 40, 1))
+    model = models.create(name, num_classes=3, input_shape=(80, 40, 1), filters=4)
     job = job_of((job_data or data).path, f"--model={name}", *arguments)
     return filter_plots.filter_figures(job, model, str(data.path), ("test",))
 
@@ -150,6 +149,7 @@ def test_filters_along_time(trained, tiny):
     )
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_filters_along_frequency(tiny, job_of):
     found = figures_of("frequency", tiny, job_of)
     assert len(found) == 2
@@ -161,11 +161,13 @@ def test_filters_along_frequency(tiny, job_of):
     assert " Hz #" in found[1].picture.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_both_kinds_and_none(tiny, job_of):
     assert len(figures_of("time_frequency", tiny, job_of)) == 4
     assert figures_of("black_box", tiny, job_of) == []
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_clips_that_are_resized_have_no_tempos(tiny, job_of):
     found = figures_of("time_frequency", tiny, job_of, "--patch_mode=resize")
     assert [figure.title for figure in found] == [
@@ -174,6 +176,7 @@ def test_clips_that_are_resized_have_no_tempos(tiny, job_of):
     ]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_genre_without_patches_is_left_out(tiny, tmp_path, write_dataset, job_of):
     data = write_dataset(tmp_path / "data", parts=("test",), tracks_per_label=1, shards_per_part=3)
     # One genre a shard: the part keeps that of the first.
@@ -210,6 +213,7 @@ def test_columns_of_the_heat_map_are_the_filters_that_their_labels_name(trained,
     assert [numbers[own[0]] for own in drawn["marks"]] == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_low_frame_rate_has_a_share_of_noise_below_all_and_a_lower_one_no_tempos(trained, tiny, monkeypatch):
     job, model = TrainingJob.load(trained), load_model(trained)
     for rate, words in ((8.0, "30 to 240 beats a minute"), (1.0, None)):

@@ -20,7 +20,7 @@ def history(epochs=20, names=("loss", "val_loss", "accuracy", "val_accuracy")):
 
 @pytest.mark.parametrize(
     ("size", "name"),
-    [(1, "a"), (2, "a"), (2, "an exceedingly long name of a genre nobody knows"), (10, "a"), (30, "a & b")],
+    [(1, "a"), (2, "an exceedingly long name of a genre nobody knows"), (30, "a & b")],
 )
 @pytest.mark.filterwarnings("error")
 def test_confusion_matrix_of_any_size(size, name):
@@ -51,8 +51,7 @@ def test_confusion_matrix_refuses_what_does_not_fit():
             plots.confusion_matrix(counts, names)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 12, 300])
-@pytest.mark.parametrize("style", [LIGHT, DARK])
+@pytest.mark.parametrize(("epochs", "style"), [(1, LIGHT), (2, DARK), (300, LIGHT)])
 @pytest.mark.filterwarnings("error")
 def test_learning_curves_of_any_length(epochs, style):
     pixels = decode(plots.learning_curves(history(epochs), style=style))
@@ -109,8 +108,7 @@ def pixels_of(picture, colour):
     return int((picture == rgb).all(axis=2).sum())
 
 
-@pytest.mark.parametrize("count", [1, 2, 12])
-@pytest.mark.parametrize("style", [LIGHT, DARK])
+@pytest.mark.parametrize(("count", "style"), [(1, LIGHT), (2, DARK), (12, LIGHT)])
 @pytest.mark.filterwarnings("error")
 def test_any_number_of_entries_has_one_size(count, style):
     recipes = ("modern", "cbmi2016", "augmented")

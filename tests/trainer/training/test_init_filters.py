@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import io
 import shutil
 
 import keras
@@ -64,22 +66,31 @@ def folds(tmp_path_factory, write_dataset):
 
 
 @pytest.fixture(scope="module")
-def parents(folds, job_of, tmp_path_factory):
-    """Directories of a trained time and a trained frequency job; not to be changed by a test."""
-    own = tmp_path_factory.mktemp("parents")
-    for name in ("time", "frequency"):
-        (own / name).mkdir()
-        train.train(job_of(folds.path, f"--model={name}", "--model_options=filters=4"), own / name)
-    return own / "time", own / "frequency"
+def alone(folds, job_of, states_kept, tmp_path_factory):
+    """A job that trains its parents itself, its directory, and what it printed; kills while time trained lie beside."""
+    job, job_dir = job_of(folds.path, INIT, SMALL), tmp_path_factory.mktemp("alone") / "job"
+    job_dir.mkdir()
+    said = io.StringIO()
+    with states_kept(job_dir, job_dir.parent / "killed", of="time"), contextlib.redirect_stdout(said):
+        train.train(job, job_dir)
+    return job, job_dir, said.getvalue()
 
 
 @pytest.fixture(scope="module")
-def child(folds, job_of, parents, tmp_path_factory):
-    """A job made with parents, and the directory in which it has been trained unbroken."""
+def parents(alone):
+    """Directories of a trained time and a trained frequency job; not to be changed by a test."""
+    _, job_dir, _ = alone
+    return job_dir / "time", job_dir / "frequency"
+
+
+@pytest.fixture(scope="module")
+def child(folds, job_of, parents, states_kept, tmp_path_factory):
+    """A job made with parents, and the directory in which it has been trained unbroken; beside it what kills leave."""
     job = job_of(folds.path, INIT, SMALL, f"--init_from={parents[0]},{parents[1]}")
     job_dir = tmp_path_factory.mktemp("child") / "job"
     job_dir.mkdir()
-    train.train(job, job_dir)
+    with states_kept(job_dir, job_dir.parent / "killed"):
+        train.train(job, job_dir)
     return job, job_dir
 
 
@@ -113,24 +124,23 @@ def test_filters_of_another_size_are_refused():
         init_filters.copy_filters(model, time=time, frequency=frequency)
 
 
-def test_training_starts_from_the_parents_filters(child, parents, tmp_path, monkeypatch):
-    job, _ = child
-    run_until_save(monkeypatch, 1, job, tmp_path / "job")
-    state = TrainingState.load(tmp_path / "job" / STATE_FILE)
+def test_training_starts_from_the_parents_filters(child, parents):
+    job, job_dir = child
+    state = TrainingState.load(job_dir.parent / "killed" / "1" / STATE_FILE)
+    assert (state.epoch, state.step) == (0, 0)
     assert_filters(restored(job, state), *map(load_model, parents))
 
 
-def test_a_training_that_goes_on_does_not_copy_again(child, parents, folds, job_of, tmp_path, monkeypatch):
-    _, whole = child
-    own = [shutil.copytree(path, tmp_path / path.name) for path in parents]
-    job = job_of(folds.path, INIT, SMALL, f"--init_from={own[0]},{own[1]}")
-    run_until_save(monkeypatch, 2, job, tmp_path / "job")
-    for path in own:
-        shutil.rmtree(path)
-    start = train.unfinished(job, tmp_path / "job")
+def test_a_training_that_goes_on_does_not_copy_again(child, tmp_path):
+    job, whole = child
+    job_dir = shutil.copytree(whole.parent / "killed" / "2", tmp_path / "job")
+    # The parents are there no more.
+    gone = dataclasses.replace(job.init_from, time_dir=str(tmp_path / "time"), frequency_dir=str(tmp_path / "freq"))
+    job = dataclasses.replace(job, init_from=gone)
+    start = train.unfinished(job, job_dir)
     assert start.epoch == 1
-    train.train(job, tmp_path / "job", start=start)
-    assert_same_training(tmp_path / "job", whole)
+    train.train(job, job_dir, start=start)
+    assert_same_training(job_dir, whole)
 
 
 def test_a_job_is_another_when_the_weights_are_and_not_when_they_have_moved(child, parents, tmp_path):
@@ -201,36 +211,35 @@ def test_other_filter_sizes_are_found_before_anything_is_overwritten(folds, job_
     assert (tmp_path / CONFIG_FILE).read_text() == "the earlier job"
 
 
-def test_without_parents_it_trains_them_first(folds, job_of, child, parents, tmp_path, capsys):
-    _, whole = child
-    job = job_of(folds.path, INIT, SMALL)
-    train.train(job, tmp_path)
-    said = capsys.readouterr().out
-    for name, parent in zip(("time", "frequency"), parents, strict=True):
-        assert f"time_frequency_init: trains its {name} model first, in {tmp_path / name}\n" in said
-        assert TrainingJob.load(tmp_path / name).differences(TrainingJob.load(parent)) == []
-        assert_same_training(tmp_path / name, parent)
-    assert f"starts with the filters of {tmp_path}/time and {tmp_path}/frequency\n" in said
+def test_without_parents_it_trains_them_first(alone, folds, job_of, child):
+    _, job_dir, said = alone
+    for name in ("time", "frequency"):
+        assert f"time_frequency_init: trains its {name} model first, in {job_dir / name}\n" in said
+        expected = job_of(folds.path, f"--model={name}", "--model_options=filters=4")
+        assert TrainingJob.load(job_dir / name).differences(expected) == []
+    assert f"starts with the filters of {job_dir}/time and {job_dir}/frequency\n" in said
     # The very training that takes the same parents from elsewhere.
-    assert_same_training(tmp_path, whole)
+    assert_same_training(job_dir, child[1])
     files = ["best.keras", "config.json", "frequency", "history.csv", "logs", "time"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    assert sorted(path.name for path in job_dir.iterdir()) == files
 
 
-def test_kills_while_parents_and_child_train_cost_no_finished_epoch(
-    folds, job_of, child, tmp_path, monkeypatch, capsys
-):
-    _, whole = child
-    job, job_dir = job_of(folds.path, INIT, SMALL), tmp_path / "job"
-    start = None
-    # Of each parent the state after the first epoch is saved; of the job that with the copied filters.
-    for of in ("time", "frequency", ""):
-        run_until_save(monkeypatch, 2 if start is None else 1, job, job_dir, of=of, start=start)
+def test_kills_while_parents_and_child_train_cost_no_finished_epoch(alone, child, tmp_path, monkeypatch):
+    job, whole, _ = alone
+    # After the first epoch of the first parent, after that of the second, and once the filters are copied.
+    job_dir = shutil.copytree(whole.parent / "killed" / "2", tmp_path / "job")
+    for of in ("frequency", ""):
         assert not (job_dir / CHECKPOINT_FILE).exists()
         start = train.unfinished(job, job_dir)
-    capsys.readouterr()
-    train.train(job, job_dir, start=start)
-    assert_same_training(job_dir, whole)
+        run_until_save(monkeypatch, 2 if of else 1, job, job_dir, of=of, start=start)
+    for name in ("time", "frequency"):
+        assert_same_training(job_dir / name, whole / name)
+    # The very state from which the unbroken one trains on.
+    found = train.unfinished(job, job_dir)
+    expected = TrainingState.load(child[1].parent / "killed" / "1" / STATE_FILE)
+    assert (found.epoch, found.step, found.variables.keys()) == (0, 0, expected.variables.keys())
+    for name, value in expected.variables.items():
+        np.testing.assert_array_equal(found.variables[name], value, err_msg=name)
 
 
 def test_parents_of_another_job_are_not_overwritten_unasked(folds, job_of, parents, tmp_path, monkeypatch):

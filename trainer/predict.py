@@ -24,7 +24,6 @@ from absl import flags
 from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
-from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
@@ -56,8 +55,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
-    if flag_values.png is not None and storage.scheme_of(flag_values.png) is not None:
-        raise UserError(f"--png={flag_values.png}: pictures are written on this machine only; name a path")
+    job_store.check_local(flag_values.png)
     with job_store.opened(flag_values.job_dir) as job_dir:
         job = TrainingJob.load(job_dir)
         tell_unfinished(job, job_dir)

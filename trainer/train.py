@@ -91,6 +91,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     command_line.no_arguments(positional)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
+    job_store.check_local(*flag_values.init_from.split(","), flag_values.log_batches)
     stop = Stop()
     try:
         with stop.on_signals(flag_values.job_dir):

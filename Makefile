@@ -32,7 +32,7 @@ AGAIN := $(if $(AUDIO), AUDIO='$(AUDIO)')$(if $(LABEL), LABEL='$(LABEL)')$(if $(
 	$(filter-out 5,$(FOLDS)), FOLDS=$(FOLDS))
 MUSIC := $(if $(AUDIO),$(AUDIO),$(DEMO)/audio)
 
-.PHONY: help demo cross-validation comparison data test test-slow test-engines lint clean
+.PHONY: help demo cross-validation comparison data test test-slow test-engines lint docs docs-serve docs-pictures clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,6 +49,8 @@ help:
 	@echo "make test-slow             the tests that take minutes"
 	@echo "make test-engines          the job on Prism and Flink, where Go, Java and Maven are there, and all on emulated stores"
 	@echo "make lint                  style and types"
+	@echo "make docs                  the documentation, from nothing, in build/site; runs its tutorials"
+	@echo "make docs-serve            shows it on this machine"
 	@echo "make clean                 removes the environment and the demos"
 
 $(VENV)/installed: setup.py beam_preprocess/requirements.txt constraints.txt
@@ -118,6 +120,18 @@ lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: $(VENV)/installed-test
+	rm -rf build/docs build/site
+	$(RUN) -m tools.docs_pages
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+docs-serve: $(VENV)/installed-test
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs serve
+
+# The pictures that the repository keeps; after make docs, where Chromium is installed.
+docs-pictures: $(VENV)/installed-test
+	$(RUN) -m tools.docs_pictures
 
 clean:
 	rm -rf $(VENV) demo *.egg-info

@@ -9,6 +9,8 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"^## (\d+\.\d+\.\d+)", (HERE / "CHANGELOG.md").read_text("utf-8"), re.M).group(1)
 REQUIREMENTS = (HERE / "beam_preprocess/requirements.txt").read_text("utf-8").splitlines()
 
+DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+
 setuptools.setup(
     name="music-genre-tfrecords",
     version=VERSION,
@@ -19,7 +21,10 @@ setuptools.setup(
     python_requires=">=3.11,<3.14",
     packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
     package_data={
+        "beam_preprocess": ["py.typed"],
         "beam_preprocess.gtzan": ["data/*", "data/*/*"],
+        "tfrecords": ["py.typed"],
+        "trainer": ["py.typed"],
         "trainer.reports": ["templates/*"],
         "trainer.serving.web": ["page/*"],
     },
@@ -38,6 +43,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": [
+            *DOCS,
             "apache-beam[gcp]",
             "flask-cors",
             "hypothesis",
@@ -52,6 +58,7 @@ setuptools.setup(
             "scikit-learn",
             "tensorflow-datasets>=4.9.10",
         ],
+        "docs": DOCS,
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],

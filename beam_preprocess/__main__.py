@@ -13,6 +13,7 @@ an interrupted job, run the same command again.
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -26,6 +27,7 @@ from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.terminal import no_warnings
 
+_PACKAGE = Path(__file__).parent
 FLAGS = flags.FlagValues()
 # Fields of JobConfig with a flag of the same name, which the audit has too.
 SHARED_FIELDS = (
@@ -101,6 +103,8 @@ _define_flags()
 
 def main(flag_values: flags.FlagValues, beam_args: list[str]) -> None:
     """Run the job that the flags describe."""
+    if beam_args and not beam_args[0].startswith("-") and not flag_values.input:
+        raise command_line.no_such_command(beam_args[0], _PACKAGE)
     config = make_config(flag_values)
     # Imported here so that --help and errors in flags do not wait for Beam, which also warns of unused parts.
     with no_warnings():
@@ -165,4 +169,5 @@ def shared_config(flag_values: flags.FlagValues, *, name: str | None = None, **f
 
 
 if __name__ == "__main__":
-    command_line.run(main, FLAGS, usage=__doc__, pass_through=True)
+    others = command_line.list_commands(_PACKAGE)
+    command_line.run(main, FLAGS, usage=f"{__doc__}\nOther commands:\n\n{others}", pass_through=True)

@@ -28,6 +28,13 @@ class SplitConfig:
         the package.
       split_folders: the first folder below the input names the part: train, valid, test, or fold_0 and so on.
       seed: another seed assigns groups of equal size to other parts.
+
+    Raises:
+      UserError: settings that exclude each other.
+
+    Example:
+      >>> SplitConfig(folds=None, train_size=0.8).train_size
+      0.8
     """
 
     folds: int | None = 10
@@ -73,6 +80,13 @@ class JobConfig:
       max_duration_s: longer audio is rejected.
       max_reject_fraction: the job fails if a larger share of the tracks is rejected.
       max_archive_bytes: an archive that unpacks to more is refused.
+
+    Raises:
+      UserError: a field is out of range, or fields exclude each other; the message names it.
+
+    Example:
+      >>> JobConfig(source="music", output="DATA", name="music", split=SplitConfig(folds=5)).front_end.n_mels
+      40
     """
 
     source: str

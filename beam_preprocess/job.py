@@ -45,6 +45,13 @@ def run(
 
     Raises:
       UserError: bad input or output, another job writes to the output, too many rejects.
+
+    Example::
+
+      from beam_preprocess import JobConfig, SplitConfig, run
+
+      manifest = run(JobConfig(source="tracks.csv", output="DATA", name="music", split=SplitConfig(folds=5)))
+      print(manifest.tracks(["fold_0"]), manifest.rejects)
     """
     began = time.monotonic()
     options = engine.parse_options(beam_args, own_flags=own_flags)

@@ -243,7 +243,7 @@ def read_lists(location: str) -> dict[str, list[str]]:
         return facts.split_lists(location)
     lists: dict[str, list[str]] = {}
     for name in sorted(_list_files(location), key=_list_order):
-        part = Path(name).stem.partition("_")[0]
+        part = Path(storage.split(name)[1]).stem.partition("_")[0]
         if not (part.isascii() and part.isalnum()):
             raise UserError(f"`split_lists`: {name} does not name a part; expected train.txt, valid.txt, test.txt")
         if part in lists:
@@ -273,7 +273,10 @@ def _read_list(name: str) -> list[str]:
 
 
 def _list_files(location: str) -> list[str]:
-    if storage.local_path(location):
+    with storage.reporting(f"`split_lists`: {location} cannot be read"):
+        location = storage.plain(location)
+        in_store = storage.is_remote(location)
+    if not in_store:
         # Broken links too: a list that cannot be read is an error, and must not be skipped.
         if Path(location).is_dir():
             return glob.glob(f"{glob.escape(location.rstrip('/'))}/*.txt")  # noqa: PTH207
@@ -283,7 +286,7 @@ def _list_files(location: str) -> list[str]:
 
 
 def _list_order(name: str) -> tuple[int, str]:
-    stem = Path(name).stem
+    stem = Path(storage.split(name)[1]).stem
     ranks = [rank for rank, part in enumerate(("train", "valid", "test")) if stem.startswith(part)]
     return (ranks[0] if ranks else 3, stem)
 

@@ -180,6 +180,10 @@ def synthesize_dataset(output: str | Path, *, tracks_per_genre: int, seconds: fl
     Raises:
       UserError: a value is out of range; the output holds other audio, cannot be written, or another process writes
         there.
+
+    Example::
+
+      paths = beam_preprocess.synthesize_dataset("music", tracks_per_genre=20, seconds=12)
     """
     for name, value, low, high in (
         ("tracks_per_genre", tracks_per_genre, 1, MAX_TRACKS_PER_GENRE),

@@ -36,8 +36,9 @@ _MEMORY_ROUNDS = 3
 _SHUFFLED = 10_000
 # So that the start of a stream weighs little; the usual reader takes long enough for one.
 _EPOCHS = 3
-_USUAL, _DISK, _CACHED, _SCAN, _TENSOR = "usual reader", "from disk", "in memory", "raw scan", "float32 tensor"
-_RATIOS = ((_DISK, _USUAL), (_DISK, _SCAN), (_CACHED, _TENSOR))
+_USUAL, _DISK, _HALF, _CACHED = "usual reader", "from disk", "float16 batches", "in memory"
+_SCAN, _TENSOR = "raw scan", "float32 tensor"
+_RATIOS = ((_DISK, _USUAL), (_DISK, _SCAN), (_HALF, _SCAN), (_CACHED, _TENSOR))
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=16, flag_values=FLAGS)
@@ -68,17 +69,14 @@ def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable
     usual = write_usual(data_dir, usual_dir)
     dataset = Dataset(data_dir)
     files = dataset.check_files([PART])
-    ours: dict[str, Any] = {
-        "batch_size": BATCH_SIZE,
-        "training": True,
-        "statistics": dataset.manifest.statistics([PART]),
-        "epochs": _EPOCHS,
-    }
-    cached = dataset.batches(in_memory=True, **ours)
+    ours: dict[str, Any] = {"batch_size": BATCH_SIZE, "training": True, "epochs": _EPOCHS}
+    normalised = ours | {"statistics": dataset.manifest.statistics([PART])}
+    cached = dataset.batches(in_memory=True, **normalised)
     tensor = _float32_tensor(data_dir)
     return {
         _USUAL: lambda: (read_usual(usual), patches),
-        _DISK: lambda: (dataset.batches(**ours), _EPOCHS * patches),
+        _DISK: lambda: (dataset.batches(**normalised), _EPOCHS * patches),
+        _HALF: lambda: (dataset.batches(dtype="float16", **ours), _EPOCHS * patches),
         _CACHED: lambda: (cached, _EPOCHS * patches),
         _SCAN: lambda: (_scan(files), _EPOCHS * patches),
         _TENSOR: lambda: (_batches_of(*tensor), _EPOCHS * patches),
@@ -181,21 +179,27 @@ def _batches_of(patches: "tf.Tensor", labels: "tf.Tensor") -> "tf.data.Dataset":
 
 
 def tell_speed(found: dict[str, Callable[[], tuple["tf.data.Dataset", int]]], rounds: int) -> None:
-    """Prints patches per second of each reader, and the ratios that count."""
+    """Prints patches per second of each reader and its processor time a patch, and the ratios that count."""
     speeds: dict[str, list[float]] = {name: [] for name in found}
+    work_us: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds):
         for name, make in found.items():
             dataset, patches = make()
-            began = time.perf_counter()
+            began, began_work = time.perf_counter(), time.process_time()
             for _ in dataset:
                 pass
             speeds[name].append(patches / (time.perf_counter() - began))
-    print(f"patches/s, median of {rounds} rounds (slowest to fastest)")
+            work_us[name].append(1e6 * (time.process_time() - began_work) / patches)
+    print(f"patches/s, median of {rounds} rounds (slowest to fastest), and processor time")
     for name, values in speeds.items():
-        print(f"  {name:<16}{statistics.median(values):10,.0f}   ({min(values):,.0f} to {max(values):,.0f})")
+        print(
+            f"  {name:<16}{statistics.median(values):10,.0f}   ({min(values):,.0f} to {max(values):,.0f})"
+            f"   {statistics.median(work_us[name]):.1f} us a patch"
+        )
     for one, other in _RATIOS:
         ratio = statistics.median(speeds[one]) / statistics.median(speeds[other])
-        print(f"  {one} / {other} = {ratio:.2f}", flush=True)
+        work = statistics.median(work_us[other]) / statistics.median(work_us[one])
+        print(f"  {one} / {other} = {ratio:.2f}, by processor time {work:.2f}", flush=True)
 
 
 def tell_memory(once: Path, many: Path) -> None:

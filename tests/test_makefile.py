@@ -73,6 +73,11 @@ def test_a_comparison_is_against_the_usual_models_where_they_are_trained():
     assert dry_run("comparison", "EPOCHS=2").count("--epochs=2") == 2
 
 
+def test_the_documentation_is_built_from_nothing():
+    commands = dry_run("docs")
+    assert commands.index("rm -rf build/docs build/site") < commands.index("mkdocs build --strict")
+
+
 def test_test_installs_the_test_tools_first():
     commands = dry_run("test")
     assert commands.index("-m venv") < commands.index("[test]") < commands.index("-m pytest")

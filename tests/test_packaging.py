@@ -1,7 +1,10 @@
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"beam_preprocess", "tfrecords", "trainer"}
@@ -15,6 +18,7 @@ def test_three_packages_are_installed_that_need_no_other_folder_of_the_checkout(
     files = {str(path.relative_to(built)) for path in built.rglob("*")}
     for package in PACKAGES:
         assert files >= {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
+        assert f"{package}/py.typed" in files
     assert any(name.startswith("beam_preprocess/gtzan/data/") for name in files)
     assert {"trainer/reports/templates/base.html", "trainer/reports/templates/page.css"} <= files
     assert any(name.startswith("trainer/serving/web/page/") for name in files)
@@ -22,6 +26,26 @@ def test_three_packages_are_installed_that_need_no_other_folder_of_the_checkout(
     assert {"benchmarks", "tests", "tools"} <= own
     for path in built.rglob("*.py"):
         assert not own & set(imported(path.read_text("utf-8"))), path
+
+
+def test_importing_the_packages_costs_none_of_the_large_libraries():
+    code = """
+import sys, beam_preprocess, tfrecords, trainer
+large = {"apache_beam", "keras", "matplotlib", "numpy", "tensorflow"}
+assert not large & sys.modules.keys(), large & sys.modules.keys()
+beam_preprocess.FrontEnd, beam_preprocess.JobConfig, tfrecords.Dataset, trainer.TrainConfig, trainer.TrainingJob
+assert not {"apache_beam", "keras", "tensorflow"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_every_exported_name_is_there(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert "Example:" in getattr(module, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = module.nothing
 
 
 def imported(text):

@@ -8,11 +8,10 @@ python -m tfrecords show DIR --augment=frequency_masks=2,mixup_alpha=0.4
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
-from tfrecords import show
+from tfrecords import show, storage
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
@@ -79,10 +78,21 @@ def _show(dataset: Dataset, flag_values: flags.FlagValues) -> int:
         what, picture = "patches", spectrogram_grid(items, columns=1 + show.VERSIONS, unit="normalised value")
     else:
         what, picture = "spectrograms", spectrogram_grid(items)
-    with files.atomic_write(Path(flag_values.png)) as temporary:
-        temporary.write_bytes(picture)
+    _write_picture(flag_values.png, picture)
     print(f"wrote {len(items)} {what} to {flag_values.png}")
     return 0
+
+
+def _write_picture(location: str, picture: bytes) -> None:
+    try:
+        path = storage.local_path(location)
+        if path is None:
+            storage.write(location, picture)
+            return
+    except OSError as error:
+        raise UserError(f"{location} cannot be written: {error.strerror}") from None
+    with files.atomic_write(path) as temporary:
+        temporary.write_bytes(picture)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ class Dataset:
 
     def _record_problems(self, record: Record, part: str, part_of_group: str) -> Iterator[str]:
         try:
-            self.manifest.check_label(record)
+            self.manifest.check_label(record.label)
         except ValueError as error:
             yield str(error)
         if not np.isfinite(record.log_mel).all():

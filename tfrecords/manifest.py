@@ -46,6 +46,12 @@ class BandStatistics:
 
     Raises:
       ValueError: mean and m2 differ in shape, or a count or a sum of squares is below 0.
+
+    Example:
+      >>> one, other = (BandStatistics.of(np.full((frames, 2), frames / 2)) for frames in (2, 6))
+      >>> both = one.merge(other)
+      >>> both.count, both.mean.tolist(), both.variance.tolist()
+      (8, [2.5, 2.5], [0.75, 0.75])
     """
 
     count: int
@@ -207,6 +213,12 @@ class Manifest:
 
     Raises:
       ValueError: a field has a wrong value, or fields do not agree.
+
+    Example::
+
+      manifest = tfrecords.Manifest.load("DATA")
+      train = [part for part in manifest.parts if part != "fold_9"]
+      manifest.num_patches(train, patch_frames=80, patch_hop=80), manifest.statistics(train).mean
     """
 
     name: str
@@ -274,13 +286,13 @@ class Manifest:
         """
         record = decode(serialized, mel_bands=self.mel_bands, dtype=self.dtype)
         if not any_label:
-            self.check_label(record)
+            self.check_label(record.label)
         return record
 
-    def check_label(self, record: Record) -> None:
+    def check_label(self, label: int) -> None:
         """Raise ValueError if a record's label is none of the dataset's."""
-        if not 0 <= record.label < len(self.labels):
-            raise ValueError(f"label {record.label} is none of the {len(self.labels)} labels")
+        if not 0 <= label < len(self.labels):
+            raise ValueError(f"label {label} is none of the {len(self.labels)} labels")
 
     def select(self, parts: Iterable[str]) -> tuple[str, ...]:
         """Return the given parts in the manifest's order; all of them for ("all",).

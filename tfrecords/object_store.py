@@ -3,6 +3,7 @@
 import configparser
 import errno
 import functools
+import http.client
 import json
 import os
 import random
@@ -45,6 +46,10 @@ _ADVICE = {
     "gs": "log in by gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS",
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials",
 }
+
+
+# That has imported this module.
+_process = os.getpid()
 
 
 class TornError(Exception):
@@ -138,15 +143,19 @@ class EmulatedGoogleStore(Store):
             json.load(answer)
 
 
-@functools.lru_cache(maxsize=64)
-def open_store(process: int, scheme: str, bucket: str) -> Store:
-    """Return a bucket. A forked process needs its own, as its connections have no threads.
+def check_process() -> None:
+    """Check that this is no fork of a process that has used a store, whose threads it lacks: it would wait for ever.
 
-    Args:
-      process: the process.
-      scheme: gs, s3 or memory.
-      bucket: its name.
+    Raises:
+      OSError: it is one.
     """
+    if _process != os.getpid():
+        raise OSError(errno.ENOTSUP, "a forked process cannot use the stores of its parent; start it by spawn")
+
+
+@functools.lru_cache(maxsize=64)
+def open_store(scheme: str, bucket: str) -> Store:
+    """Return a bucket of gs, s3 or memory by its name."""
     if scheme == "memory":
         return Store(_memory_bucket(bucket))
     if scheme == "s3":
@@ -216,7 +225,7 @@ def request(url: str, send: Callable[[], Any]) -> Any:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return send()
-        except (OSError, exceptions.BaseError, TornError, ValueError, UnicodeError) as error:
+        except (OSError, exceptions.BaseError, http.client.HTTPException, TornError, ValueError) as error:
             if attempt == _ATTEMPTS or not _passes(error):
                 raise _explained(url, error) from error
         # Random, so that many workers do not come back at the same moment.

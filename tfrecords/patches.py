@@ -1,11 +1,8 @@
-"""Cut clips into patches and normalise them, each step for a whole tensor of clips at once."""
+"""What patches are, and the arithmetic that makes them: conversion and normalisation, resizing."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
 
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, count_patches
@@ -13,31 +10,13 @@ from tfrecords.manifest import BandStatistics, count_patches
 WINDOWS, RANDOM, RESIZE = "windows", "random", "resize"
 MODES = (WINDOWS, RANDOM, RESIZE)
 
-
-class Clips(NamedTuple):
-    """Decoded clips, or patches of them that are not cut out yet.
-
-    Attributes:
-      log_mel: [rows, mel_bands], as stored: the used frames of all clips.
-      first: [clips] int64, the row of a clip's (a patch's) first frame.
-      frames: [clips] int64, number of frames of the clip.
-      about: label [clips] int64 and, if wanted, track_id [clips] string.
-    """
-
-    log_mel: tf.Tensor
-    first: tf.Tensor
-    frames: tf.Tensor
-    about: Mapping[str, tf.Tensor]
-
-
-def select(clips: Clips, chosen: slice | tf.Tensor) -> Clips:
-    """Return some of the clips (patches), by a slice or by indices."""
-
-    def take(values: tf.Tensor) -> tf.Tensor:
-        return values[chosen] if isinstance(chosen, slice) else tf.gather(values, chosen)
-
-    about = {name: take(values) for name, values in clips.about.items()}
-    return Clips(clips.log_mel, take(clips.first), take(clips.frames), about)
+# Values that are converted at a time, so that they stay in the processor's cache.
+_BLOCK_VALUES = 1 << 16
+# A float16 shifted by the difference of the mantissas' lengths, and its sign extended, holds the sign and all other
+# bits of a float32 whose exponent is too small by the difference of the biases; infinities and NaN excepted.
+_MANTISSA_SHIFT = 13
+_SIGN_AND_VALUE = np.int32(0x8FFFE000 - (1 << 32))
+_EXPONENT_SCALE = 2.0**112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,105 +48,69 @@ class PatchExtractor:
             if getattr(self, name) < 1:
                 raise UserError(f"`patch_{name}` must be at least 1, got {getattr(self, name)}")
 
-    @property
-    def unit(self) -> int:
-        """Frames that stay together: used clips and patches are whole runs of so many, each copied as one."""
-        return math.gcd(self.frames, self.hop) if self.mode == WINDOWS else 1
-
-    def used(self, frames: int) -> int:
-        """Return how many of a clip's frames are in a patch, a multiple of `unit`; those after them are not used."""
-        if self.mode != WINDOWS:
-            return frames
-        count = self.count(frames)
-        return (count - 1) * self.hop + self.frames if count else 0
-
-    def used_of(self, frames: tf.Tensor) -> tf.Tensor:
-        """Return `used` for each of a tensor, [clips] int64."""
-        if self.mode != WINDOWS:
-            return frames
-        counts = self.counts(frames)
-        return tf.where(counts > 0, (counts - 1) * self.hop + self.frames, 0)
-
     def count(self, frames: int) -> int:
         """Return the number of patches of a clip of so many frames."""
         return 1 if self.mode == RESIZE else count_patches(frames, patch_frames=self.frames, patch_hop=self.hop)
 
-    def counts(self, frames: tf.Tensor) -> tf.Tensor:
-        """Return `count` for each of a tensor, [clips] int64."""
-        return tf.ones_like(frames) if self.mode == RESIZE else tf.nn.relu((frames - self.frames) // self.hop + 1)
-
-    def index(self, clips: Clips, order: tf.Tensor | None) -> Clips:
-        """Return where the patches of clips lie, in the clips' order or shuffled by the seed `order`, [2] int64."""
-        counts = self.counts(clips.frames)
-        source = tf.repeat(tf.range(tf.size(counts)), counts)
-        position = tf.range(tf.size(source, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), source)
-        if order is not None:
-            shuffled = tf.random.experimental.stateless_shuffle(tf.range(tf.size(source)), order)
-            source, position = tf.gather(source, shuffled), tf.gather(position, shuffled)
-        patches = select(clips, source)
+    def counts(self, frames: np.ndarray) -> np.ndarray:
+        """Return `count` for each of an array, [clips] int64."""
         if self.mode == RESIZE:
-            return patches
-        if self.mode == RANDOM:
-            starts = patches.frames - self.frames + 1
-            # A seed apart from the shuffle's.
-            uniform = tf.random.stateless_uniform(
-                tf.shape(starts), tf.random.experimental.stateless_fold_in(order, 1), dtype=tf.float64
-            )
-            start = tf.cast(uniform * tf.cast(starts, tf.float64), tf.int64)
-        else:
-            start = position * self.hop
-        return patches._replace(first=patches.first + start)
-
-    def cut(self, patches: Clips) -> tf.Tensor:
-        """Return the patches, [patches, frames, mel_bands]: as stored or, resized, float32."""
-        if self.mode == RESIZE:
-            return _resize(patches, self.frames)
-        mel_bands = patches.log_mel.shape[1]
-        runs = tf.reshape(patches.log_mel, [-1, self.unit * mel_bands])
-        number = tf.range(self.frames // self.unit, dtype=tf.int64)
-        cut = tf.gather(runs, (patches.first // self.unit)[:, tf.newaxis] + number)
-        return tf.reshape(cut, [-1, self.frames, mel_bands])
-
-
-def _resize(clips: Clips, length: int) -> tf.Tensor:
-    """Return whole clips as [clips, length, mel_bands] float32, interpolated linearly as by tf.image.resize.
-
-    Row i of a result lies at (i + 0.5) frames / length - 0.5 of its clip, between two frames that are weighted by
-    nearness. tf.image.resize itself takes clips of one length only.
-    """
-    scale = tf.cast(clips.frames, tf.float32) / length
-    position = (tf.range(length, dtype=tf.float32) + 0.5) * scale[:, tf.newaxis] - 0.5
-    below = tf.floor(position)
-    last = clips.frames[:, tf.newaxis] - 1
-    first = clips.first[:, tf.newaxis]
-    before = tf.gather(clips.log_mel, first + tf.maximum(tf.cast(below, tf.int64), 0))
-    after = tf.gather(clips.log_mel, first + tf.minimum(tf.cast(tf.math.ceil(position), tf.int64), last))
-    before, after = tf.cast(before, tf.float32), tf.cast(after, tf.float32)
-    return before + (after - before) * (position - below)[..., tf.newaxis]
+            return np.ones_like(frames)
+        return np.maximum((frames - self.frames) // self.hop + 1, 0)
 
 
 class Normalizer:
-    """Turns cut patches into a model's input: float32, normalised, with a channel.
+    """Converts finite log-mel to a model's input, (x - mean) / scale in float32.
+
+    Of values that float16 holds with fewer digits, those below 6e-5, the first term may count as 0: TensorFlow has the
+    processor do so.
 
     Args:
-      statistics: mean and standard deviation of each band; None leaves the values as they are.
-      frames: frames in a patch.
+      statistics: mean and scale of each band; None leaves the values exactly as they are.
+      shape: shape of what is converted, [frames, mel_bands].
     """
 
-    def __init__(self, statistics: BandStatistics | None, frames: int) -> None:
-        self._mean_and_scale = None
+    def __init__(self, statistics: BandStatistics | None, shape: tuple[int, int]) -> None:
+        self.is_identity = statistics is None
         if statistics is not None:
-            # Repeated for every frame, so that the inner loop runs over a whole patch and not over its few bands.
-            shape = [frames, len(statistics.mean)]
-            mean, std = (
-                tf.broadcast_to(tf.constant(row, tf.float32), shape) for row in (statistics.mean, statistics.scale)
-            )
-            self._mean_and_scale = mean, 1 / std
+            self._rows = max(1, _BLOCK_VALUES // (shape[0] * shape[1]))
+            # Repeated for every frame, so that inner loops run over whole blocks and not over a patch's few bands.
+            block = (self._rows, *shape)
+            self._factor = np.broadcast_to(np.float32(1 / statistics.scale), block).copy()
+            self._factor_of_shifted = np.broadcast_to(np.float32(_EXPONENT_SCALE / statistics.scale), block).copy()
+            self._offset = np.broadcast_to(np.float32(statistics.mean / statistics.scale), block).copy()
 
-    def __call__(self, patches: tf.Tensor) -> tf.Tensor:
-        """Return [patches, frames, mel_bands] as [patches, frames, mel_bands, 1] float32."""
-        patches = tf.cast(patches, tf.float32)
-        if self._mean_and_scale is not None:
-            mean, scale = self._mean_and_scale
-            patches = (patches - mean) * scale
-        return patches[..., tf.newaxis]
+    def __call__(self, values: np.ndarray, out: np.ndarray) -> None:
+        """Convert [n, frames, mel_bands] float16 or float32 to `out`, of the same shape, float32."""
+        if self.is_identity:
+            out[...] = values
+            return
+        for begin in range(0, len(values), self._rows):
+            self._convert(values[begin : begin + self._rows], out[begin : begin + self._rows])
+
+    def _convert(self, values: np.ndarray, out: np.ndarray) -> None:
+        rows, source, factor = len(values), values, self._factor
+        if values.dtype == np.float16:
+            # NumPy's own conversion takes each value by itself, five times as long as all of the following.
+            bits = out.view(np.int32)
+            bits[...] = values.view(np.int16)
+            np.left_shift(bits, _MANTISSA_SHIFT, out=bits)
+            np.bitwise_and(bits, _SIGN_AND_VALUE, out=bits)
+            source, factor = out, self._factor_of_shifted
+        np.multiply(source, factor[:rows], out=out)
+        np.subtract(out, self._offset[:rows], out=out)
+
+
+def resize(clip: np.ndarray, length: int) -> np.ndarray:
+    """Return a whole clip, [frames, mel_bands], as [length, mel_bands] float32, interpolated as by tf.image.resize.
+
+    Row i of the result lies at (i + 0.5) frames / length - 0.5 of the clip, between two frames that are weighted by
+    nearness.
+    """
+    position = (np.arange(length, dtype=np.float32) + np.float32(0.5)) * np.float32(len(clip) / length) - np.float32(
+        0.5
+    )
+    below = np.floor(position)
+    before = clip[np.maximum(below.astype(np.int64), 0)].astype(np.float32)
+    after = clip[np.minimum(np.ceil(position).astype(np.int64), len(clip) - 1)].astype(np.float32)
+    return before + (after - before) * (position - below)[:, np.newaxis]

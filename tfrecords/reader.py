@@ -1,28 +1,65 @@
-"""A dataset as tf.data: full batches of patches, each cut from the chunk of clips that it lies in.
+"""A dataset as tf.data: batches of patches, each gathered straight from the shards into the batch.
 
-Everything random is a function of (seed, epoch, index), with stateless ops, so any epoch, and any step of it, can be
-made without the ones before it.
+Everything random is a function of (seed, epoch), so any epoch, and any step of it, can be made without the ones before
+it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
-from tfrecords import schema, storage
-from tfrecords.chunks import HostShards, MemorySource, ShardSource, raise_shard_errors
+from tfrecords import storage
+from tfrecords.batches import Batch, BatchReader, PatchSource
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics
-from tfrecords.patches import RANDOM, RESIZE, WINDOWS, Clips, Normalizer, PatchExtractor, select
+from tfrecords.mapped_shards import MappedShards
+from tfrecords.patches import RANDOM, WINDOWS, Normalizer, PatchExtractor
+from tfrecords.schema import DTYPES
+from tfrecords.shard import ShardError
+from tfrecords.streams import SHUFFLE_BYTES, PatchTable, Stream, block_records, count_streams, host_streams
 
 _ENDLESS = int(tf.int64.max)
 # Enough to bridge steps of uneven time; left to itself, tf.data keeps more and more batches.
 _PREFETCHED_BATCHES = 8
-# For batches that are made side by side; tf.data would take up to half the host's memory.
-_RAM_BUDGET_BYTES = 1 << 30
+# The text that TensorFlow was given of each error -> the error's own. Shards are read ahead, so errors are met in other
+# threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
+_texts: dict[str, str] = {}
 
-# Cut patches [patches, frames, mel_bands], and their labels and track ids.
-_Patches = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
+
+@contextlib.contextmanager
+def raise_shard_errors() -> Iterator[None]:
+    """Raise a UserError where a shard turns out to be bad while batches of `load` are taken within the block.
+
+    TensorFlow wraps whatever a dataset raises; its other errors pass through.
+
+    Raises:
+      UserError: a shard cannot be read or is corrupt, or a record does not parse; the message names the file, and the
+        offset in bytes or the record.
+    """
+    try:
+        yield
+    except ShardError as error:
+        raise UserError(_with_advice(str(error))) from None
+    except tf.errors.OpError as error:
+        # A model may fail by itself before a bad shard's turn comes. The longest: one text may begin another.
+        if met := max((text for text in list(_texts) if text in error.message), key=len, default=None):
+            raise UserError(_with_advice(_texts[met])) from None
+        raise
+
+
+def _for_tensorflow(error: ShardError) -> ShardError:
+    """Return the error to raise inside of a tf.data.Dataset, and keep its text for `raise_shard_errors`."""
+    # TensorFlow passes on UTF-8 only.
+    text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    _texts[text] = str(error)
+    return ShardError(text)
+
+
+def _with_advice(message: str) -> str:
+    return f"{message}; write the dataset again"
 
 
 def load(
@@ -42,13 +79,14 @@ def load(
     host_index: int = 0,
     num_hosts: int = 1,
     in_memory: bool = False,
+    dtype: str = "float32",
 ) -> tf.data.Dataset:
     """Return batches of patches from the parts of a dataset.
 
     Args:
       data_dir: the dataset's directory, a path or a URL such as gs://bucket/data, or the dataset.
       parts: the parts to read; ("all",) for every one.
-      batch_size: patches in a batch; the last batch of an epoch may be smaller.
+      batch_size: patches in a batch of all hosts together; the last batch of an epoch may be smaller.
       training: shuffle. Otherwise patches come in the shards' order, each with its track's id.
       patch_frames: frames in a patch; a record shorter than that, or a shorter remainder of one, gives no patch.
       patch_hop: frames from one patch of a record to the next; by default patch_frames, so that none overlap.
@@ -59,25 +97,25 @@ def load(
         (`Manifest.statistics`) for all data. None leaves the log-mel values as they are.
       seed: seed of the order.
       epoch: the first epoch, from 0; each has its own order.
-      step: batches to skip at the start of that epoch, to resume a training. They are not decoded; where records differ
-        in their number of patches, the epoch is read up to there, otherwise not even that.
+      step: batches to skip at the start of that epoch, to resume a training; nothing is read for them.
       epochs: how many epochs to return, one after another; None for no end.
       host_index: which of several hosts this is, from 0 (tf.distribute's input_pipeline_id).
-      num_hosts: number of hosts. Each reads the shards whose number modulo num_hosts is host_index, in every epoch;
-        hosts may differ by some batches. Where records differ in their number of patches, a host reads its shards once
-        to count them.
-      in_memory: read the clips once, now, and keep them decoded and normalised as float32 (twice the size of float16
-        shards, and briefly twice that); all patches of an epoch are then shuffled as one. Otherwise the shards are read
-        in every epoch, which suits local disks.
+      num_hosts: number of hosts. Each gives its rows of every batch, batch_size / num_hosts of a full one, and reads
+        only what these lie in: `tfrecords.streams.count_streams` of the batch size must be a multiple of num_hosts.
+        The batches of all hosts together are the same for every such number.
+      in_memory: read the records once, now, and keep them as stored; in training all patches of a stream are then
+        shuffled as one. Otherwise the shards are read in every epoch, which suits local disks.
+      dtype: dtype of the patches, "float32" or "float16". In float16 they are as stored, for a model that normalises
+        them itself, and take half the memory and less than half the time.
 
     Returns:
-      A dataset of (patches [batch, patch_frames, mel_bands, 1] float32, labels [batch] int32) when training, with
+      A dataset of (patches [batch, patch_frames, mel_bands, 1] of dtype, labels [batch] int32) when training, with
       track_ids [batch] string as a third element otherwise.
 
     Raises:
-      UserError: no manifest, no such part, a shard is missing or torn, fewer shards than hosts, an argument out of
-        range, or no record is as long as a patch. A corrupt record shows only when it is read: take batches within
-        `tfrecords.chunks.raise_shard_errors`.
+      UserError: no manifest, no such part, a shard is missing or torn, a number of hosts that does not fit the batch
+        size, an argument out of range, or no record is as long as a patch. A corrupt record shows only when it is read:
+        take batches within `tfrecords.reader.raise_shard_errors`.
 
     Example::
 
@@ -90,33 +128,37 @@ def load(
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
     if patch_mode == RANDOM and not training:
         raise UserError("`patch_mode=random` is for training; take `patch_mode=windows` to evaluate")
+    if dtype not in DTYPES:
+        raise UserError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if dtype != "float32" and statistics is not None:
+        raise UserError(f"`statistics` are for `dtype=float32`, got {dtype!r}; normalise in the model")
     dataset = Dataset.of(data_dir)
     parts = dataset.manifest.select(parts)
     _check_patches(dataset, parts, extractor)
-    shards = HostShards.of(dataset, parts, host_index=host_index, num_hosts=num_hosts)
-    order_seed = seed if training else None
-    source: MemorySource | ShardSource
+    # On one host, an evaluation's batches keep the shards' order.
+    num_streams = count_streams(batch_size) if training or num_hosts > 1 else 1
+    own = host_streams(num_streams, host_index=host_index, num_hosts=num_hosts)
+    shards = MappedShards(dataset, parts, with_track_ids=not training)
     with raise_shard_errors():
-        if in_memory:
-            source = MemorySource(shards, extractor, statistics=statistics, seed=order_seed)
-            statistics = None  # The clips are normalised.
-        else:
-            source = ShardSource(shards, extractor, seed=order_seed)
-        count = source.count()
-    if not count:
-        raise UserError(
-            f"{dataset.location}: no shard of host {host_index} has a record as long as a patch; take fewer hosts"
+        table = _patch_table(shards, parts, extractor)
+        source = PatchSource(
+            shards,
+            table,
+            extractor,
+            dtype=dtype,
+            normalizer=Normalizer(statistics, (patch_frames, dataset.manifest.mel_bands)),
+            with_track_ids=not training,
         )
-    steps = -(-count // batch_size)
+        streams = _streams(shards, table, num_streams, own, seed=seed if training else None, shuffles_all=in_memory)
+        if in_memory:
+            source.keep([block for stream in streams for block in stream.all_blocks()])
+    steps = -(-table.patches // batch_size)
     end = _ENDLESS if epochs is None else epoch + epochs
-    first, skipped = epoch + step // steps, step % steps
-    left = max(0, (end - first) * steps - skipped)
-    with raise_shard_errors():
-        chunks = source.chunks(first, end, skipped * batch_size) if left else source.chunks(0, 0, 0)
-    batches = _batches(chunks, extractor, Normalizer(statistics, patch_frames), batch_size, dataset.manifest.mel_bands)
+    reader = BatchReader(source, streams, rows=batch_size // num_streams, steps=steps)
+    batches = _as_dataset(reader, source, first=epoch + step // steps, end=end, step=step % steps)
     if epochs is not None:
-        batches = batches.apply(tf.data.experimental.assert_cardinality(left))
-    return _with_options(batches).prefetch(_PREFETCHED_BATCHES)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, (end - epoch) * steps - step)))
+    return batches.prefetch(_PREFETCHED_BATCHES)
 
 
 def _check_arguments(**values: int) -> None:
@@ -134,77 +176,51 @@ def _check_patches(dataset: Dataset, parts: Sequence[str], extractor: PatchExtra
         )
 
 
-def _batches(
-    chunks: tf.data.Dataset, extractor: PatchExtractor, normalizer: Normalizer, batch_size: int, mel_bands: int
-) -> tf.data.Dataset:
-    """Cut full batches from chunks; only the last batch of an epoch may be smaller.
+def _patch_table(shards: MappedShards, parts: Sequence[str], extractor: PatchExtractor) -> PatchTable:
+    """Return where all patches lie. Only where records differ in their number of patches, the records' heads are read.
 
-    A batch is cut from the chunk that it lies in, so that nothing is copied to make it. Patches at a chunk's end that
-    fill no batch are cut early, and wait for the next chunk.
-
-    Args:
-      chunks: (whether it is its epoch's last, Clips: where the patches lie), in order.
-      extractor: cuts the patches.
-      normalizer: makes them a model's input.
-      batch_size: patches in a batch.
-      mel_bands: mel bands of a patch.
-
-    Returns:
-      A dataset of (normalised patches, labels [batch] int32) and, where the chunks have them, track ids [batch].
+    Raises:
+      ShardError: a shard cannot be read for that.
     """
-    _, spec = chunks.element_spec
-    dtype = tf.float32 if extractor.mode == RESIZE else spec.log_mel.dtype
-    nothing = (
-        tf.zeros([0, extractor.frames, mel_bands], dtype),
-        {name: tf.zeros([0], values.dtype) for name, values in spec.about.items()},
-    )
-
-    def carry_over(waiting: _Patches, chunk: tuple[tf.Tensor, Clips]) -> tuple[_Patches, tuple]:
-        is_last, patches = chunk
-        early = tf.size(waiting[1][schema.LABEL])
-        total = early + tf.size(patches.first)
-        number = tf.where(is_last, -(-total // batch_size), total // batch_size)
-        used = tf.minimum(number * batch_size, total)
-        rest = select(patches, slice(tf.maximum(used - early, 0), None))
-        still_waiting = _drop(waiting, tf.minimum(used, early))
-        return _concatenate(still_waiting, (extractor.cut(rest), rest.about)), (
-            tf.cast(number, tf.int64),
-            waiting,
-            patches,
+    manifest = shards.dataset.manifest
+    lengths = [item for part in parts for item in manifest.parts[part].record_frames.items()]
+    counts = {extractor.count(frames) for frames, _ in lengths}
+    if len(counts) == 1:
+        return PatchTable.of(shards.records, np.full(sum(shards.records), counts.pop(), np.int64))
+    table = PatchTable.of(shards.records, extractor.counts(shards.frames()))
+    if table.patches != (expected := sum(extractor.count(frames) * records for frames, records in lengths)):
+        raise ShardError(
+            f"{shards.dataset.location}: the records hold {table.patches} patches; the manifest says {expected}"
         )
-
-    def make_batch(index: tf.Tensor, chunk: tuple[_Patches, Clips]) -> tuple[tf.Tensor, ...]:
-        waiting, patches = chunk
-        begin = tf.cast(index, tf.int32) * batch_size - tf.size(waiting[1][schema.LABEL])
-        chosen = select(patches, slice(tf.maximum(begin, 0), begin + batch_size))
-        cut, about = tf.cond(
-            begin < 0,
-            lambda: _concatenate(waiting, (extractor.cut(chosen), chosen.about)),
-            lambda: (extractor.cut(chosen), chosen.about),
-        )
-        batch = normalizer(cut), tf.cast(about[schema.LABEL], tf.int32)
-        return (*batch, about[schema.TRACK_ID]) if schema.TRACK_ID in about else batch
-
-    return (
-        chunks.scan(nothing, carry_over)
-        .flat_map(lambda number, *chunk: tf.data.Dataset.from_tensors(chunk).repeat(number).enumerate())
-        .map(make_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    )
+    return table
 
 
-def _drop(patches: _Patches, count: tf.Tensor) -> _Patches:
-    return patches[0][count:], {name: values[count:] for name, values in patches[1].items()}
+def _streams(
+    shards: MappedShards, table: PatchTable, num_streams: int, own: range, *, seed: int | None, shuffles_all: bool
+) -> list[Stream]:
+    """Return one host's streams."""
+    record_bytes = sum(shard.bytes for shard in shards.shards) / max(1, sum(shards.records))
+    size = block_records(record_bytes, num_streams, shuffle_bytes=SHUFFLE_BYTES)
+    return [
+        Stream(table, index, num_streams, block_records=size, seed=seed, shuffles_all=shuffles_all) for index in own
+    ]
 
 
-def _concatenate(one: _Patches, other: _Patches) -> _Patches:
-    about = {name: tf.concat([values, other[1][name]], 0) for name, values in one[1].items()}
-    return tf.concat([one[0], other[0]], 0), about
+def _as_dataset(reader: BatchReader, source: PatchSource, *, first: int, end: int, step: int) -> tf.data.Dataset:
+    """Return a reader's batches from a step of an epoch on; a bad shard ends them with a ShardError's text."""
 
+    def generate() -> Iterator[Batch]:
+        try:
+            yield from reader.iterate(first, end, step)
+        except ShardError as error:
+            raise _for_tensorflow(error) from None
 
-def _with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
+    signature = [tf.TensorSpec([None, *source.shape, 1], source.dtype), tf.TensorSpec([None], tf.int32)]
+    if source.with_track_ids:
+        signature.append(tf.TensorSpec([None], tf.string))
+    batches = tf.data.Dataset.from_generator(generate, output_signature=tuple(signature))
     options = tf.data.Options()
     options.deterministic = True
-    # Shards are divided between hosts by `HostShards`; left on, this would silently drop data.
+    # Hosts are given their streams; left on, this would silently drop data.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    options.autotune.ram_budget = _RAM_BUDGET_BYTES
     return batches.with_options(options)

@@ -6,18 +6,21 @@ A record is: length (uint64, little-endian), masked CRC32C of the length (uint32
 
 import dataclasses
 import hashlib
+import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import google_crc32c
+import numpy as np
 
 from tfrecords import storage
 from tfrecords.common.command_line import UserError
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
-_HEADER_BYTES = _LENGTH.size + _CRC.size
+HEADER_BYTES = _LENGTH.size + _CRC.size
+CRC_BYTES = _CRC.size
 # A longer record is not read, even if its length's checksum matches: it might allocate all of the machine's memory.
 _MAX_RECORD_BYTES = 1 << 31
 
@@ -36,7 +39,7 @@ def shard_file(name: str, part: str, index: int, count: int) -> str:
     return f"{name}-{part}.tfrecord-{index:05d}-of-{count:05d}"
 
 
-def masked_crc32c(data: bytes) -> int:
+def masked_crc32c(data: bytes | np.ndarray) -> int:
     """Return the CRC32C rotated right by 15 bits plus a constant, as TFRecord stores it."""
     crc = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
@@ -87,38 +90,92 @@ def open_shard(path: storage.Location) -> BinaryIO:
         raise ShardError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def read_records(file: BinaryIO, name: str, *, skip: int = 0) -> Iterator[bytes]:
+def read_records(file: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield the records of a shard.
 
     Args:
       file: open for reading, at the start of a shard.
       name: the file's name in errors.
-      skip: number of records to skip at the start; only their lengths are read.
 
     Raises:
       ShardError: the file cannot be read, ends inside a record, or a checksum does not match.
     """
     offset = 0
     try:
-        while header := file.read(_HEADER_BYTES):
-            if len(header) < _HEADER_BYTES:
-                raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record's header")
-            (length,) = _LENGTH.unpack_from(header)
-            (crc,) = _CRC.unpack_from(header, _LENGTH.size)
-            if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
-                raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
-            if skip:
-                skip -= 1
-                offset += _HEADER_BYTES + length + _CRC.size
-                file.seek(offset)
-                continue
+        while header := file.read(HEADER_BYTES):
+            length = _read_length(header, name, offset)
             data = file.read(length)
-            footer = file.read(_CRC.size)
-            if len(data) < length or len(footer) < _CRC.size:
-                raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record of {length} bytes")
+            footer = file.read(CRC_BYTES)
+            if len(data) < length or len(footer) < CRC_BYTES:
+                raise _torn(name, offset, length)
             if _CRC.unpack(footer)[0] != masked_crc32c(data):
-                raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's data does not match")
+                raise _corrupt_data(name, offset)
             yield data
-            offset += _HEADER_BYTES + length + _CRC.size
+            offset += HEADER_BYTES + length + CRC_BYTES
     except OSError as error:
         raise ShardError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def record_bounds(file: BinaryIO, name: str) -> Iterator[int]:
+    """Yield the offset in bytes at which each record of a shard begins, and at which the last one ends.
+
+    Only the records' lengths are read.
+
+    Args:
+      file: open for reading, at any offset.
+      name: the file's name in errors.
+
+    Raises:
+      ShardError: the file cannot be read, ends inside a record, or the checksum of a length does not match.
+    """
+    offset = 0
+    try:
+        size = file.seek(0, os.SEEK_END)
+        yield offset
+        while offset < size:
+            file.seek(offset)
+            length = _read_length(file.read(HEADER_BYTES), name, offset)
+            end = offset + HEADER_BYTES + length + CRC_BYTES
+            if end > size:
+                raise _torn(name, offset, length)
+            offset = end
+            yield offset
+    except OSError as error:
+        raise ShardError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def check_record(framed: np.ndarray, name: str, offset: int) -> None:
+    """Compare the checksums of one record.
+
+    Args:
+      framed: [bytes] uint8, the record with its length and checksums.
+      name: the file's name in errors.
+      offset: where in the file the record begins, in bytes.
+
+    Raises:
+      ShardError: a checksum does not match, or the record has another length.
+    """
+    length = _read_length(framed[:HEADER_BYTES].tobytes(), name, offset)
+    if length != len(framed) - HEADER_BYTES - CRC_BYTES:
+        raise ShardError(f"{name}: has changed at byte {offset}: a record of {length} bytes begins there")
+    if _CRC.unpack(framed[-CRC_BYTES:].tobytes())[0] != masked_crc32c(framed[HEADER_BYTES:-CRC_BYTES]):
+        raise _corrupt_data(name, offset)
+
+
+def _read_length(header: bytes, name: str, offset: int) -> int:
+    """Return the length of a record's data in bytes, after comparing its checksum."""
+    if len(header) < HEADER_BYTES:
+        raise ShardError(f"{name}: torn at byte {offset}: the file ends inside a record's header")
+    (length,) = _LENGTH.unpack_from(header)
+    (crc,) = _CRC.unpack_from(header, _LENGTH.size)
+    if crc != masked_crc32c(header[: _LENGTH.size]) or length > _MAX_RECORD_BYTES:
+        raise ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's length does not match")
+    return length
+
+
+def _torn(name: str, offset: int, length: int) -> ShardError:
+    return ShardError(f"{name}: torn at byte {offset}: the file ends inside a record of {length} bytes")
+
+
+def _corrupt_data(name: str, offset: int) -> ShardError:
+    return ShardError(f"{name}: corrupt at byte {offset}: the checksum of a record's data does not match")

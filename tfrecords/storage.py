@@ -570,13 +570,9 @@ class _ObjectReader(io.RawIOBase):
         return data
 
 
-def _pool() -> concurrent.futures.ThreadPoolExecutor:
-    return _pool_of(os.getpid())
-
-
 @functools.cache
-def _pool_of(process: int) -> concurrent.futures.ThreadPoolExecutor:
-    """Return the threads that wait for stores; a forked process needs its own."""
+def _pool() -> "concurrent.futures.ThreadPoolExecutor":
+    """Return the threads that wait for stores."""
     return concurrent.futures.ThreadPoolExecutor(_REQUESTS, "storage")
 
 
@@ -596,8 +592,9 @@ def _store(location: Location) -> tuple[Any, str]:
     # Imported with the first URL: obstore is slow to import, and most commands read local files.
     from tfrecords import object_store
 
+    object_store.check_process()
     with _lock:
-        return object_store.open_store(os.getpid(), scheme, bucket), name
+        return object_store.open_store(scheme, bucket), name
 
 
 def _bucket_and_name(url: str) -> tuple[str, str]:

@@ -327,6 +327,8 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: FaultyProxy
     protocol_version = "HTTP/1.1"
+    # Or the system waits 40 ms between the headers and the body of an answer.
+    disable_nagle_algorithm = True
 
     def _forward(self) -> None:
         body = self._body()

@@ -24,10 +24,9 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from trainer import training_job
+from trainer import job_store, training_job
 from trainer.evaluation.comparison import ExcludedTracks, check_against, compare_entries, leaking_groups, scored
 from trainer.evaluation.entries import entries_of, load_all
 from trainer.reports import tables
@@ -56,9 +55,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dirs or not flag_values.output_dir:
         raise UserError("--job_dirs=CV1,CV2,... and --output_dir=DIR are needed (see --help)")
-    for directory in (*flag_values.job_dirs, flag_values.output_dir):
-        if storage.scheme_of(directory) is not None:
-            raise UserError(f"{directory}: comparisons are made on this machine only; copy it and name its path")
+    job_store.check_local(*flag_values.job_dirs, flag_values.output_dir, flag_values.leave_out)
     left_out = ExcludedTracks.read(Path(flag_values.leave_out)) if flag_values.leave_out is not None else None
     finished = load_all(map(Path, flag_values.job_dirs))
     entries = entries_of(scored(finished, left_out))

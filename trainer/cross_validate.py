@@ -34,11 +34,10 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords import storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
-from trainer import config, models, settings, training_job
+from trainer import config, job_store, models, settings, training_job
 from trainer.config import TrainConfig
 from trainer.evaluation import cross_validation, fold_workers, metrics, results
 from trainer.evaluation.cross_validation import CrossValidation, Run
@@ -90,11 +89,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--data_dir=OUT and --job_dir=CV are needed (see --help)")
     # A folder that is not there is told of now, not when all is trained.
     AudioLinks(flag_values.data_dir, flag_values.audio_dir)
-    if storage.scheme_of(flag_values.job_dir) is not None:
-        raise UserError(
-            f"--job_dir={flag_values.job_dir}: a cross-validation is written on this machine only; name "
-            "a path, and copy the directory when it is done"
-        )
+    job_store.check_local(flag_values.job_dir)
     cv_dir = Path(flag_values.job_dir)
     manifest = Manifest.load(flag_values.data_dir)
     names = _model_names(flag_values)

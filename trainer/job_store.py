@@ -145,6 +145,17 @@ def opened(location: str, *, locks: bool = False) -> Iterator[Path]:
                 copy.publish()
 
 
+def check_local(*locations: str | os.PathLike[str] | None) -> None:
+    """Check that directories or files are on this machine, for what works on no others.
+
+    Raises:
+      UserError: one is a URL.
+    """
+    for location in locations:
+        if location is not None and storage.scheme_of(location) is not None:
+            raise UserError(f"{os.fspath(location)}: has to be on this machine here; copy it, and name its path")
+
+
 def publish(path: Path) -> None:
     """Put what has changed in the copy that a path is in or below; nothing to do on this machine's own directories."""
     if copy := _copy_of(path):

@@ -24,7 +24,7 @@ from absl import flags
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import printable
-from trainer import training_job
+from trainer import job_store, training_job
 from trainer.evaluation.cross_validation import POOLED_FILE, load_results
 from trainer.evaluation.label_errors import LabelErrors, find_label_errors
 from trainer.evaluation.pooling import PooledPredictions
@@ -54,6 +54,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     command_line.no_arguments(positional)
     if not flag_values.job_dir:
         raise UserError("--job_dir=CV is needed (see --help)")
+    job_store.check_local(flag_values.job_dir, flag_values.output_dir)
     cv_dir = Path(flag_values.job_dir)
     output_dir = Path(flag_values.output_dir or cv_dir)
     data = load_results(cv_dir)["data"]

@@ -28,12 +28,11 @@ from absl import flags
 from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
-from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
 from tfrecords.common.terminal import printable
-from trainer import training_job
+from trainer import job_store, training_job
 from trainer.serving import answers
 from trainer.serving.files import InputFile, list_inputs, recognize_all
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer, check_source, load_recognizer
@@ -60,8 +59,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         raise UserError(f"--max_duration_s must be above 0, got {flag_values.max_duration_s:g}")
     if flag_values.png == "":
         raise UserError("--png must name a file that ends with .png, or a folder")
-    if flag_values.png is not None and storage.scheme_of(flag_values.png) is not None:
-        raise UserError(f"--png={flag_values.png}: pictures are written on this machine only; name a path")
+    job_store.check_local(flag_values.png)
     recognizer = load_recognizer(flag_values.job_dir, flag_values.model)
     files = list_inputs(positional)
     pictures = Pictures(flag_values.png, len(files)) if flag_values.png is not None else None

@@ -13,14 +13,15 @@ Runs until Ctrl-C or SIGTERM. Patches of requests that arrive together share a s
 and nobody has to log in: with another --host than this machine's own, put a proxy in front that does both.
 """
 
+import contextlib
 import os
-from pathlib import Path
 
 import threadpoolctl
 from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
+from trainer import job_store
 from trainer.serving.recognizer import MAX_DURATION_S
 
 _MEGABYTE = 1_000_000
@@ -66,14 +67,14 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         connections=4 * requests,
         files=requests,
     )
-    export_dir = Path(flag_values.export_dir)
-    ExportFacts.load(export_dir)
-    try:
-        listener = take_port(flag_values.port, flag_values.host)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise UserError(f"--host={flag_values.host} --port={flag_values.port} cannot be used: {reason}") from None
-    with listener:
+    with contextlib.ExitStack() as stack:
+        export_dir = stack.enter_context(job_store.opened(flag_values.export_dir))
+        ExportFacts.load(export_dir)
+        try:
+            listener = stack.enter_context(take_port(flag_values.port, flag_values.host))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise UserError(f"--host={flag_values.host} --port={flag_values.port} cannot be used: {reason}") from None
         host, port = listener.getsockname()[:2]
         app = RestApp(ExportedModel(export_dir), flag_values.name, limits)
         # BLAS's threads would compete with the decoding threads for the cores. The signal does not wait for a thread

@@ -99,6 +99,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     command_line.no_arguments(positional)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
+    job_store.check_local(*flag_values.init_from.split(","), flag_values.log_batches)
     stop = Stop()
     try:
         with stop.on_signals(flag_values.job_dir):
@@ -181,6 +182,11 @@ def new_job(
 
     Raises:
       UserError: no dataset, no such fold, nothing to train or validate on, parents that do not fit.
+
+    Example::
+
+      job = trainer.new_job(trainer.TrainConfig.by_recipe("augmented", model="cnn"), "DATA", test_fold=0)
+      train(job, Path("JOB"))
     """
     manifest = Manifest.load(data_dir)
     validates = train_config.rules.checkpoint_metric is not None

@@ -167,6 +167,14 @@ class TrainingJob(TrainConfig):
       versions: of the libraries.
       init_from: trained jobs whose filters a job of time_frequency_init starts from; None: it trains them itself,
         with its own settings, in the directories `time` and `frequency` of its own.
+
+    Raises:
+      UserError: values that cannot be, or do not agree.
+
+    Example::
+
+      job = trainer.TrainingJob.load(Path("JOB"))
+      print(job.model, job.labels, job.parts.test, job.described)
     """
 
     data_dir: str

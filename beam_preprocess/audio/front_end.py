@@ -43,6 +43,11 @@ class FrontEndConfig:
 
     Raises:
       UserError: a field is outside its range.
+
+    Example:
+      >>> config = FrontEndConfig(n_mels=64)
+      >>> f"{config.frames_per_s:.2f} frames of {config.n_mels} bands a second"
+      '43.07 frames of 64 bands a second'
     """
 
     sample_rate: int = 22050

@@ -70,6 +70,11 @@ def test_help_lists_the_flags(capsys):
         assert f"\n  --{flag}\n" in printed.out
 
 
+def test_a_wrong_command_is_told_with_those_that_there_are(capfd):
+    assert run_here("syntesize") == 2
+    assert re.fullmatch(r"error: 'syntesize'.*beam_preprocess\.synthesize\n", capfd.readouterr().err)
+
+
 def test_a_dataset_and_another_one_in_its_place(clips, tmp_path, capfd):
     # In a process of its own, as a person starts it.
     done = subprocess.run(

@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 
 import tfrecords
-from tfrecords import chunks
-from tfrecords.chunks import raise_shard_errors
+from tfrecords import reader
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
-from tfrecords.reader import load
+from tfrecords.reader import load, raise_shard_errors
 from tfrecords.schema import encode
 from tfrecords.shard import RecordWriter, ShardError
 
@@ -63,7 +62,7 @@ def test_patches_come_in_order_with_their_tracks(tiny):
 @pytest.mark.parametrize(("patch_frames", "patch_hop"), [(4, 4), (4, 1), (4, 3), (2, 7), (30, 1)])
 @pytest.mark.parametrize("shuffle_bytes", [1000, 64 << 20])
 def test_any_hop_and_segments_and_records_that_are_too_short(long, patch_frames, patch_hop, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(reader, "SHUFFLE_BYTES", shuffle_bytes)
     sizes = {"patch_frames": patch_frames, "patch_hop": patch_hop}
     patches, labels, track_ids = collect(load(long.path, parts=("fold_1", "fold_2"), **sizes))
     expected = cut(long, ["fold_1", "fold_2"], **sizes)
@@ -79,7 +78,7 @@ def test_the_default_hop_is_a_patch(long):
 
 @pytest.mark.parametrize("shuffle_bytes", [1, 5000])
 def test_an_epoch_of_training_holds_every_patch_once(long, shuffle_bytes, monkeypatch):
-    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(reader, "SHUFFLE_BYTES", shuffle_bytes)
     patches, labels = collect(load(long.path, training=True, epochs=2, **SMALL))
     expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
     found = fingerprints(patches, labels)
@@ -226,16 +225,61 @@ def test_whole_clips_are_resized_as_tf_image_does(long, tiny, patch_frames, in_m
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_hosts_share_every_epoch(long, training):
-    for num_hosts in (2, 5):
-        parts = [
-            load(long.path, training=training, host_index=host, num_hosts=num_hosts, epoch=1, **SMALL)
-            for host in range(num_hosts)
+@pytest.mark.parametrize("patch_mode", ["windows", "resize"])
+def test_the_global_batch_is_the_same_for_every_number_of_hosts(long, training, patch_mode):
+    arguments = {"training": training, "epoch": 1, "patch_frames": 4, "batch_size": 24, "patch_mode": patch_mode}
+
+    def global_batches(num_hosts):
+        shares = [batches(long, host_index=host, num_hosts=num_hosts, **arguments) for host in range(num_hosts)]
+        return [
+            [[row for part in parts for row in part] for parts in zip(*step, strict=True)]
+            for step in zip(*shares, strict=True)
         ]
-        found = [fingerprints(*collect(part)[:2]) for part in parts]
-        assert [int(part.cardinality()) for part in parts] == [-(-len(one) // 10) for one in found]
-        expected = fingerprints(*cut(long, ["fold_0", "fold_1", "fold_2"], 4, 4)[:2])
-        assert Counter(patch for one in found for patch in one) == Counter(expected)
+
+    expected = global_batches(2)
+    sizes = [len(batch[1]) for batch in expected]
+    assert sizes[:-1] == [24] * (len(sizes) - 1)
+    assert 0 < sizes[-1] <= 24
+    for num_hosts in (3, 4, 6, 8, 12, 24):
+        assert global_batches(num_hosts) == expected, num_hosts
+    if training:
+        assert global_batches(1) == expected
+
+
+@pytest.mark.parametrize("num_hosts", [1, 3])
+def test_any_step_on_any_number_of_hosts(long, num_hosts):
+    for host in range(num_hosts):
+        common = {"training": True, "host_index": host, "num_hosts": num_hosts, "patch_frames": 4, "batch_size": 6}
+        whole = batches(long, epochs=2, **common)
+        for step in (1, len(whole) // 2 - 1, len(whole) // 2, len(whole) - 1):
+            assert batches(long, epochs=2, step=step, **common) == whole[step:]
+
+
+def test_float16_batches_are_the_stored_values(long, tiny):
+    for data in (long, tiny):
+        half, full = (
+            collect(load(data.path, patch_frames=4, training=True, dtype=dtype)) for dtype in ("float16", "float32")
+        )
+        assert half[0].dtype == np.float16
+        np.testing.assert_array_equal(half[0], full[0].astype(np.float16))
+        np.testing.assert_array_equal(half[1], full[1])
+    resized = collect(load(tiny.path, patch_mode="resize", dtype="float16"))[0]
+    np.testing.assert_array_equal(resized, collect(load(tiny.path, patch_mode="resize"))[0].astype(np.float16))
+
+
+def test_a_value_that_is_not_finite_is_named_with_its_record(own):
+    path = own.shards("fold_1")[1]
+    loaded = load(own.path, patch_frames=2)
+    records = own.records["fold_1"][3:]
+    bad = records[1].log_mel.copy()
+    bad[1, 1] = np.nan
+    with path.open("wb") as file:
+        writer = RecordWriter(file)
+        for record in (records[0], dataclasses.replace(records[1], log_mel=bad), *records[2:]):
+            writer.write(encode(record))
+    message = f"^{re.escape(str(path))}: record 1: holds values that are not finite; write the dataset again"
+    with pytest.raises(UserError, match=message), raise_shard_errors():
+        list(loaded)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -255,7 +299,11 @@ def test_memory_gives_what_the_shards_give(tmp_path, write_dataset, training):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_hosts": 7}, "train, valid, test have 6 shards, too few for 7 hosts"),
+        (
+            {"num_hosts": 7},
+            "`num_hosts` must divide the 32 streams of this `batch_size`, so be one of 1, 2, 4, 8, 16, 32",
+        ),
+        ({"dtype": "float64"}, "`dtype` must be one of float16, float32, got 'float64'"),
         ({"num_hosts": 2, "host_index": 2}, "`host_index` must be from 0 to 1, got 2"),
         ({"num_hosts": 0}, "`num_hosts` must be at least 1, got 0"),
         ({"step": -1}, "`step` must be at least 0, got -1"),
@@ -299,7 +347,7 @@ def values(dataset):
     ],
 )
 def test_any_step(name, shuffle_bytes, arguments, request, monkeypatch):
-    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", shuffle_bytes)
+    monkeypatch.setattr(reader, "SHUFFLE_BYTES", shuffle_bytes)
     data = request.getfixturevalue(name)
     common = {"seed": 5, **arguments}
     two = batches(data, epoch=1, epochs=2, **common)
@@ -320,7 +368,7 @@ def test_from_memory(uneven, training):
 
 
 def test_the_number_of_threads_changes_nothing(uneven, monkeypatch):
-    monkeypatch.setattr(chunks, "_SHUFFLE_BYTES", 2000)
+    monkeypatch.setattr(reader, "SHUFFLE_BYTES", 2000)
     dataset = load(uneven.path, patch_frames=4, batch_size=7, training=True, epochs=2)
     found = []
     for threads in (1, 6):
@@ -386,11 +434,12 @@ def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, t
         load(path.parent, patch_frames=2, in_memory=True)
 
 
-def test_counting_before_reading_says_where_too(own):
-    path = own.shards("fold_1")[0]
-    flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
+def test_counting_before_reading_says_where_too(uneven, tmp_path):
+    shutil.copytree(uneven.path, tmp_path / "copy")
+    path = tmp_path / "copy" / uneven.shards("b")[0].name
+    flip(path, path.read_bytes(), 8 * _HEADER_BYTES // 2)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"):
-        load(own.path, patch_frames=2, num_hosts=2)
+        load(tmp_path / "copy", patch_frames=4)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -423,10 +472,11 @@ def test_an_error_of_a_model_passes_and_no_shard_is_read_for_it(own):
 
 def test_an_error_of_a_model_passes_while_a_fault_waits_ahead(own):
     path = own.shards("fold_0")[1]
+    loaded = load(own.path, patch_frames=2)
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
     with pytest.raises(tf.errors.InvalidArgumentError, match="bad shape"), raise_shard_errors():
         with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0"):
-            list(load(own.path, patch_frames=2))
+            list(loaded)
         raise tf.errors.InvalidArgumentError(None, None, "bad shape")
 
 
@@ -447,9 +497,10 @@ def test_blocks_within_each_other_each_name_their_shard(own):
 
 def test_a_shard_that_was_read_ahead_before_the_block_is_named(own):
     path = own.shards("fold_0")[1]
+    loaded = load(own.path, patch_frames=2)
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
     with pytest.raises(tf.errors.InvalidArgumentError, match="corrupt at byte 0") as error:
-        list(load(own.path, patch_frames=2))
+        list(loaded)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
         raise error.value
 

@@ -145,3 +145,16 @@ def test_paths_need_no_library_of_stores(tmp_path):
     )
     command = [sys.executable, "-c", program, tmp_path / "file"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_forked_process_is_refused_and_does_not_wait_for_ever():
+    program = (
+        "import os; from tfrecords import storage; storage.write('memory://bucket/a', b'')\n"
+        "if not os.fork():\n"
+        "    try: storage.read('memory://bucket/a')\n"
+        "    except OSError as error: print(error.strerror, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "start it by spawn" in done.stdout

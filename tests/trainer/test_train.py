@@ -179,7 +179,7 @@ def test_augmented_batches_are_those_of_an_unbroken_training(write_dataset, job_
     steps = -(-patches // job.batch_size)
 
     def batches(job, count, **position):
-        made = epochs.training_batches(job, None, steps=steps, **position)
+        made = epochs.training_batches(job, None, patches=patches, **position)
         return list(made.take(count).as_numpy_iterator())
 
     whole, rest = batches(job, 2 * steps, epoch=0, step=0), batches(job, steps - 1, epoch=1, step=1)

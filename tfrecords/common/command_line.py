@@ -1,5 +1,6 @@
 """Run a command: its own absl flags, one clear line per error, exit status 2."""
 
+import ast
 import contextlib
 import importlib
 import io
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from absl import flags
 
@@ -23,6 +25,10 @@ class UserError(ValueError):
     """An error that the user can fix: the message says what is wrong, where, and what to do.
 
     It names fields in backticks, as `epochs`; `run` prints them as flags.
+
+    Example:
+      >>> str(UserError("`epochs` must be at least 1, got 0"))
+      '`epochs` must be at least 1, got 0'
     """
 
 
@@ -105,6 +111,39 @@ def import_tensorflow() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else hide_startup_lines():
         importlib.import_module("tensorflow")
+
+
+def commands_of(directory: Path) -> dict[str, str]:
+    """Return the commands of a package, what follows `python -m` -> the first line of its docstring.
+
+    Nothing is imported; a command is a module that runs as a program.
+
+    Args:
+      directory: the package's.
+    """
+    found = {}
+    for path in sorted([*directory.glob("*.py"), *directory.glob("*/__main__.py")]):
+        text = path.read_text("utf-8")
+        if 'if __name__ == "__main__":' in text:
+            parts = path.relative_to(directory.parent).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__main__" else parts)
+            found[name] = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+    return found
+
+
+def list_commands(directory: Path) -> str:
+    """Return the commands below a package, the package itself left out, as lines for --help."""
+    commands = {f"python -m {name}": first for name, first in commands_of(directory).items() if "." in name}
+    width = max(map(len, commands))
+    return "\n".join(f"{command:{width}}  {meaning}" for command, meaning in commands.items())
+
+
+def no_such_command(word: str, directory: Path) -> UserError:
+    """Return the error for a word in the place of a command of a package; it names those that there are."""
+    names = ", ".join(name for name in commands_of(directory) if "." in name)
+    return UserError(
+        f"{word!r} is no argument of python -m {directory.name}; the commands, each after python -m: {names}"
+    )
 
 
 def _flags_help(flag_values: flags.FlagValues) -> str:

@@ -161,7 +161,7 @@ class Devices:
         """Return the function that trains a model: `fit`, or one with the same arguments for several devices."""
         if self.strategy is None:
             return functools.partial(fit, model, wait)
-        loop = Loop(model, self.strategy, wait, batch_size=batch_size, host=self.host, hosts=self.hosts)
+        loop = Loop(model, self.strategy, wait, batch_size=batch_size, hosts=self.hosts)
         return losing_hosts(self.hosts)(loop.fit)
 
     def barrier(self) -> None:

@@ -15,45 +15,35 @@ import tensorflow as tf
 from trainer.training.input_wait import InputWait
 
 
-def replica_batches(
-    batches: tf.data.Dataset, *, batch_size: int, replicas: int, first: int, local: int
-) -> tf.data.Dataset:
-    """Split every global batch over the replicas, in order, and return the rows of this host's replicas.
-
-    Every host reads the full stream and keeps its own rows, so a step's batch does not depend on the number of hosts.
-    Its reading speed, some 170,000 patches a second on two cores, therefore limits training however many hosts there
-    are. `tfrecords.load(host_index=..., num_hosts=...)` would divide the reading, but then batches would differ for
-    each number of hosts, and hosts would end an epoch at different steps.
+def replica_batches(batches: tf.data.Dataset, *, rows: int, local: int) -> tf.data.Dataset:
+    """Deal this host's rows of every global batch to its replicas, in order.
 
     All replicas get the same number of rows, as accelerators want one shape: missing rows are zeros of weight 0.
 
     Args:
-      batches: (patches [batch, frames, mel_bands, 1] float32, labels [batch] int32 or [batch, labels] float32), with at
-        most batch_size rows.
-      batch_size: of the global batch.
-      replicas: on all hosts.
-      first: number of this host's first replica.
+      batches: this host's rows, at most so many: patches [rows, frames, mel_bands, 1] float32, labels [rows] int32 or
+        [rows, labels] float32 and, of several hosts, the number of rows of the global batch, [] int32.
+      rows: rows of a full batch that are this host's.
       local: replicas of this host.
 
     Returns:
       A dataset of `local` elements for every batch, each (patches [rows, ...], labels [rows, ...], weights [rows]
-      float32) with rows = batch_size / replicas, rounded up. The weights of a batch sum to 1 over all replicas.
+      float32) with rows / local, rounded up. The weights of a batch sum to 1 over all replicas of all hosts.
     """
-    rows = -(-batch_size // replicas)
+    dealt_rows = -(-rows // local)
 
-    def own(patches: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def deal(patches: tf.Tensor, labels: tf.Tensor, total: tf.Tensor | None = None) -> tuple[tf.Tensor, ...]:
         count = tf.shape(labels)[0]
-        begin, end = first * rows, (first + local) * rows
-        weights = tf.fill([count], 1.0 / tf.cast(count, tf.float32))
-        return tuple(dealt(array[begin:end]) for array in (patches, labels, weights))
+        weights = tf.fill([count], 1.0 / tf.cast(count if total is None else total, tf.float32))
+        return tuple(dealt(array) for array in (patches, labels, weights))
 
     def dealt(array: tf.Tensor) -> tf.Tensor:
         shape = array.shape[1:].as_list()
-        missing = local * rows - tf.shape(array)[0]
+        missing = local * dealt_rows - tf.shape(array)[0]
         padded = tf.pad(array, [[0, missing], *[[0, 0]] * len(shape)])
-        return tf.reshape(padded, [local, rows, *shape])
+        return tf.reshape(padded, [local, dealt_rows, *shape])
 
-    return batches.map(own, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return batches.map(deal, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
 
 class Steps:
@@ -131,7 +121,6 @@ class Loop:
         wait: InputWait,
         *,
         batch_size: int,
-        host: int,
         hosts: int,
     ) -> None:
         """Takes a model.
@@ -141,14 +130,12 @@ class Loop:
           strategy: of the devices of all hosts.
           wait: adds up how long steps wait for their batches.
           batch_size: of the global batch.
-          host: which host this is, from 0.
           hosts: how many there are, all with equally many devices.
         """
         self._model = model
         self._strategy = strategy
         self._wait = wait
-        self._batch_size = batch_size
-        self._host = host
+        self._rows = -(-batch_size // hosts)
         self._local = strategy.num_replicas_in_sync // hosts
         self._steps = Steps(model, strategy)
 
@@ -165,11 +152,11 @@ class Loop:
         """Train as `devices.fit` does; all hosts call it alike.
 
         Args:
-          batches: global batches (patches, labels), as many as the steps or more, the same on all hosts.
+          batches: this host's rows of global batches, as many as the steps or more, as of `replica_batches`.
           initial_epoch: number of the first epoch.
           epochs: the epoch after the last.
           steps_per_epoch: of every epoch; 0: it has only its end left, validation included.
-          validation_data: global batches of known number; None: without validation.
+          validation_data: the same, of known number; None: without validation.
           callbacks: called on every host.
         """
         model = self._model
@@ -216,13 +203,7 @@ class Loop:
         """An iterator over what the devices of this host are given."""
 
         def own(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return replica_batches(
-                batches,
-                batch_size=self._batch_size,
-                replicas=self._strategy.num_replicas_in_sync,
-                first=self._host * self._local,
-                local=self._local,
-            )
+            return replica_batches(batches, rows=self._rows, local=self._local)
 
         return iter(self._strategy.distribute_datasets_from_function(own))
 

@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from tfrecords import schema
-from tfrecords.chunks import raise_shard_errors
 from tfrecords.common.command_line import UserError
-from tfrecords.reader import load
+from tfrecords.reader import load, raise_shard_errors
 from trainer import training_job
 from trainer.evaluation.metrics import Predictions
 from trainer.training_job import TrainingJob

@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from beam_preprocess.audio.front_end import FrontEndConfig, band_centres_hz
-from tfrecords.chunks import raise_shard_errors
 from tfrecords.common.terminal import shorten
 from tfrecords.plots import LIGHT, Style, new_figure, png, style_axes
-from tfrecords.reader import load
+from tfrecords.reader import load, raise_shard_errors
 from trainer.config import RESIZE
 from trainer.reports import filter_analysis, page
 from trainer.reports.filter_analysis import FASTEST_BPM, SLOWEST_BPM, FilterBank, Rhythms

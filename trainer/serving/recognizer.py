@@ -103,6 +103,13 @@ class Recognizer:
 
     Raises:
       UserError: this version has no such front end.
+
+    Example::
+
+      recognizer = trainer.Recognizer.load(Path("JOB"))
+      with open("song.mp3", "rb") as file:
+          recognition = recognizer.recognize(file)
+      print(recognition.label, recognition.probabilities)
     """
 
     def __init__(self, job: TrainingJob, model: "keras.Model", *, genres: tuple[str, ...] | None = None) -> None:

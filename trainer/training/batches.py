@@ -6,8 +6,10 @@ Labels are numbers, [batch] int32, or shares of every label, [batch, labels] flo
 the loss, so that the validation loss is that of the labels as they are.
 """
 
+import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +18,10 @@ import tensorflow as tf
 from tfrecords.augment import Augmenter, augmented
 from tfrecords.augmentation import Augmentation
 from tfrecords.common.command_line import UserError
+from tfrecords.dataset import Dataset
 from tfrecords.reader import load
-from trainer.training_job import TrainingJob
+from tfrecords.streams import count_streams
+from trainer.training_job import TrainingJob, count_patches
 
 
 class BatchLog(keras.callbacks.Callback):
@@ -75,8 +79,75 @@ class BatchLog(keras.callbacks.Callback):
         self._hashes[int(number)] = hashlib.sha256(patches.tobytes() + labels.tobytes()).hexdigest()
 
 
-def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step: int, steps: int) -> tf.data.Dataset:
-    """Return patches and labels of the training parts, from a step of an epoch on and without end."""
+@dataclasses.dataclass(frozen=True)
+class HostRows:
+    """The rows of every global batch that one of several hosts trains on.
+
+    A host reads no more than its rows, unless training patches are mixed or varied at random, which is done to the
+    whole batch, or the streams of a batch (`tfrecords.streams`) cannot be divided evenly among the hosts: then every
+    host reads all, and keeps its rows.
+
+    Attributes:
+      host: which host this is, from 0.
+      hosts: how many there are.
+    """
+
+    host: int = 0
+    hosts: int = 1
+
+    def reads_share(self, job: TrainingJob) -> bool:
+        """Whether training reads this host's rows only."""
+        return job.augmentation == Augmentation() and self.divides(job.batch_size)
+
+    def divides(self, batch_size: int) -> bool:
+        """Whether all hosts can read as many rows of each batch."""
+        return count_streams(batch_size) % self.hosts == 0
+
+    def load_options(self, *, shares: bool) -> dict[str, Any]:
+        """Return the arguments of `tfrecords.load` for this host's rows, or for all."""
+        return {"host_index": self.host, "num_hosts": self.hosts} if shares else {}
+
+    def keep(
+        self, batches: tf.data.Dataset, *, shares: bool, batch_size: int, patches: int, step: int = 0
+    ) -> tf.data.Dataset:
+        """Return this host's (patches, labels) and the number of rows of each global batch, [] int32.
+
+        Args:
+          batches: of (patches, labels): this host's rows if it `shares` the reading, otherwise global batches.
+          shares: see above.
+          batch_size: of the global batch.
+          patches: in an epoch, of all hosts.
+          step: of the first batch.
+        """
+        if self.hosts == 1:
+            return batches
+        rows, steps = -(-batch_size // self.hosts), -(-patches // batch_size)
+        begin = self.host * rows
+
+        def with_total(number: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            own = batch if shares else tuple(values[begin : begin + rows] for values in batch)
+            left = tf.cast(patches - number % steps * batch_size, tf.int32)
+            return *own, tf.minimum(left, batch_size)
+
+        return batches.enumerate(step).map(with_total)
+
+
+def training_batches(
+    job: TrainingJob, log: BatchLog | None, *, epoch: int, step: int, patches: int, rows: HostRows | None = None
+) -> tf.data.Dataset:
+    """Return patches and labels of the training parts, from a step of an epoch on and without end.
+
+    Args:
+      job: what is trained.
+      log: of the batches.
+      epoch: of the first batch.
+      step: of the first batch.
+      patches: in an epoch.
+      rows: which rows of each batch; of several hosts, the batches are those of `HostRows.keep`.
+    """
+    rows = rows or HostRows()
+    shares = rows.reads_share(job)
+    steps = -(-patches // job.batch_size)
     batches = load(
         job.data_dir,
         parts=job.parts.train,
@@ -89,6 +160,7 @@ def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step
         patch_frames=job.patch_frames,
         patch_mode=job.patch_mode,
         statistics=job.statistics,
+        **rows.load_options(shares=shares),
     )
     if job.augmentation != Augmentation():
         augmenter = Augmenter(
@@ -97,22 +169,28 @@ def training_batches(job: TrainingJob, log: BatchLog | None, *, epoch: int, step
         batches = augmented(batches, augmenter, seed=job.seed, first_batch=epoch * steps + step)
     if job.label_smoothing:
         batches = batches.map(lambda patches, labels: (patches, _smoothed(_shares(labels, job), job)))
-    return log.record(batches, epoch=epoch, step=step) if log else batches
+    if log:
+        batches = log.record(batches, epoch=epoch, step=step)
+    return rows.keep(batches, shares=shares, batch_size=job.batch_size, patches=patches, step=step)
 
 
-def validation_batches(job: TrainingJob) -> tf.data.Dataset:
-    """Return patches and labels of the validation parts, once."""
-    batches = load(
-        job.data_dir,
+def validation_batches(job: TrainingJob, rows: HostRows | None = None) -> tf.data.Dataset:
+    """Return patches and labels of the validation parts, once; of several hosts, as `HostRows.keep`."""
+    rows = rows or HostRows()
+    shares = rows.divides(job.batch_size)
+    dataset = Dataset(job.data_dir)
+    batches = dataset.batches(
         parts=job.parts.valid,
         batch_size=job.batch_size,
         patch_frames=job.patch_frames,
         patch_mode=job.evaluation_mode,
         statistics=job.statistics,
+        **rows.load_options(shares=shares),
+    ).map(lambda patches, labels, track_ids: (patches, _shares(labels, job) if job.soft_labels else labels))
+    patches = count_patches(
+        dataset.manifest, job.parts.valid, patch_frames=job.patch_frames, patch_mode=job.evaluation_mode
     )
-    return batches.map(
-        lambda patches, labels, track_ids: (patches, _shares(labels, job) if job.soft_labels else labels)
-    )
+    return rows.keep(batches, shares=shares, batch_size=job.batch_size, patches=patches)
 
 
 def _shares(labels: tf.Tensor, job: TrainingJob) -> tf.Tensor:

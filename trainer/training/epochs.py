@@ -6,11 +6,11 @@ from pathlib import Path
 
 import keras
 
-from tfrecords.chunks import raise_shard_errors
+from tfrecords.reader import raise_shard_errors
 from trainer import job_store, models
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
-from trainer.training.batches import BatchLog, training_batches, validation_batches
+from trainer.training.batches import BatchLog, HostRows, training_batches, validation_batches
 from trainer.training.callbacks import (
     BestCheckpoint,
     HalveRate,
@@ -155,6 +155,9 @@ def run_epochs(
     stop = StopWhenAsked(options.stop, progress, name=job.model, epochs=job.epochs, steps=steps)
     wait = InputWait()
     fit = devices.fit_of(model, batch_size=job.batch_size, wait=wait)
+    rows = HostRows(devices.host, devices.hosts)
+    if devices.hosts > 1 and not rows.reads_share(job):
+        print(f"each of the {devices.hosts} hosts reads all training data, and keeps its rows", flush=True)
     with contextlib.ExitStack() as stack:
         watchers: list[keras.callbacks.Callback] = []
         if chief:
@@ -165,11 +168,11 @@ def run_epochs(
         for epoch, step, end in epoch_ranges(job, start):
             with raise_shard_errors():
                 fit(
-                    training_batches(job, log, epoch=epoch, step=step, steps=steps),
+                    training_batches(job, log, epoch=epoch, step=step, patches=patches, rows=rows),
                     initial_epoch=epoch,
                     epochs=end,
                     steps_per_epoch=steps - step,
-                    validation_data=validation_batches(job) if job.parts.valid else None,
+                    validation_data=validation_batches(job, rows) if job.parts.valid else None,
                     callbacks=callbacks,
                 )
             if model.stop_training:

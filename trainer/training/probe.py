@@ -22,10 +22,10 @@ import scipy.optimize
 import scipy.special
 import threadpoolctl
 
-from tfrecords.chunks import raise_shard_errors
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import count_patches
+from tfrecords.reader import raise_shard_errors
 from tfrecords.schema import Record
 from trainer import npz, training_job
 from trainer.models import musicnn

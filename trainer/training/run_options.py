@@ -39,6 +39,13 @@ class RunOptions:
       pictures: draw the confusion matrix of the validation part, if there is one, for TensorBoard.
       command: that started it, for JOB/run.json; None: run.json is not written.
       stop: whether a signal has asked it to stop.
+
+    Raises:
+      UserError: a value is out of range.
+
+    Example:
+      >>> RunOptions(distribution="none", save_every_s=60).save_every_s
+      60
     """
 
     distribution: str = setting(

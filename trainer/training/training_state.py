@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfrecords.common.command_line import UserError
+from tfrecords.streams import ORDER_VERSION
 from trainer import npz
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class TrainingState:
         Raises:
           UserError: it cannot be written.
         """
-        numbers = json.dumps({"step": self.step, "history": [dict(row) for row in self.history]})
+        history = [dict(row) for row in self.history]
+        numbers = json.dumps({"step": self.step, "history": history, "order_version": ORDER_VERSION})
         npz.save(path, {_NUMBERS: np.array(numbers), **self.variables}, compressed=False)
 
     @classmethod
@@ -61,7 +63,7 @@ class TrainingState:
         """Reads a state.
 
         Raises:
-          UserError: it cannot be read, or is no training's state.
+          UserError: it cannot be read, is no training's state, or stands in the middle of an epoch of another order.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -71,8 +73,14 @@ class TrainingState:
             state = cls(rows, int(numbers["step"]), variables)
             if state.step < 0 or not all(row.keys() & {"loss", "val_loss"} for row in rows):
                 raise ValueError("no place in a training")
+            order_version = numbers.get("order_version", 1)
         except npz.DAMAGED as error:
             raise _damaged(path, error) from None
+        if state.step and order_version != ORDER_VERSION:
+            raise UserError(
+                f"{path}: stands in the middle of epoch {state.epoch + 1}, whose patches another version of this "
+                "program reads in another order: finish the epoch with that version, or --overwrite starts over"
+            )
         return state
 
     def restore(self, model: "keras.Model", path: Path) -> None:

@@ -1,10 +1,12 @@
-"""From a server to a report: a set that looks like GTZAN goes the way that README gives for the real one."""
+"""From a server to a report: a set that looks like GTZAN goes the way of docs/tutorial-gtzan.md."""
 
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,19 @@ SHARED_WITH_TRAINING, SHARED_WITH_EITHER = 17, 30
 TORN_GROUPS = 13
 
 
-def run(*command, status=0):
-    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+ROOT = Path(__file__).parents[3]
+
+
+def page_commands():
+    """The commands of the page, in words after `python -m`."""
+    text = (ROOT / "docs/tutorial-gtzan.md").read_text("utf-8")
+    return [line.split()[2:] for line in text.splitlines() if line.startswith("python -m")]
+
+
+def run(*command, directory, status=0):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *map(str, command)]
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -45,10 +58,11 @@ def test_whole_path(server, make_archive, member_names, tmp_path):
         md5=hashlib.md5(archive).hexdigest(),
         max_archive_bytes=10**9,
     )
-    tracks, data, job = tmp_path / "gtzan" / "tracks.csv", tmp_path / "data", tmp_path / "job"
+    # The first two commands, for the download and for a copy; what they would fetch is there.
+    audit, audit_of_lists, folds, lists, train, evaluate, cross_validate = page_commands()[2:]
+    assert "no leak found" in run(*audit, directory=tmp_path)
     # The published lists tear artists, which is known: the audit has to say so.
-    audit = ("beam_preprocess.audit", f"--input={tracks}", f"--output={tmp_path}/audit")
-    said = run(*audit, "--split_lists=gtzan_filtered", status=1)
+    said = run(*audit_of_lists, directory=tmp_path, status=1)
     assert f"the split leaks: 0 recordings and {TORN_GROUPS} groups are in more than one part" in said
     audited = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert audited["parts"] == {"train": 443, "valid": 197, "test": 290}
@@ -59,12 +73,13 @@ def test_whole_path(server, make_archive, member_names, tmp_path):
     assert [(reject["track_id"], reject["reason"]) for reject in audited["rejects"]] == [
         ("jazz/jazz.00054.wav", "undecodable")
     ]
-    assert "no leak found" in run(*audit, "--folds=5")
 
-    said = run(
-        "beam_preprocess", f"--input={tracks}", f"--output={data}", "--name=gtzan", "--split_lists=gtzan_filtered"
-    )
-    assert "70 tracks are in none of the lists and are left out" in said
+    assert "its column group says which tracks stay together" in run(*folds, directory=tmp_path)
+    split = json.loads((tmp_path / "folds" / "manifest.json").read_text())["split"]
+    assert (split["grouped"], split["group_safe"], split["groups"]) == (True, True, 276)
+
+    data, job = tmp_path / "data", tmp_path / "job"
+    assert "70 tracks are in none of the lists and are left out" in run(*lists, directory=tmp_path)
     manifest = json.loads((data / "manifest.json").read_text())
     records = {name: sum(part["tracks"].values()) for name, part in manifest["parts"].items()}
     assert records == {"train": 442, "valid": 197, "test": 290}
@@ -72,8 +87,8 @@ def test_whole_path(server, make_archive, member_names, tmp_path):
     (reject,) = map(json.loads, (data / "rejects.jsonl").read_text().splitlines())
     assert reject["track_id"] == "jazz/jazz.00054.wav"
 
-    run("trainer.train", f"--data_dir={data}", f"--job_dir={job}", "--model=frequency", "--epochs=2")
-    said = run("trainer.evaluate", f"--job_dir={job}")
+    run(*train, "--epochs=2", directory=tmp_path)
+    said = run(*evaluate, directory=tmp_path)
     metrics = json.loads((job / "metrics.json").read_text())
     assert metrics["tracks"] == 290
     assert [entry["new_to"] for entry in metrics["new_groups"]] == ["training", "training and validation"]
@@ -84,7 +99,5 @@ def test_whole_path(server, make_archive, member_names, tmp_path):
     assert {"Anthrax", "Burning Spear", "KC and the Sunshine Band"} < set(metrics["new_groups"][0]["shared_groups"])
     assert f"{SHARED_WITH_TRAINING} of 290 test tracks share their artist with training" in said
 
-    folds = run("beam_preprocess", f"--input={tracks}", f"--output={tmp_path}/folds", "--folds=5")
-    split = json.loads((tmp_path / "folds" / "manifest.json").read_text())["split"]
-    assert (split["grouped"], split["group_safe"], split["groups"]) == (True, True, 276)
-    assert "its column group says which tracks stay together" in folds
+    run(*cross_validate, "--model=frequency", "--seeds=1", "--epochs=1", directory=tmp_path)
+    assert (tmp_path / "CV" / "results.md").is_file()

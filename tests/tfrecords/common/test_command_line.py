@@ -271,3 +271,17 @@ def test_tensorflow_finds_that_onednn_is_asked_for_unless_a_person_says_otherwis
     clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
     done = run_program(code + "c.import_tensorflow()", env=clean | {"PYTHONUNBUFFERED": "1"} | asked)
     assert done.stdout == f"{expected}\n"
+
+
+def test_commands_are_the_modules_that_run_as_programs(tmp_path):
+    package = tmp_path / "music"
+    for name, text in {
+        "library.py": '"""Not a command."""\n',
+        "play.py": '"""Play a song.\n\nMore."""\nif __name__ == "__main__":\n    pass\n',
+        "lists/__main__.py": '"""Sort lists."""\nif __name__ == "__main__":\n    pass\n',
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    assert command_line.commands_of(package) == {"music.lists": "Sort lists.", "music.play": "Play a song."}
+    assert command_line.list_commands(package).splitlines()[1].split()[:3] == ["python", "-m", "music.play"]
+    assert "music.lists, music.play" in str(command_line.no_such_command("sing", package))

@@ -76,7 +76,7 @@ def run(fit, *callbacks, labels=LABELS, validates=True):
 
 
 def loop(model, strategy):
-    return Loop(model, strategy, InputWait(), batch_size=4, host=0, hosts=1).fit
+    return Loop(model, strategy, InputWait(), batch_size=4, hosts=1).fit
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +159,26 @@ UNEVEN_PATCHES = np.arange(7 * 6, dtype=np.float32).reshape(7, 3, 2, 1)
 UNEVEN_LABELS = np.arange(7, dtype=np.int32)
 
 
-def global_batches(labels=UNEVEN_LABELS):
-    # As `load` gives them: of unknown size.
-    batches = tf.data.Dataset.from_tensor_slices((UNEVEN_PATCHES, labels)).batch(4)
-    return batches.map(lambda *arrays: tuple(tf.ensure_shape(each, [None, *each.shape[1:]]) for each in arrays))
+def host_batches(rows, host, labels=UNEVEN_LABELS, *, with_total=True):
+    """The rows of a host of two global batches, of 4 and of 3 rows, of unknown size as `load` gives them."""
+    steps = []
+    for begin, end in ((0, 4), (4, 7)):
+        own = slice(min(begin + host * rows, end), min(begin + (host + 1) * rows, end))
+        steps.append((UNEVEN_PATCHES[own], labels[own], *([np.int32(end - begin)] if with_total else [])))
+    signature = [tf.TensorSpec([None, 3, 2, 1]), tf.TensorSpec([None, *labels.shape[1:]], labels.dtype)]
+    total = [tf.TensorSpec([], tf.int32)] if with_total else []
+    return tf.data.Dataset.from_generator(lambda: iter(steps), output_signature=(*signature, *total))
 
 
 @pytest.mark.parametrize(
     ("replicas", "local", "rows"), [(1, 1, 4), (2, 1, 2), (2, 2, 2), (3, 1, 2), (4, 2, 1), (8, 4, 1)]
 )
 def test_every_row_is_given_to_one_replica_and_counts_alike(replicas, local, rows):
+    hosts = replicas // local
     given = []
-    for first in range(0, replicas, local):
-        own = replica_batches(global_batches(), batch_size=4, replicas=replicas, first=first, local=local)
+    for host in range(hosts):
+        of_host = -(-4 // hosts)
+        own = replica_batches(host_batches(of_host, host, with_total=hosts > 1), rows=of_host, local=local)
         assert [spec.shape[0] for spec in own.element_spec] == [rows] * 3
         elements = list(own.as_numpy_iterator())
         assert len(elements) == 2 * local
@@ -188,6 +195,6 @@ def test_every_row_is_given_to_one_replica_and_counts_alike(replicas, local, row
 
 
 def test_mixed_labels_keep_their_shape():
-    own = replica_batches(global_batches(np.eye(7, dtype=np.float32)), batch_size=4, replicas=2, first=1, local=1)
+    own = replica_batches(host_batches(2, 1, np.eye(7, dtype=np.float32)), rows=2, local=1)
     labels = [element[1] for element in own.as_numpy_iterator()]
     np.testing.assert_array_equal(labels, [np.eye(7)[2:4], [np.eye(7)[6], np.zeros(7)]])

@@ -5,12 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tfrecords.common.command_line import UserError
-from trainer.training.batches import BatchLog, training_batches, validation_batches
+from trainer.training.batches import BatchLog, HostRows, training_batches, validation_batches
 
 
 def first_batch(job):
-    steps = 1
-    batches = training_batches(job, None, epoch=0, step=0, steps=steps)
+    batches = training_batches(job, None, epoch=0, step=0, patches=job.batch_size)
     return next(batches.as_numpy_iterator())
 
 
@@ -42,12 +41,44 @@ def test_random_patches_are_as_many_as_windows_and_others_in_every_epoch(tiny, j
     job = job_of(tiny.path, "--patch_mode=random", "--batch_size=5")
     count = tiny.manifest.num_patches(job.parts.train, patch_frames=80, patch_hop=80)
     steps = -(-count // 5)
-    made = training_batches(job, None, epoch=0, step=0, steps=steps).take(2 * steps)
+    made = training_batches(job, None, epoch=0, step=0, patches=count).take(2 * steps)
     found = [patches for patches, _ in made.as_numpy_iterator()]
     epochs = [np.concatenate(found[:steps]), np.concatenate(found[steps:])]
     assert [len(patches) for patches in epochs] == [count, count]
     first, second = ({patch.tobytes() for patch in patches} for patches in epochs)
     assert len(first & second) < count / 4
+
+
+@pytest.mark.parametrize(
+    ("hosts", "arguments", "shares"),
+    [
+        (2, [], True),
+        (4, ["--label_smoothing=0.3"], True),
+        (3, [], False),
+        (2, ["--augment=gain_db=6,mixup_alpha=1"], False),
+    ],
+)
+def test_the_rows_of_all_hosts_are_the_batches_of_one(tiny, job_of, hosts, arguments, shares):
+    job = job_of(tiny.path, "--batch_size=4", *arguments)
+    count = tiny.manifest.num_patches(job.parts.train, patch_frames=80, patch_hop=80)
+    steps = -(-count // 4)
+    rows = [HostRows(host, hosts) for host in range(hosts)]
+    assert rows[0].reads_share(job) == shares
+
+    def made(rows):
+        training = training_batches(job, None, epoch=1, step=1, patches=count, rows=rows).take(2 * steps)
+        return [*training.as_numpy_iterator(), *validation_batches(job, rows).as_numpy_iterator()]
+
+    whole, own = made(None), [made(one) for one in rows]
+    for number, (patches, labels) in enumerate(whole):
+        of_hosts = [batches[number] for batches in own]
+        assert [total for *_, total in of_hosts] == [len(labels)] * hosts
+        if number < 2 * steps:
+            np.testing.assert_array_equal(np.concatenate([patches for patches, *_ in of_hosts]), patches)
+            np.testing.assert_array_equal(np.concatenate([labels for _, labels, _ in of_hosts]), labels)
+        else:
+            assert sum(len(labels) for _, labels, _ in of_hosts) == len(labels)
+    assert {len(batches) for batches in own} == {len(whole)}
 
 
 PATCHES, LABELS = np.arange(14, dtype=np.float32).reshape(7, 2), np.arange(7, dtype=np.int32)

@@ -146,3 +146,16 @@ def test_numbers_of_something_else_are_one_line(tmp_path, numbers):
         np.savez(file, **({} if numbers is None else {"numbers": np.array(text)}), **ARRAYS)
     with pytest.raises(UserError, match=r"state\.npz: not the state of this training \(.*\); `overwrite` starts over$"):
         TrainingState.load(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize("version", [{}, {"order_version": 99}])
+def test_the_middle_of_an_epoch_in_another_order_is_refused_and_its_end_is_not(tmp_path, version):
+    path = tmp_path / "state.npz"
+    for step in (0, 2):
+        numbers = json.dumps({"step": step, "history": [{"loss": 1.0}], **version})
+        np.savez(path, numbers=np.array(numbers))
+        if not step:
+            assert TrainingState.load(path).epoch == 1
+            continue
+        with pytest.raises(UserError, match=f"^{path}: stands in the middle of epoch 2, .*another order"):
+            TrainingState.load(path)

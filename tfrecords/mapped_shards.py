@@ -1,0 +1,243 @@
+"""Shards mapped into memory: where their records lie, and views of the records' log-mel, which nothing copies."""
+
+import mmap
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrecords import schema, storage
+from tfrecords.dataset import Dataset
+from tfrecords.manifest import Shard
+from tfrecords.schema import DTYPES
+from tfrecords.shard import CRC_BYTES, HEADER_BYTES, ShardError, check_record, open_shard, record_bounds
+
+# Shards of so many bytes together stay mapped: mapping them again for each block would cost more than reading them.
+_MAX_MAPPED_BYTES = 1 << 30
+# Bytes of one request to a store, and how many are under way for a block.
+_FETCHED_BYTES = 512 << 10
+_IN_FLIGHT = 8
+# The bits of a float16's exponent, all set in infinities and NaN.
+_EXPONENT = np.int16(0x7C00)
+
+
+class MappedRecords(NamedTuple):
+    """Some records of one shard, read and checked.
+
+    Attributes:
+      data: the bytes that hold them, a view of the file.
+      begin: [records] int64, where in the data each record's log-mel begins.
+      frames: [records] int64.
+      labels: [records] int64, indices into the manifest's labels.
+      track_ids: [records] object, as bytes; empty where they are not wanted.
+    """
+
+    data: memoryview
+    begin: np.ndarray
+    frames: np.ndarray
+    labels: np.ndarray
+    track_ids: np.ndarray
+
+
+class MappedShards:
+    """The shards of some parts, of which any records can be read.
+
+    Shards that are small together stay mapped, and a record of theirs is checked when it is first read. Of others, only
+    what is in use is mapped, and checked each time. Of shards in a store, that is fetched instead; where the records of
+    one lie is found by reading it once.
+
+    Args:
+      dataset: the dataset.
+      parts: names of the parts, selected.
+      with_track_ids: whether track ids are wanted.
+
+    Raises:
+      UserError: a shard is missing or has another size.
+    """
+
+    def __init__(self, dataset: Dataset, parts: Sequence[str], *, with_track_ids: bool) -> None:
+        self.dataset = dataset
+        self.files = dataset.check_files(parts)
+        self.shards: list[Shard] = [shard for part in parts for shard in dataset.manifest.parts[part].shards]
+        self._with_track_ids = with_track_ids
+        is_small = sum(shard.bytes for shard in self.shards) <= _MAX_MAPPED_BYTES
+        self._stays_mapped = is_small and not storage.is_remote(dataset.location)
+        self._mapped: dict[int, memoryview] = {}
+        self._indices: dict[int, _Index] = {}
+
+    @property
+    def records(self) -> list[int]:
+        """Number of records of each shard."""
+        return [shard.records for shard in self.shards]
+
+    def frames(self) -> np.ndarray:
+        """Return the number of frames of every record, [records] int64, as each says; checksums are not compared.
+
+        Raises:
+          ShardError: a shard cannot be read or is corrupt, or a record does not parse.
+        """
+        found = [np.zeros(0, np.int64)]
+        for shard in range(len(self.shards)):
+            offsets = self._index(shard).offsets.tolist()
+            data = self._data(shard, 0, offsets[-1], populate=False)
+            for number, (begin, end) in enumerate(pairwise(offsets)):
+                try:
+                    self._locate(shard, number, data[begin + HEADER_BYTES : end - CRC_BYTES])
+                except ShardError:
+                    # A record that is damaged is not one that was written so.
+                    check_record(np.frombuffer(data[begin:end], np.uint8), self.files[shard], begin)
+                    raise
+            found.append(self._index(shard).frames)
+        return np.concatenate(found)
+
+    def read(self, shard: int, begin: int, end: int) -> MappedRecords:
+        """Return the records of a shard from one number to before another.
+
+        Raises:
+          ShardError: the shard cannot be read, has changed or is corrupt, or a record does not parse or has no known
+            label; the message names the file, and the offset in bytes or the record's number.
+        """
+        index = self._index(shard)
+        offsets = index.offsets[begin : end + 1].tolist()
+        start = offsets[0]
+        data = self._data(shard, start, offsets[-1], populate=not self._stays_mapped)
+        framed, track_ids = np.frombuffer(data, np.uint8), []
+        for number, (offset, next_offset) in enumerate(pairwise(offsets), begin):
+            first, last = offset - start, next_offset - start
+            is_checked = self._stays_mapped and index.checked[number]
+            if not is_checked:
+                check_record(framed[first:last], self.files[shard], offset)
+            if self._with_track_ids or not index.frames[number]:
+                track_ids.append(self._locate(shard, number, data[first + HEADER_BYTES : last - CRC_BYTES]))
+            if not is_checked:
+                self._check_values(shard, number, data[first + HEADER_BYTES : last])
+                index.checked[number] = True
+        chosen = slice(begin, end)
+        places = index.offsets[chosen] - start + HEADER_BYTES + index.begin[chosen]
+        return MappedRecords(
+            data,
+            places,
+            index.frames[chosen],
+            index.labels[chosen],
+            np.array(track_ids if self._with_track_ids else (), object),
+        )
+
+    def _locate(self, shard: int, number: int, record: memoryview) -> bytes:
+        """Fill in a record's place in its shard's index, and return its track id."""
+        manifest, index = self.dataset.manifest, self._index(shard)
+        try:
+            found = schema.locate(record, mel_bands=manifest.mel_bands, dtype=manifest.dtype)
+            manifest.check_label(found.label)
+        except ValueError as error:
+            raise ShardError(f"{self.files[shard]}: record {number}: {error}") from None
+        index.begin[number], index.frames[number], index.labels[number] = found.begin, found.frames, found.label
+        return found.track_id
+
+    def _check_values(self, shard: int, number: int, record: memoryview) -> None:
+        """Raise ShardError if a located record holds values that are not finite: a job writes none."""
+        manifest, index = self.dataset.manifest, self._index(shard)
+        values = int(index.frames[number]) * manifest.mel_bands
+        log_mel = np.frombuffer(record, DTYPES[manifest.dtype], values, int(index.begin[number]))
+        # NumPy takes far longer for half the bytes in float16.
+        if manifest.dtype == "float16":
+            is_finite = (log_mel.view(np.int16) & _EXPONENT).max() != _EXPONENT
+        else:
+            is_finite = np.isfinite(log_mel).all()
+        if not is_finite:
+            raise ShardError(f"{self.files[shard]}: record {number}: holds values that are not finite")
+
+    def _index(self, shard: int) -> "_Index":
+        if shard not in self._indices:
+            name, expected = self.files[shard], self.shards[shard].records
+            with open_shard(name) as file:
+                offsets = np.array(list(record_bounds(file, name)), np.int64)
+            if len(offsets) - 1 != expected:
+                raise ShardError(f"{name}: has {len(offsets) - 1} records; the manifest says {expected}")
+            self._indices[shard] = _Index.of(offsets)
+        return self._indices[shard]
+
+    def _data(self, shard: int, begin: int, end: int, *, populate: bool) -> memoryview:
+        """Return a shard's bytes from `begin` to before `end`."""
+        if not self._stays_mapped:
+            return _map(self.files[shard], begin, end, populate=populate)
+        if shard not in self._mapped:
+            self._mapped[shard] = _map(self.files[shard], 0, int(self._index(shard).offsets[-1]), populate=False)
+        _check_size(self.files[shard], end)
+        return self._mapped[shard][begin:end]
+
+
+class _Index(NamedTuple):
+    """Where the records of a shard lie.
+
+    Attributes:
+      offsets: [records + 1] int64, where each record begins, and where the last one ends.
+      begin: [records] int64, where a record's log-mel begins, from the end of the record's header.
+      frames: [records] int64, 0 as long as a record has not been located.
+      labels: [records] int64.
+      checked: [records] bool, whether a record's checksum has been compared.
+    """
+
+    offsets: np.ndarray
+    begin: np.ndarray
+    frames: np.ndarray
+    labels: np.ndarray
+    checked: np.ndarray
+
+    @classmethod
+    def of(cls, offsets: np.ndarray) -> "_Index":
+        """Return the index of records that are not located yet."""
+        begin, frames, labels = np.zeros((3, len(offsets) - 1), np.int64)
+        return cls(offsets, begin, frames, labels, np.zeros(len(offsets) - 1, bool))
+
+
+def _map(path: str, begin: int, end: int, *, populate: bool) -> memoryview:
+    """Return a view of a file's bytes from `begin` to before `end`; the last view of it unmaps them.
+
+    Args:
+      path: of the file.
+      begin: offset of the first byte.
+      end: offset of the byte after the last.
+      populate: whether all of them are going to be read.
+
+    Raises:
+      ShardError: the file cannot be read, or is shorter by now.
+    """
+    if begin == end:
+        return memoryview(b"")
+    if storage.is_remote(path):
+        return _fetch(path, begin, end)
+    start = begin - begin % mmap.ALLOCATIONGRANULARITY
+    with open_shard(path) as file:
+        _check_size(path, end, file.fileno())
+        # Populated at once, pages take a fraction of the time that faults one by one do.
+        flags = mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) if populate else 0)
+        try:
+            mapped = mmap.mmap(file.fileno(), end - start, flags=flags, prot=mmap.PROT_READ, offset=start)
+        except OSError as error:
+            raise ShardError(f"{path} cannot be read: {error.strerror}") from None
+    return memoryview(mapped)[begin - start :]
+
+
+def _fetch(url: str, begin: int, end: int) -> memoryview:
+    """Return bytes of an object, fetched by several requests at once; errors as of `_map`."""
+    cuts = [*range(begin, end, _FETCHED_BYTES), end]
+    data, filled = bytearray(end - begin), 0
+    try:
+        for piece in storage.read_ranges(url, pairwise(cuts), in_flight=_IN_FLIGHT):
+            data[filled : filled + len(piece)] = piece
+            filled += len(piece)
+    except OSError as error:
+        raise ShardError(f"{url} cannot be read: {error.strerror}") from None
+    return memoryview(data).toreadonly()
+
+
+def _check_size(path: str, end: int, descriptor: int | None = None) -> None:
+    """Raise ShardError where a file has become shorter: reading what lies behind its end would kill the process."""
+    try:
+        size = os.stat(path if descriptor is None else descriptor).st_size  # noqa: PTH116 - descriptors have no path.
+    except OSError as error:
+        raise ShardError(f"{path} cannot be read: {error.strerror}") from None
+    if size < end:
+        raise ShardError(f"{path}: has changed while it was read: it ends at byte {size}, not at {end} or after")

@@ -272,7 +272,7 @@ def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
 def test_what_the_recipe_gives_is_part_of_what_was_asked_for(data):
     values = copy.deepcopy(cross_validate.FLAGS)
     values(["cross_validate", f"--data_dir={data.path}", "--recipe=augmented", "--patch_frames=80", "--warmup=0.2"])
-    asked = cross_validate._asked(values, config_of(values), data.manifest).flags
+    asked = cross_validate._asked(values, config_of(values), data.manifest, ["black_box"]).flags
     found = {name: asked[name] for name in ("augment", "warmup", "weight_average", "patch_mode", "patch_frames")}
     recipe = RECIPES["augmented"]
     assert found == {

@@ -32,5 +32,5 @@ def test_one_line_and_status_2(trained, tiny, tmp_path, capfd, command, model):
         command_line.run(command.main, copy.deepcopy(command.FLAGS), usage="", argv=["command", *arguments])
     assert ended.value.code == 2
     (line,) = capfd.readouterr().err.splitlines()
-    names = "black_box, time, frequency, time_frequency, time_frequency_init, cnn"
+    names = "black_box, time, frequency, time_frequency, time_frequency_init, cnn, musicnn"
     assert line == f"error: {job_dir}/config.json: there is no model {model!r} in this version; train one of {names}"

@@ -126,7 +126,7 @@ def test_a_corrupt_shard_ends_in_one_line(tmp_path, write_dataset, job_of):
             "train, valid should be for training but hold no record of 256 frames; lower `patch_f",
         ),
         (["--epochs=0"], "`epochs` must be from 1 to"),
-        (["--recipe=cbmi"], "`recipe` must be one of modern, cbmi2016, augmented, got 'cbmi'"),
+        (["--recipe=cbmi"], "`recipe` must be one of modern, cbmi2016, augmented, probe, got 'cbmi'"),
         (["--recipe=cbmi2016", "--patience=3"], "`patience` does not apply to `recipe=cbmi2016`, .* got 3"),
         (["--model_options=filters=1.5"], "`filters` must be a whole number, got '1.5'"),
     ],
@@ -165,7 +165,8 @@ def unbroken(tiny, job_of, states_kept, tmp_path_factory):
     steps = len(lines) // 2
     assert steps > 2
     assert [line.split()[:2] for line in lines] == [[str(n // steps), str(n % steps)] for n in range(2 * steps)]
-    assert len({line.split()[2] for line in lines}) == len(lines)
+    # The last batch of an epoch is of one patch, which may be the same again.
+    assert len({line.split()[2] for line in lines}) >= len(lines) - 1
     return job, job_dir, lines, killed
 
 
@@ -459,7 +460,7 @@ def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, states
     rises = schedules.LossRiseSchedule(to_halve=0, to_stop=1)
     recipe = dataclasses.replace(RECIPES["cbmi2016"], rises=rises)
     monkeypatch.setitem(RECIPES, "cbmi2016", recipe)
-    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.003", "--epochs=20", "--seed=1")
+    job = job_of(tiny.path, "--recipe=cbmi2016", "--learning_rate=0.01", "--epochs=20", "--seed=4")
     whole, killed, steps = tmp_path / "whole", tmp_path / "killed", 3
     whole.mkdir()
     with states_kept(whole, killed):
@@ -468,7 +469,7 @@ def test_the_papers_recipe_goes_on_as_if_it_had_not_stopped(tiny, job_of, states
     rows = schedules.rows_of(expected)
     counts = [rises.count(rows[:epoch]) for epoch in range(len(rows) + 1)]
     halved = counts.index((1, 0))
-    assert halved > 1 and f"learning rate 0.0015 from epoch {halved + 1} on\n" in capsys.readouterr().out
+    assert halved > 1 and f"learning rate 0.005 from epoch {halved + 1} on\n" in capsys.readouterr().out
     # What halves the rate, and what ends training, began in an earlier epoch.
     assert counts[halved - 1] == (0, 1) and counts[-2:] == [(1, 1), (1, 2)] and len(rows) < 20
     best = recipe.best_epoch(rows)

@@ -276,7 +276,7 @@ def test_parts_by_name_whatever_their_order(tmp_path, write_dataset):
     assert choose_parts(manifest) == PartChoice(("train",), ("valid",), ("test",))
     assert choose_parts(manifest, validates=False) == PartChoice(("train", "valid"), (), ("test",))
     for flags in ({"test_fold": 0}, {"valid_fold": 0}):
-        with pytest.raises(UserError, match=r"^(test|valid)_fold needs a dataset of folds"):
+        with pytest.raises(UserError, match=r"^`(test|valid)_fold` needs a dataset of folds"):
             choose_parts(manifest, **flags)
 
 
@@ -301,7 +301,7 @@ def test_two_parts_are_too_few(two):
     with pytest.raises(UserError, match="`recipe=augmented`"):
         choose_parts(two)
     assert choose_parts(two, validates=False) == PartChoice(("train",), (), ("test",))
-    with pytest.raises(UserError, match=r"^(test|valid)_fold needs a dataset of folds"):
+    with pytest.raises(UserError, match=r"^`(test|valid)_fold` needs a dataset of folds"):
         choose_parts(two, test_fold=0, validates=False)
 
 

@@ -31,6 +31,7 @@ class ExportFacts:
       front_end: waveform -> log-mel.
       patch_mode: "windows" or "resize".
       patch_frames: frames of a patch.
+      genres: those of the labels that are genres, where the labels are tags of any kind.
     """
 
     labels: tuple[str, ...]
@@ -38,6 +39,7 @@ class ExportFacts:
     front_end: FrontEndConfig
     patch_mode: str
     patch_frames: int
+    genres: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.patch_mode not in (WINDOWS, RESIZE) or self.patch_frames < 1:
@@ -83,7 +85,7 @@ class ExportedModel(Recognizer):
         self.facts = ExportFacts.load(export_dir)
         # All that a Recognizer reads of a job.
         self.job = self.facts  # type: ignore[assignment]
-        self.labels = self.facts.labels
+        self.labels, self.genres = self.facts.labels, self.facts.genres
         self.front_end = FrontEnd(self.facts.front_end)
         self.patch_frames = self.facts.patch_frames
         command_line.import_tensorflow()

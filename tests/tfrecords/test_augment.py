@@ -104,7 +104,7 @@ def test_without_any_variation_batches_stay_as_they_are(data):
 
 def test_a_mask_wider_than_a_patch_is_refused_before_training(data):
     augmenter = Augmenter(Augmentation(time_masks=1), num_classes=3, front_end={})
-    with pytest.raises(UserError, match="time_mask_frames.* must be at most the 6 frames of a patch, got 16"):
+    with pytest.raises(UserError, match=r"time_mask_frames.* must be at most the 6 frames of a patch, got 16"):
         augmented(load(data.path, training=True, **SMALL), augmenter)
 
 

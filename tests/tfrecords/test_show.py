@@ -112,5 +112,5 @@ def test_tracks_shorter_than_a_patch_are_left_out(own, mixed):
 
 
 def test_a_mask_wider_than_a_patch_is_no_picture(mixed):
-    with pytest.raises(UserError, match="frequency_mask_bands.* must be at most the 9 mel bands of a patch, got 10"):
+    with pytest.raises(UserError, match=r"frequency_mask_bands.* must be at most the 9 mel bands of a patch, got 10"):
         augmented(mixed, frequency_masks=1, frequency_mask_bands=10)

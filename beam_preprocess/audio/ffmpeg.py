@@ -112,18 +112,21 @@ def _logged_reason(source: Source, container: Container) -> str:
 @contextlib.contextmanager
 def _errors_logged() -> Iterator[None]:
     """Make FFmpeg log errors, which are dropped unless they are captured; one thread at a time."""
-    logger = logging.getLogger("libav")
+    # Meanwhile other threads may be decoding; a logger without a handler would print what they log.
+    logger, handler = logging.getLogger("libav"), logging.NullHandler()
     with _log_lock:
         level, skips, propagate = av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate
         # An error that the file before had too is to be logged again.
         av.logging.set_skip_repeated(False)
         logger.propagate = False
+        logger.addHandler(handler)
         av.logging.set_level(av.logging.ERROR)
         try:
             yield
         finally:
             av.logging.set_level(level)
             av.logging.set_skip_repeated(skips)
+            logger.removeHandler(handler)
             logger.propagate = propagate
 
 

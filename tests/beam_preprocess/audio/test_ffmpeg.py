@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from beam_preprocess.audio import Reject, decode
+from beam_preprocess.audio import Reject, decode, ffmpeg
 from tests.beam_preprocess.audio.audio_files import RATE, make_file
 
 
@@ -34,6 +34,12 @@ def test_why_ffmpeg_cannot_open_a_file_is_told_each_time_and_its_logging_is_as_i
         sys.setswitchinterval(interval)
     assert len(details) == 1 and "moov atom not found" in details.pop()
     assert (av.logging.get_level(), av.logging.get_skip_repeated(), logger.propagate) == before
+
+
+def test_what_other_threads_log_meanwhile_is_not_printed(capfd):
+    with ffmpeg._errors_logged():
+        logging.getLogger("libav").error("invalid residual")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1251"])

@@ -114,7 +114,7 @@ test-slow: $(VENV)/installed-test
 
 test-engines: $(VENV)/installed-test
 	$(RUN) -m tools.engines --clips=200 --seconds=20 --num_shards=20
-	$(RUN) -m tools.stores
+	$(RUN) -m tools.stores --stores=s3
 
 lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .

@@ -9,6 +9,7 @@ trainer.predict.
 
 import math
 import os
+from typing import Any
 
 from absl import flags
 
@@ -41,15 +42,12 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Take the port, load the model and serve the page until a signal ends the process."""
     command_line.no_arguments(positional)
     check_source(flag_values.job_dir, flag_values.model)
-    for name in ("max_upload_mb", "max_duration_s"):
-        # A NaN passes absl's bounds.
-        if math.isnan(flag_values[name].value):
-            raise UserError(f"--{name} must be a number, got {flag_values[name].value}")
+    upload_limits = parse_upload_limits(flag_values)
     # Imported here so that --help need not wait for it.
     from trainer.serving.web.app import App, Limits
     from trainer.serving.web.server import HOST, Server, take_port
 
-    limits = Limits(upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE), duration_s=flag_values.max_duration_s)
+    limits = Limits(**upload_limits)
     try:
         listener = take_port(flag_values.port)
     except OSError as error:
@@ -64,6 +62,22 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])
+
+
+def parse_upload_limits(flag_values: flags.FlagValues) -> dict[str, Any]:
+    """Return the bounds on a file that --max_upload_mb and --max_duration_s give, by their names in `Limits`.
+
+    Raises:
+      UserError: one is not a number.
+    """
+    for name in ("max_upload_mb", "max_duration_s"):
+        # A NaN passes absl's bounds.
+        if math.isnan(flag_values[name].value):
+            raise UserError(f"--{name} must be a number, got {flag_values[name].value}")
+    return {
+        "upload_bytes": round(flag_values.max_upload_mb * _MEGABYTE),
+        "duration_s": flag_values.max_duration_s,
+    }
 
 
 def facts(recognizer: Recognizer) -> dict[str, object]:

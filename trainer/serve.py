@@ -21,10 +21,7 @@ from absl import flags
 
 from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
-from trainer import job_store
-from trainer.serving.recognizer import MAX_DURATION_S
-
-_MEGABYTE = 1_000_000
+from trainer import job_store, listen
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("export_dir", "", "directory of the exported model", flag_values=FLAGS)
@@ -34,17 +31,9 @@ flags.DEFINE_integer("port", 8501, "port; 0: any free one", lower_bound=0, upper
 flags.DEFINE_integer(
     "requests", 64, "requests answered at once; further ones get status 503", lower_bound=1, flag_values=FLAGS
 )
-flags.DEFINE_float(
-    "max_upload_mb", 100, "largest request, in megabytes", lower_bound=0.001, upper_bound=10_000, flag_values=FLAGS
-)
-flags.DEFINE_float(
-    "max_duration_s",
-    1800,
-    "longest recording, in seconds",
-    lower_bound=1,
-    upper_bound=MAX_DURATION_S,
-    flag_values=FLAGS,
-)
+# As the page has them.
+for _name in ("max_upload_mb", "max_duration_s"):
+    FLAGS[_name] = listen.FLAGS[_name]
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
@@ -54,6 +43,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         raise UserError("--export_dir=DIR is needed (see --help)")
     if not flag_values.name or "/" in flag_values.name or ":" in flag_values.name:
         raise UserError(f"--name must be a word without / and :, got {flag_values.name!r}")
+    upload_limits = listen.parse_upload_limits(flag_values)
     # Imported here so that --help need not wait for it.
     from trainer.serving.exported import ExportedModel, ExportFacts
     from trainer.serving.rest import RestApp
@@ -61,12 +51,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     from trainer.serving.web.server import Server, take_port
 
     requests = flag_values.requests
-    limits = Limits(
-        upload_bytes=round(flag_values.max_upload_mb * _MEGABYTE),
-        duration_s=flag_values.max_duration_s,
-        connections=4 * requests,
-        files=requests,
-    )
+    limits = Limits(**upload_limits, connections=4 * requests, files=requests)
     with contextlib.ExitStack() as stack:
         export_dir = stack.enter_context(job_store.opened(flag_values.export_dir))
         ExportFacts.load(export_dir)

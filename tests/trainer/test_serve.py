@@ -33,6 +33,8 @@ def test_it_serves_until_a_signal_ends_it(exported):
         ((), "--export_dir=DIR is needed"),
         (("--export_dir=/nonexistent",), "no exported model"),
         (("--export_dir=/nonexistent", "--name=a/b"), "--name must be a word"),
+        (("--export_dir=/nonexistent", "--max_upload_mb=nan"), "--max_upload_mb must be a number"),
+        (("--export_dir=/nonexistent", "--max_duration_s=nan"), "--max_duration_s must be a number"),
     ],
 )
 def test_a_mistake_is_one_line(flags, words):

@@ -9,9 +9,9 @@ import binascii
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import prometheus_client
@@ -107,25 +107,25 @@ class RestApp:
 
     async def _predict(self, request: Request) -> Response:
         async with self._counted("predict", request):
-            body = await self._body(request)
+            async with self._received(request) as file:
+                body = await run_in_threadpool(file.read)
             return JSONResponse(await run_in_threadpool(predict, self._model, body))
 
     async def _classify(self, request: Request) -> Response:
         async with self._counted("classify", request):
-            length = uploads.declared_bytes(request.headers, self._limits.upload_bytes)
-            with uploads.empty_file(length) as file:
-                await uploads.receive(request, file, self._limits.body_s)
+            async with self._received(request) as file:
                 recognition = await run_in_threadpool(
                     self._model.recognize, file, max_duration_s=self._limits.duration_s
                 )
             name = request.query_params.get("name", "")
             return Response(answers.as_json(name, recognition), media_type="application/json")
 
-    async def _body(self, request: Request) -> bytes:
+    @contextlib.asynccontextmanager
+    async def _received(self, request: Request) -> AsyncIterator[BinaryIO]:
         length = uploads.declared_bytes(request.headers, self._limits.upload_bytes)
         with uploads.empty_file(length) as file:
             await uploads.receive(request, file, self._limits.body_s)
-            return await run_in_threadpool(file.read)
+            yield file
 
     @contextlib.asynccontextmanager
     async def _counted(self, method: str, request: Request) -> Any:

@@ -189,10 +189,23 @@ def _best_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np
 
 def _least_probability(of_true: np.ndarray, weights: np.ndarray, num_groups: int, coverage: float) -> float:
     """The highest bound that the true labels' probabilities reach often enough, a new group being one more of them."""
-    needed = math.ceil((num_groups + 1) * coverage) / num_groups
-    if needed > 1:
-        return 0.0
-    order = np.argsort(-of_true, kind="stable")
+    share = (num_groups + 1) * coverage / num_groups
+    return 0.0 if share > 1 else float(-bound_reached(-of_true, weights, share))
+
+
+def bound_reached(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """Return the value up to which a share of the weights lies, between two values in proportion.
+
+    Args:
+      values: [n >= 1].
+      weights: [n], above 0, that sum to 1.
+      share: in 0 ... 1.
+
+    Example:
+      >>> bound_reached(np.array([1.0, 2.0, 4.0, 3.0]), np.full(4, 0.25), 0.875)
+      3.5
+    """
+    order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order])
     # Sums of weights are not exact.
-    return float(of_true[order[int(np.searchsorted(reached, needed - 1e-9))]])
+    return float(np.interp(share, reached / reached[-1], values[order]))

@@ -13,7 +13,8 @@ then holds
   predictions.npz                 the predictions of all tracks, each by models that never saw it
   results.json, results.md        accuracies over folds and seeds and of the pooled predictions, the differences between
                                   models, both with 95 % intervals over groups (artists); in results.json also the
-                                  tracks most often wrong
+                                  tracks most often wrong and how honest the probabilities are, each fold's made so by
+                                  its own training
   report.html                     all of it as a page that needs no network, with what the filters have learned
 
 A cross-validation that was stopped, however it was, goes on when the same command is given again: what is finished is
@@ -40,6 +41,7 @@ from tfrecords.manifest import Manifest
 from trainer import config, job_store, models, settings, training_job
 from trainer.config import TrainConfig
 from trainer.evaluation import cross_validation, fold_workers, metrics, results
+from trainer.evaluation.confidence import Confidence
 from trainer.evaluation.cross_validation import CrossValidation, Run
 from trainer.evaluation.folds import FoldRun
 from trainer.evaluation.pooling import pool, read_tracks
@@ -186,7 +188,8 @@ def _finish(
     tracks = read_tracks(manifest, asked.data_dir, patch_frames=job.min_frames)
     runs = {each.run: FoldPredictions.load(each.job_dir / PREDICTIONS_FILE) for each in fold_runs}
     pooled = pool(tracks, job.labels, {run: metrics.tracks(fold.predictions) for run, fold in runs.items()})
-    found = results.results(asked, manifest, job, runs, pooled)
+    confidences = {each.run: Confidence.load(each.job_dir) for each in fold_runs}
+    found = results.results(asked, manifest, job, runs, pooled, confidences)
     pooled.save(cv_dir / cross_validation.POOLED_FILE)
     document = tables.cross_validation(found)
     files.write_text(cv_dir / cross_validation.TABLE_FILE, document.markdown())

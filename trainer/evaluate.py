@@ -4,6 +4,10 @@ python -m trainer.evaluate --job_dir=JOB [--data_dir=OTHER --parts=all] [--outpu
 
 With --job_dir alone: the job's own test part, written to the job's directory. Writes metrics.json and report.html, a
 page that needs no network.
+
+Both also say how honest the model's probabilities are, and what its answers are worth: calibration error, sets of
+labels, answers that are "not sure" or "unlike the training music". A job that an earlier version trained, or that was
+trained without validation (--recipe=augmented), has its probabilities' calibration error only.
 """
 
 import contextlib
@@ -22,6 +26,7 @@ from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
 from trainer import job_store, models, training_job
 from trainer.distribution.precision import FLOAT32
+from trainer.evaluation.confidence import load_confidence
 from trainer.evaluation.summary import Summary, score
 from trainer.reports import tables
 from trainer.reports.formatting import patch
@@ -70,6 +75,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         )
         report = job_store.shown(output_dir / training_job.REPORT_FILE)
     print(tables.evaluation(summary))
+    if summary.calibration:
+        print(f"\n{tables.calibration(summary.calibration)}")
     for warning in summary.warnings().values():
         print(f"warning: {warning}")
     print(f"\nreport: {report}")
@@ -109,7 +116,8 @@ def evaluate(
         from trainer.evaluation.predictions import load_model
 
         model = load_model(job_dir)
-        summary = score(job, model, manifest, data_dir, parts)
+        confidence, familiarity = load_confidence(job_dir)
+        summary = score(job, model, manifest, data_dir, parts, confidence=confidence, familiarity=familiarity)
         # Metrics last: where they are, the report is there too.
         page = _page(job, job_dir, model, summary, manifest, audio_link)
         files.write_text(output_dir / training_job.REPORT_FILE, page)

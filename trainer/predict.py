@@ -8,6 +8,12 @@ preprocessing reads. A folder stands for all audio in it and in its subfolders. 
 channels cancel, so that next to nothing is left in their mean, has one, with a note. Neither is an error; with --json,
 "note" is "silent", "channels cancel" or null.
 
+A job that has confidence.json also says what an answer is worth: "rock or pop" is a set that was meant to hold the
+genre in 90 % of cases, "not sure" an answer of a kind that is too often wrong, and "unlike the training music" one of
+which the genre means little. Its probabilities are calibrated. With --json, "confidence" has all of it; "probabilities"
+are always the model's own. Jobs that an earlier version trained, or that were trained without validation
+(--recipe=augmented), have no such file and name the most probable genre.
+
 --model=musicnn needs no training: it is the published network of Pons and Serra (2019), which gives 50 tags, each with
 a probability of its own. Those that are genres are marked with a star, and the most probable of them is the file's
 genre. Its weights are to be installed: pip install --no-deps musicnn==0.1.0

@@ -4,8 +4,10 @@ python -m trainer.train --data_dir=OUT --job_dir=JOB [--model=black_box] [--reci
 
 Weights and normalisation come from the training parts; the validation part chooses the epoch; the test part is not
 read. --recipe=augmented keeps the last epoch, so what would validate trains too, unless --valid_fold names it. JOB then
-holds config.json, best.keras (the model of the epoch that is kept), history.csv, logs/ for TensorBoard, and run.json,
-which tells for each start when and where it was, of what code, libraries and devices.
+holds config.json, best.keras (the model of the epoch that is kept), history.csv, logs/ for TensorBoard, run.json,
+which tells for each start when and where it was, of what code, libraries and devices, and confidence.json (with
+familiarity.npz): what the model's answers are worth, from the validation part; with --recipe=probe from the training
+parts, each artist judged by what was fitted to others.
 
 A training that was stopped, however it was, goes on when the same command is given again: after the step at which its
 state was last saved (JOB/state.npz, at the end of every epoch and every --save_every_s seconds), with the batches,
@@ -292,6 +294,7 @@ def train(
     """
     command_line.import_tensorflow()
     from trainer.distribution.devices import begin
+    from trainer.training.calibrate import calibrate
     from trainer.training.epochs import new_model, run_epochs
 
     if job.model == models.PRETRAINED:
@@ -335,6 +338,8 @@ def train(
         history = probe.run(model, job, job_dir) if devices.is_chief else ()
     else:
         history = run_epochs(model, job, job_dir, start, options, steps=steps, patches=patches, devices=devices)
+        if devices.is_chief:
+            calibrate(job, job_dir)
     if devices.is_chief:
         (job_dir / STATE_FILE).unlink()
         job_store.publish(job_dir)

@@ -22,6 +22,8 @@ from trainer.training.training_state import STATE_FILE, TrainingState
 from trainer.training_job import CONFIG_FILE, METRICS_FILE, REPORT_FILE, RUN_FILE, TrainingJob, read_history
 
 ROOT = Path(__file__).parents[2]
+# Of a finished job that validated.
+FILES = ["best.keras", "confidence.json", "config.json", "familiarity.npz", "history.csv", "logs"]
 # Flags of the job `trained`.
 LIKE_TRAINED = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01", "--model_options=filters=4"]
 
@@ -46,7 +48,7 @@ def run_training(job, job_dir):
 
 
 def test_a_job_directory_holds_what_is_promised(trained, tiny):
-    assert sorted(path.name for path in trained.iterdir()) == ["best.keras", "config.json", "history.csv", "logs"]
+    assert sorted(path.name for path in trained.iterdir()) == FILES
     history = read_history(trained)
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(history)
     assert all(len(values) == 2 for values in history.values())
@@ -234,7 +236,7 @@ def test_a_training_that_was_killed_goes_on_where_it_was(unbroken, tmp_path, cap
     own, others = (keras.models.load_model(path / "best.keras").get_weights() for path in (job_dir, whole))
     for weights, expected in zip(own, others, strict=True):
         np.testing.assert_allclose(weights, expected, atol=1e-6)
-    assert sorted(path.name for path in job_dir.iterdir()) == ["best.keras", "config.json", "history.csv", "logs"]
+    assert sorted(path.name for path in job_dir.iterdir()) == FILES
     with pytest.raises(UserError, match="already holds a job"):
         train.unfinished(job, job_dir)
 

@@ -17,6 +17,8 @@ _COVERAGE = 0.9
 # Probabilities below this are taken for it, as float32 softmax gives zeros.
 _LEAST = 1e-7
 _TEMPERATURES = (0.05, 20.0)
+# Standard deviation of the logarithm of temperatures, before any track is seen: few artists tell little.
+_PRIOR = 0.5
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -53,9 +55,10 @@ class Calibration:
     ) -> Self:
         """Fit to validation tracks.
 
-        The temperature minimises the mean negative log-likelihood (Guo, Pleiss, Sun and Weinberger, "On calibration of
-        modern neural networks", ICML 2017); the sets are split conformal ones (Sadinle, Lei and Wasserman, "Least
-        ambiguous set-valued classifiers with bounded error levels", JASA 114, 2019).
+        The temperature is the likeliest one, with a prior around 1 that counts where there are few groups (Guo, Pleiss,
+        Sun and Weinberger, "On calibration of modern neural networks", ICML 2017); the sets are split conformal ones
+        (Sadinle, Lei and Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", JASA 114,
+        2019).
 
         Args:
           probabilities: [tracks >= 1, labels].
@@ -68,7 +71,7 @@ class Calibration:
 
         Example:
           >>> sure = np.array([[0.99, 0.01], [0.98, 0.02], [0.01, 0.99], [0.98, 0.02]])
-          >>> Calibration.fit(sure, np.array([0, 0, 1, 1]), ["A", "B", "C", "D"]).temperature > 2
+          >>> Calibration.fit(sure, np.array([0, 0, 1, 1]), ["A", "B", "C", "D"]).temperature > 1.5
           True
         """
         probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
@@ -78,9 +81,9 @@ class Calibration:
                 f"{labels.shape}"
             )
         weights = group_weights(groups)
-        temperature = _best_temperature(probabilities, labels, weights)
-        of_true = scale(probabilities, temperature)[np.arange(len(labels)), labels]
         num_groups = len(set(groups))
+        temperature = _best_temperature(probabilities, labels, weights, num_groups)
+        of_true = scale(probabilities, temperature)[np.arange(len(labels)), labels]
         return cls(
             temperature=temperature,
             least_probability=_least_probability(of_true, weights, num_groups, coverage),
@@ -173,12 +176,13 @@ def calibration_error(rows: Sequence[Mapping[str, float | int]]) -> float:
     return sum(row["tracks"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total
 
 
-def _best_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+def _best_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, num_groups: int) -> float:
     """Golden-section search on the logarithm: the likelihood has one maximum in 1 / temperature."""
 
     def loss(log_temperature: float) -> float:
         of_true = scale(probabilities, math.exp(log_temperature))[np.arange(len(labels)), labels]
-        return -float(weights @ np.log(np.maximum(of_true, _LEAST)))
+        prior = log_temperature**2 / (2 * _PRIOR**2 * num_groups)
+        return prior - float(weights @ np.log(np.maximum(of_true, _LEAST)))
 
     low, high = map(math.log, _TEMPERATURES)
     while high - low > 1e-4:

@@ -21,7 +21,9 @@ from trainer.evaluation.calibration import Calibration, bound_reached, group_wei
 
 CONFIDENCE_FILE, FAMILIARITY_FILE = "confidence.json", "familiarity.npz"
 # Share of the sure answers that may be wrong, and of the tracks of new artists that may be taken for foreign.
-_ERROR, _REFUSED = 0.25, 0.05
+_ERROR, _REFUSED = 1 / 3, 0.075
+# More units would need more patches than there are, and gigabytes.
+_MAX_UNITS = 512
 # Of the mean variance, added to all; and what is added where no unit varies.
 _SHRINKAGE, _LEAST_VARIANCE = 0.1, 1e-6
 
@@ -68,8 +70,8 @@ class Confidence:
         for name in ("error", "sure_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        if self.farthest is not None and not 0 <= self.farthest < math.inf:
-            raise ValueError(f"farthest must be at least 0, got {self.farthest}")
+        if self.farthest is not None and not math.isfinite(self.farthest):
+            raise ValueError(f"farthest must be finite, got {self.farthest}")
 
     @classmethod
     def fit(
@@ -87,7 +89,7 @@ class Confidence:
           probabilities: [tracks >= 1, labels], means over each track's patches.
           labels: [tracks] integers, the true labels.
           groups: [tracks], the group (artist) of each.
-          distances: [tracks], means over each track's patches.
+          distances: [tracks], of Familiarity; None where they are not measured.
           error: the share of sure answers that may be wrong.
 
         Raises:
@@ -109,7 +111,7 @@ class Confidence:
 
         Args:
           probabilities: [..., labels] of the model, means over each track's patches.
-          distances: [...], means over each track's patches; None where they are not known.
+          distances: [...], of Familiarity; None where they are not known.
         """
         calibrated = self.calibration(probabilities)
         familiar = np.ones(calibrated.shape[:-1], bool)
@@ -181,66 +183,91 @@ def _sure_from(confidence: np.ndarray, right: np.ndarray, weights: np.ndarray, e
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Familiarity:
-    """How far a patch lies from those of the training tracks, by the units that feed the model's last layer.
+    """How far a track lies from the training tracks, by the units that feed the model's last layer.
 
-    The distance is the least squared one to a label's centre, along axes on which training patches of one label vary by
-    1, divided by the number of axes: the Mahalanobis distance of Lee, Lee, Lee and Shin, "A simple unified framework
-    for detecting out-of-distribution samples and adversarial attacks", NeurIPS 2018.
+    The distance is the least squared one of the mean over the track's patches to a label's centre, along axes on which
+    training patches of one label vary by 1, divided by the number of axes: the Mahalanobis distance of Lee, Lee, Lee
+    and Shin, "A simple unified framework for detecting out-of-distribution samples and adversarial attacks", NeurIPS
+    2018. The mean of few patches lies farther off by chance; what that is on average is taken away, so that short
+    recordings are as familiar as long ones, and a distance may be below 0.
 
     Attributes:
       axes: [units, axes] float32, by which units are multiplied.
       centers: [labels, axes] float32.
+      within: the mean variance of a training track's patches along an axis.
     """
 
     axes: np.ndarray
     centers: np.ndarray
+    within: float
 
     def __post_init__(self) -> None:
         shapes = self.axes.shape, self.centers.shape
         if [len(shape) for shape in shapes] != [2, 2] or shapes[0][1] != shapes[1][1] or 0 in (*shapes[0], *shapes[1]):
             raise ValueError(f"axes must be [units, axes], centers [labels, axes]; got {shapes[0]}, {shapes[1]}")
-        if not (np.isfinite(self.axes).all() and np.isfinite(self.centers).all()):
-            raise ValueError("axes and centers must be finite")
+        if not all(np.isfinite(values).all() for values in (self.axes, self.centers, self.within)):
+            raise ValueError("axes, centers and within must be finite")
 
     @classmethod
-    def fit(cls, units: np.ndarray, labels: np.ndarray) -> Self:
+    def fit(cls, units: np.ndarray, labels: np.ndarray, tracks: np.ndarray) -> Self:
         """Fit to patches that the model was trained on.
 
         Args:
-          units: [patches >= 1, units].
+          units: [patches >= 1, units]; of more than 512, so many are taken, evenly.
           labels: [patches] integers, the labels of their tracks.
+          tracks: [patches] integers, their tracks.
         """
-        units = np.asarray(units, np.float64)
-        _, numbers = np.unique(labels, return_inverse=True)
-        means = np.stack([units[numbers == number].mean(axis=0) for number in range(numbers.max() + 1)])
-        within = units - means[numbers]
-        covariance = within.T @ within / len(units)
+        chosen = np.unique(np.linspace(0, units.shape[1] - 1, _MAX_UNITS).astype(np.int64))
+        every, units = units.shape[1], np.asarray(units[:, chosen], np.float64)
+        means, numbers = _means_by(units, labels)
+        around = units - means[numbers]
+        covariance = around.T @ around / len(units)
         # Of few tracks, a covariance makes too much of the axes along which these happen to be alike.
         floor = _SHRINKAGE * np.trace(covariance) / len(covariance) + _LEAST_VARIANCE
         variances, directions = np.linalg.eigh(covariance + floor * np.eye(len(covariance)))
-        axes = directions / np.sqrt(variances)
-        return cls(axes.astype(np.float32), (means @ axes).astype(np.float32))
+        own = directions / np.sqrt(variances)
+        places = units @ own
+        of_tracks, track_numbers = _means_by(places, tracks)
+        squares = np.square(places - of_tracks[track_numbers]).mean(axis=1).sum()
+        within = squares / max(1, len(units) - len(of_tracks))
+        axes = np.zeros((every, len(chosen)), np.float32)
+        axes[chosen] = own
+        return cls(axes, (means @ own).astype(np.float32), float(within))
 
-    def distances(self, units: np.ndarray) -> np.ndarray:
-        """Return [patches] float32, at least 0, of [patches, units]."""
-        places = np.asarray(units, np.float32) @ self.axes
+    def distances(self, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Return [tracks] float64.
+
+        Args:
+          means: [tracks, units], the means of the units over each track's patches.
+          counts: [tracks], how many patches each has, at least one.
+        """
+        places = np.asarray(means, np.float64) @ self.axes
         each = [np.square(places - center).mean(axis=1) for center in self.centers]
-        return np.min(each, axis=0)
+        return np.min(each, axis=0) - self.within / counts
 
-    def save(self, job_dir: Path) -> None:
+    def save(self, directory: Path) -> None:
         """Write familiarity.npz, whole or not at all."""
-        npz.save(job_dir / FAMILIARITY_FILE, {"axes": self.axes, "centers": self.centers})
+        npz.save(directory / FAMILIARITY_FILE, {name: np.asarray(value) for name, value in vars(self).items()})
 
     @classmethod
-    def load(cls, job_dir: Path) -> Self:
+    def load(cls, directory: Path) -> Self:
         """Read familiarity.npz.
 
         Raises:
           UserError: it is not there, or damaged.
         """
-        path = job_dir / FAMILIARITY_FILE
+        path = directory / FAMILIARITY_FILE
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(*(np.asarray(arrays[name], np.float32) for name in ("axes", "centers")))
+                axes, centers = (np.asarray(arrays[name], np.float32) for name in ("axes", "centers"))
+                return cls(axes, centers, float(arrays["within"]))
         except npz.DAMAGED as error:
             raise UserError(f"{path}: not what distances are measured by ({error}); train again") from None
+
+
+def _means_by(values: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means [names, ...] of the rows of each name, and the number of each row's name."""
+    _, numbers = np.unique(names, return_inverse=True)
+    sums = np.zeros((numbers.max() + 1, values.shape[1]))
+    np.add.at(sums, numbers, values)
+    return sums / np.bincount(numbers)[:, np.newaxis], numbers

@@ -13,6 +13,7 @@ from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
 from trainer.distribution.choice import NONE
+from trainer.evaluation.confidence import load_confidence
 from trainer.evaluation.cross_validation import Run
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE, FoldPredictions
 from trainer.training import init_filters, schedules
@@ -194,7 +195,7 @@ def _carry_out(fold_run: FoldRun) -> FoldResult:
     model = load_model(job_dir)
     history = schedules.rows_of(training_job.read_history(job_dir))
     done = FoldPredictions(
-        predictions=predict(job, model, job.data_dir, job.parts.test),
+        predictions=predict(job, model, job.data_dir, job.parts.test, familiarity=load_confidence(job_dir)[1]),
         parameters=model.count_params(),
         epochs=len(history),
         best_epoch=job.rules.best_epoch(history),

@@ -21,6 +21,7 @@ class Predictions:
       labels: [patches] int32, the true label of each patch's track, in 0 ... labels - 1.
       track_ids: the track of each patch; a track's patches need not be neighbours.
       label_names: [labels] names, all different.
+      distances: track id -> how far it lies from the training tracks; None where that is not measured.
 
     Raises:
       ValueError: a shape, a label or a probability breaks these rules.
@@ -30,6 +31,7 @@ class Predictions:
     labels: np.ndarray
     track_ids: Sequence[str]
     label_names: tuple[str, ...]
+    distances: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         names = self.label_names
@@ -51,6 +53,8 @@ class Predictions:
             first = int(np.argmin(finite))
             received = f"{self.probabilities[first].tolist()} for patch {first} of track {self.track_ids[first]!r}"
             raise ValueError(f"probabilities must be finite; got {received}")
+        if self.distances is not None and self.distances.keys() != set(self.track_ids):
+            raise ValueError("distances must be of the very tracks that track_ids names")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class TrackPredictions:
       mean_probabilities: [tracks, labels] float64, the mean over each track's patches.
       mean_prediction: [tracks] int64, the label of the highest mean probability.
       vote_prediction: [tracks] int64, the label that most patches were given.
+      distances: [tracks] float64, from the training tracks; None where they are not measured.
     """
 
     track_ids: tuple[str, ...]
@@ -70,6 +75,7 @@ class TrackPredictions:
     mean_probabilities: np.ndarray
     mean_prediction: np.ndarray
     vote_prediction: np.ndarray
+    distances: np.ndarray | None = None
 
 
 class LabelScores(NamedTuple):
@@ -103,6 +109,7 @@ def tracks(predictions: Predictions) -> TrackPredictions:
 
     sums = [np.bincount(patch_track, weights=column) for column in predictions.probabilities.T]
     means = np.stack(sums, axis=1) / np.bincount(patch_track)[:, np.newaxis]
+    far = predictions.distances
     ballots = patch_track * num_labels + predictions.probabilities.argmax(axis=1)
     votes = np.bincount(ballots, minlength=len(track_ids) * num_labels).reshape(len(track_ids), num_labels)
     leading = votes == votes.max(axis=1, keepdims=True)
@@ -112,6 +119,7 @@ def tracks(predictions: Predictions) -> TrackPredictions:
         mean_probabilities=means,
         mean_prediction=means.argmax(axis=1),
         vote_prediction=np.where(leading, means, -np.inf).argmax(axis=1),
+        distances=None if far is None else np.array([far[track_id] for track_id in track_ids]),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tfrecords import schema
 from tfrecords.common.command_line import UserError
 from tfrecords.reader import load, raise_shard_errors
 from trainer import training_job
+from trainer.evaluation.confidence import Familiarity
 from trainer.evaluation.metrics import Predictions
 from trainer.training_job import TrainingJob
 
@@ -87,8 +89,22 @@ def _reason(error: Exception) -> str:
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
-def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence[str]) -> Predictions:
+def predict(
+    job: TrainingJob,
+    model: keras.Model,
+    data_dir: str,
+    parts: Sequence[str],
+    *,
+    familiarity: Familiarity | None = None,
+) -> Predictions:
     """Predict every patch of the parts, in the dataset's order.
+
+    Args:
+      job: that trained the model.
+      model: normalised patches -> probabilities.
+      data_dir: of the dataset.
+      parts: of the dataset.
+      familiarity: measures the tracks' distances, if there is one.
 
     Raises:
       UserError: the dataset cannot be read, or holds no patch; the model's answer to a track is no number.
@@ -101,12 +117,18 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         patch_mode=job.evaluation_mode,
         statistics=job.statistics,
     )
+    network = model if familiarity is None else with_units(model)
     probabilities, labels = [], []
+    means = TrackMeans()
     track_ids: list[str] = []
     with raise_shard_errors():
         for patches, batch_labels, batch_track_ids in batches.as_numpy_iterator():
-            outputs = keras.ops.convert_to_numpy(model.predict_on_batch(patches))
             names = [schema.to_text(track_id) for track_id in batch_track_ids]
+            outputs = network.predict_on_batch(patches)
+            if familiarity is not None:
+                outputs, units = outputs
+                means.add(names, keras.ops.convert_to_numpy(units))
+            outputs = keras.ops.convert_to_numpy(outputs)
             if not (finite := np.isfinite(outputs).all(axis=1)).all():
                 raise UserError(
                     f"the model's answer to {names[int(finite.argmin())]!r} is no number; train again, with a lower "
@@ -120,4 +142,30 @@ def predict(job: TrainingJob, model: keras.Model, data_dir: str, parts: Sequence
         labels=np.concatenate(labels),
         track_ids=track_ids,
         label_names=job.labels,
+        distances=None if familiarity is None else means.distances(familiarity),
     )
+
+
+class TrackMeans:
+    """The means of units over each track's patches, which come in batches."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: Counter[str] = Counter()
+
+    def add(self, track_ids: Sequence[str], units: np.ndarray) -> None:
+        """Add patches [patches, units] of tracks."""
+        for track_id, row in zip(track_ids, units.astype(np.float64), strict=True):
+            self._sums[track_id] = self._sums.get(track_id, 0) + row
+        self._counts.update(track_ids)
+
+    def distances(self, familiarity: Familiarity) -> dict[str, float]:
+        """Return track id -> distance."""
+        counts = np.array([self._counts[track_id] for track_id in self._sums])
+        means = np.stack(list(self._sums.values())) / counts[:, np.newaxis]
+        return dict(zip(self._sums, familiarity.distances(means, counts).tolist(), strict=True))
+
+
+def with_units(model: keras.Model) -> keras.Model:
+    """Return a model that gives its probabilities, and the units that feed its last layer."""
+    return keras.Model(model.inputs, [model.outputs[0], model.layers[-1].input])

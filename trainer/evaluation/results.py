@@ -10,9 +10,11 @@ import numpy as np
 
 from tfrecords.manifest import Manifest
 from trainer.evaluation import intervals
+from trainer.evaluation.confidence import Answer, Confidence
 from trainer.evaluation.cross_validation import CrossValidation, Run
-from trainer.evaluation.metrics import Predictions, summarize
+from trainer.evaluation.metrics import Predictions, summarize, tracks
 from trainer.evaluation.pooling import PooledPredictions
+from trainer.evaluation.reliability import assess
 from trainer.evaluation.saved_predictions import FoldPredictions
 from trainer.evaluation.summary import KEPT_APART, data_warnings, groups_of
 from trainer.training_job import TrainingJob
@@ -37,6 +39,7 @@ def results(
     job: TrainingJob,
     runs: Mapping[Run, FoldPredictions],
     pooled: PooledPredictions,
+    confidences: Mapping[Run, Confidence | None] | None = None,
 ) -> dict[str, Any]:
     """Return what the tables and the page of a cross-validation show, as values that json.dumps takes.
 
@@ -46,12 +49,13 @@ def results(
       job: of any of its runs.
       runs: the predictions of every run.
       pooled: the same, pooled.
+      confidences: what the answers of each run's model are worth, where that was fitted.
 
     Returns:
       command: the command that made it.
       data, training, seeds: the dataset, how the models were trained, from which seeds.
       warnings: what a reader of the scores must know.
-      models: {name: see `_model`}.
+      models: {name: see `_model`, with calibration, see `_calibration`}.
       comparisons: [{one, other, difference, interval}] of every pair; difference is one's pooled track accuracy less
         the other's, interval its 95 % interval over groups.
       tracks_most_wrong: [{track_id, label, wrong, predicted}], the worst first; wrong is the share of models and
@@ -68,6 +72,7 @@ def results(
         "warnings": list(data_warnings(groups_of(manifest), without_patch).values()),
         "models": {
             name: _model(name, runs, pooled, intervals.interval(drawn[:, number]))
+            | {"calibration": _calibration(name, runs, pooled, confidences or {})}
             for number, name in enumerate(pooled.models)
         },
         "comparisons": [
@@ -144,6 +149,24 @@ def _model(
         "per_label": scores.per_label,
         "runs": rows,
     }
+
+
+def _calibration(
+    name: str, runs: Mapping[Run, FoldPredictions], pooled: PooledPredictions, confidences: Mapping[Run, Any]
+) -> dict[str, Any]:
+    """How honest the first seed's answers are, each fold's by its own validation: see `reliability.assess`."""
+    number, seed = pooled.models.index(name), pooled.seeds[0]
+    probabilities = pooled.probabilities[number, 0].astype(np.float64)
+    own = {run: fold for run, fold in runs.items() if (run.model, run.seed) == (name, seed)}
+    fitted = [confidence for run in own if (confidence := confidences.get(run)) is not None]
+    if len(fitted) < len(own):
+        return assess(None, None, probabilities, pooled.labels, pooled.groups)
+    places = {track_id: place for place, track_id in enumerate(pooled.track_ids)}
+    by_run = {run: tracks(fold.predictions) for run, fold in own.items()}
+    answers = [confidences[run].apply(found.mean_probabilities, found.distances) for run, found in by_run.items()]
+    order = np.argsort([places[track_id] for found in by_run.values() for track_id in found.track_ids])
+    answer = Answer(*(np.concatenate(values)[order] for values in zip(*answers, strict=True)))
+    return assess(fitted[0], answer, probabilities, pooled.labels, pooled.groups)
 
 
 def _run(run: Run, fold: FoldPredictions) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class FoldPredictions:
         }
         counts = {name: np.array(getattr(self, name), np.int64) for name in ("parameters", "epochs", "best_epoch")}
         measured = {} if self.core_seconds is None else {_CORE_SECONDS: np.array(self.core_seconds, np.float64)}
-        npz.save(path, arrays | counts | measured)
+        distances = predictions.distances
+        far = {} if distances is None else {"distances": np.array([distances[name] for name in numbers], np.float64)}
+        npz.save(path, arrays | counts | measured | far)
 
     @classmethod
     def load(cls, path: Path) -> "FoldPredictions":
@@ -69,6 +71,10 @@ class FoldPredictions:
                     labels=arrays["labels"],
                     track_ids=[track_ids[number] for number in arrays["patch_tracks"]],
                     label_names=to_texts(arrays["label_names"]),
+                    # Files of earlier versions have none.
+                    distances=dict(zip(track_ids, arrays["distances"].tolist(), strict=True))
+                    if "distances" in arrays
+                    else None,
                 )
                 numbers = {name: int(arrays[name]) for name in ("parameters", "epochs", "best_epoch")}
                 core_seconds = float(arrays[_CORE_SECONDS]) if _CORE_SECONDS in arrays else None

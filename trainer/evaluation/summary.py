@@ -9,7 +9,9 @@ import numpy as np
 
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Manifest
-from trainer.evaluation.metrics import Predictions, Scores, summarize
+from trainer.evaluation.confidence import Confidence, Familiarity
+from trainer.evaluation.metrics import Predictions, Scores, summarize, tracks
+from trainer.evaluation.reliability import assess
 from trainer.training_job import PartChoice, TrainingJob
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Summary:
         None where nobody looked for them, as the split kept groups apart, the dataset records none or the tracks were
         seen in training.
       tracks_without_patch: how many tracks of the parts are shorter than a patch.
+      calibration: how honest its probabilities and answers are, see `trainer.evaluation.reliability.assess`.
     """
 
     scores: Scores
@@ -91,6 +94,7 @@ class Summary:
     groups: str
     new_groups: tuple[NewGroups, ...] | None
     tracks_without_patch: int
+    calibration: Mapping[str, Any] | None = None
 
     @property
     def scores_of_new_groups(self) -> list[tuple[str, Scores]]:
@@ -122,7 +126,14 @@ class Summary:
 
 
 def score(
-    job: TrainingJob, model: "keras.Model", manifest: Manifest, data_dir: str | Path, parts: Sequence[str]
+    job: TrainingJob,
+    model: "keras.Model",
+    manifest: Manifest,
+    data_dir: str | Path,
+    parts: Sequence[str],
+    *,
+    confidence: Confidence | None = None,
+    familiarity: Familiarity | None = None,
 ) -> Summary:
     """Score a trained model on parts of a dataset.
 
@@ -132,6 +143,8 @@ def score(
       manifest: of the dataset.
       data_dir: the directory of the dataset.
       parts: names of parts, as the manifest has them.
+      confidence: what the model's answers are worth, where that was fitted.
+      familiarity: what distances are measured by, likewise.
 
     Raises:
       UserError: the dataset cannot be read, or holds no patch; the model's answer to a track is no number.
@@ -139,7 +152,7 @@ def score(
     """
     from trainer.evaluation.predictions import predict
 
-    predictions = predict(job, model, str(data_dir), parts)
+    predictions = predict(job, model, str(data_dir), parts, familiarity=familiarity)
     groups = read_groups(manifest, data_dir, parts) if _records_groups(manifest) else None
     seen = _seen_in_training(job, manifest, parts)
     new_groups = None
@@ -157,7 +170,17 @@ def score(
         groups=groups_of(manifest),
         new_groups=new_groups,
         tracks_without_patch=sum(manifest.tracks(parts).values()) - scores.tracks,
+        calibration=_calibration(predictions, confidence, groups),
     )
+
+
+def _calibration(
+    predictions: Predictions, confidence: Confidence | None, groups: Mapping[str, str] | None
+) -> dict[str, Any]:
+    found = tracks(predictions)
+    answer = None if confidence is None else confidence.apply(found.mean_probabilities, found.distances)
+    own = [name if groups is None else groups[name] for name in found.track_ids]
+    return assess(confidence, answer, found.mean_probabilities, found.labels, own)
 
 
 def score_new_groups(

@@ -101,6 +101,12 @@ def render(
             evaluation.confusion(model["confusion_matrix"], names, title=f"Confusion matrix of {name}")
             for name, model in models.items()
         ],
+        # Results that were saved before it was measured have none.
+        reliabilities=[
+            evaluation.reliability(model["calibration"], title=f"Confidence of {name}")
+            for name, model in models.items()
+            if "calibration" in model
+        ],
         filters=filters,
         spectrograms=evaluation.spectrograms(spectrograms) if spectrograms else None,
         most_wrong_tracks=_MOST_WRONG_TRACKS,

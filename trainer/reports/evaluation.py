@@ -1,11 +1,12 @@
 """The page of an evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tfrecords.plots import Spectrogram, spectrogram_grid
 from trainer.evaluation.metrics import BOOTSTRAP, WILSON, Scores
 from trainer.evaluation.summary import Summary
-from trainer.reports import page, plots
+from trainer.reports import page, plots, tables
 from trainer.reports.formatting import count, percent
 from trainer.reports.page import Figure, Picture
 
@@ -53,6 +54,7 @@ def render(
         few_genres=len(scores.label_names) <= MOST_GENRES_ASIDE,
         confusion=confusion(scores.confusion_matrix, scores.label_names),
         figures=[
+            *([reliability(summary.calibration)] if summary.calibration else []),
             *([_curves(history, best_epoch)] if history else []),
             *filters,
             *([Figure("Samples", spectrograms(samples))] if samples else []),
@@ -75,6 +77,21 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str], *, title: s
         least_px=min(52 * size, 1000),
     )
     return Figure(title, picture, note)
+
+
+def reliability(found: Mapping[str, Any], *, title: str = "Confidence") -> Figure:
+    """Draw how often answers are right against how probable they were said to be.
+
+    Args:
+      found: of `trainer.evaluation.reliability.assess`.
+      title: of the section.
+    """
+    note = tables.calibration(found)
+    return Figure(
+        title,
+        page.picture(lambda style: plots.reliability(found, style=style), f"Reliability diagram. {note}", 420),
+        f"Each point is a range of tracks, as many in each, with a 95 % interval. {note}",
+    )
 
 
 def spectrograms(samples: Sequence[Spectrogram]) -> Picture:

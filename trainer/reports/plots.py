@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFor
 
 from tfrecords.common.terminal import shorten
 from tfrecords.plots import LIGHT, Style, new_figure, png, style_axes
+from trainer.evaluation.intervals import wilson_interval
 
 _NAME_CHARACTERS = 24
 _BLUES_ON_LIGHT = ("#b5d4f1", "#5b9bd8", "#1f5fae", "#0b2f66")
@@ -165,6 +166,40 @@ def _finish_curves(axes: Axes, metric: str, epochs: int, style: Style) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+
+
+def reliability(found: Mapping[str, Any], *, style: Style = LIGHT) -> bytes:
+    """Draw a reliability diagram: accuracy over mean probability of ranges of tracks, with 95 % intervals.
+
+    Args:
+      found: {"raw": {"rows"}, "scaled": {"rows"}} of `trainer.evaluation.reliability.assess`; scaled may be missing.
+      style: colours of paper and ink.
+
+    Returns:
+      A PNG file.
+    """
+    figure = new_figure((4.6, 4.2), style)
+    axes = figure.add_axes((0, 0, 1, 1))
+    style_axes(axes, style)
+    axes.plot([0, 1], [0, 1], color=style.ink, linewidth=0.9, linestyle=(0, (3, 3)), label="honest", zorder=1)
+    names = {"raw": "as the model gives them", "scaled": "scaled"}
+    for (name, label), colour in zip(names.items(), reversed(_line_colours(style).values()), strict=True):
+        if name not in found:
+            continue
+        rows = found[name]["rows"]
+        confidence, accuracy = ([row[key] for row in rows] for key in ("confidence", "accuracy"))
+        ends = [wilson_interval(row["accuracy"] * row["tracks"], row["tracks"]) for row in rows]
+        axes.vlines(confidence, *zip(*ends, strict=True), color=colour, linewidth=1.4, alpha=0.5)
+        axes.plot(confidence, accuracy, "o-", color=colour, linewidth=1.2, markersize=6, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("probability of the genre given", fontsize=9, color=style.ink)
+    axes.set_ylabel("share that is right", fontsize=9, color=style.ink)
+    axes.grid(color=style.faint, linewidth=0.6, alpha=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=style.ink)
+    return png(figure)
 
 
 _SIZE_IN = (8.6, 4.6)

@@ -133,6 +133,29 @@ def evaluation(summary: Summary) -> str:
     return table.text(rules=(0, len(scores.per_label)))
 
 
+def calibration(found: Mapping[str, Any]) -> str:
+    """Return how honest probabilities and answers are (`trainer.evaluation.reliability.assess`) in sentences."""
+    raw = found["raw"]
+    text = f"Expected calibration error {percent(raw['error'])}"
+    if "scaled" in found:
+        text += f", {percent(found['scaled']['error'])} once scaled"
+    last = found.get("scaled", raw)
+    chance = last["error_by_chance"]
+    text += (
+        f"; probabilities that are right would have {percent(chance['mean'])} on so many tracks, at most "
+        f"{percent(chance['high'])}. Corrected for that: {percent(raw['corrected_error'])}"
+    )
+    if "scaled" not in found:
+        return f"{text}."
+    sets, sure = found["sets"], found["sure"]
+    return (
+        f"{text}, {percent(last['corrected_error'])} once scaled. Sets that are to hold {100 * sets['asked']:.0f} % of "
+        f"the labels hold {percent(sets['covered'])}, by {sets['labels']:.1f} labels each. Sure are "
+        f"{percent(sure['share'])} of the answers, of which {percent(sure['error'])} are wrong (asked: at most "
+        f"{100 * sure['asked']:.0f} %). Unlike the training music: {percent(found['unfamiliar'])} of the tracks."
+    )
+
+
 def cross_validation(results: Mapping[str, Any]) -> Document:
     """Return the tables of a cross-validation (`trainer.evaluation.results.results`)."""
     columns = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")

@@ -1,6 +1,7 @@
 """The recognition of a file as lines of text for a person, or as one line of JSON for a program."""
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ NOTES = {
     SILENT: "silent: no genre",
     CANCELLED: "channels cancel: next to nothing is left in their mean, which is what the model hears",
 }
+UNFAMILIAR, UNSURE = "unlike the training music", "not sure"
+_SHOWN_IN_SET = 3
 # Bars in eighths of a line's height, and their substitutes where the terminal's encoding has none.
 _BARS, _ASCII_BARS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _MAX_COLUMNS = 60
@@ -20,8 +23,38 @@ _MAX_COLUMNS = 60
 _MIN_TAG = 0.01
 
 
+def headline(recognition: Recognition) -> str:
+    """Return the answer in words: "rock or pop", "not sure: rock or pop", "unlike the training music"; printable.
+
+    A silent file's says so.
+    """
+    if recognition.label is None:
+        return NOTES[SILENT]
+    answer = recognition.answer
+    if answer is not None and not answer.familiar:
+        return UNFAMILIAR
+    names = [printable(label) for label in recognition.label_set]
+    if len(names) == len(recognition.labels):
+        # A set of all labels says no more than its likeliest one.
+        names = names[:1]
+    if len(names) > _SHOWN_IN_SET + 1:
+        names[_SHOWN_IN_SET:] = [f"{len(names) - _SHOWN_IN_SET} more"]
+    words = " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return words if answer is None or answer.sure else f"{UNSURE}: {words}"
+
+
+def with_chance(recognition: Recognition) -> str:
+    """Return the answer in words with the probability of the likeliest label, which is named where the words do not."""
+    words = headline(recognition)
+    if recognition.label is None:
+        return words
+    chance = f"{100 * recognition.probability:.1f} %"
+    label = printable(recognition.label)
+    return f"{words} {chance}" if words == label else f"{words} ({label} {chance})"
+
+
 def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> str:
-    """Return a line with the genre, then a line for each label with its probability and a bar chart over time.
+    """Return a line with the answer, then a line for each label with its probability and a bar chart over time.
 
     A silent file has one line only, which says so. Of tags, the genres are marked with a star.
 
@@ -42,14 +75,15 @@ def as_text(path: str, recognition: Recognition, *, encoding: str = "utf-8") -> 
     columns = np.stack([timeline[first : first + each].mean(axis=0) for first in range(0, len(timeline), each)])
     labels = [marked(label, recognition) for label in recognition.labels]
     width = max(map(len, labels))
-    lines = [f"{path}: {printable(recognition.label)} {100 * recognition.probability:.1f} %"]
+    probabilities = recognition.calibrated
+    lines = [f"{path}: {with_chance(recognition)}"]
     if recognition.note:
         lines.append(f"  {NOTES[recognition.note]}")
-    for index in np.argsort(-recognition.probabilities, kind="stable"):
-        if recognition.genres is not None and recognition.probabilities[index] < _MIN_TAG:
+    for index in np.argsort(-probabilities, kind="stable"):
+        if recognition.genres is not None and probabilities[index] < _MIN_TAG:
             break
         chart = "".join(bars[round(value * (len(bars) - 1))] for value in columns[:, index])
-        lines.append(f"  {labels[index]:<{width}} {100 * recognition.probabilities[index]:5.1f} % |{chart}|")
+        lines.append(f"  {labels[index]:<{width}} {100 * probabilities[index]:5.1f} % |{chart}|")
     column_s = recognition.patch_s * each
     lines.append(f"  {'':<{width}}         a column is {column_s:.2f} s, the file {recognition.duration_s:.1f} s")
     return "\n".join(lines)
@@ -65,7 +99,8 @@ def as_json(path: str, recognition: Recognition) -> str:
     """Return one line: path, genre, note, probabilities by label, duration_s, patch_s, and a timeline of the patches.
 
     Where the labels are tags, genres lists those of them that are genres. A silent file has genre and probabilities
-    null; the note is null where there is none.
+    null; the note is null where there is none. Where the model tells what its answers are worth, confidence holds them
+    (see `answer_to_json`); not for a silent file.
     """
 
     def by_label(probabilities: np.ndarray) -> dict[str, float]:
@@ -77,6 +112,7 @@ def as_json(path: str, recognition: Recognition) -> str:
             "genre": recognition.label,
             **({} if recognition.genres is None else {"genres": list(recognition.genres)}),
             "note": recognition.note,
+            **({} if recognition.answer is None else {"confidence": answer_to_json(recognition)}),
             "probabilities": None if recognition.label is None else by_label(recognition.probabilities),
             "duration_s": round(recognition.duration_s, 3),
             "patch_s": round(recognition.patch_s, 6),
@@ -86,6 +122,25 @@ def as_json(path: str, recognition: Recognition) -> str:
             ],
         }
     )
+
+
+def answer_to_json(recognition: Recognition) -> dict[str, Any]:
+    """Return what the answer of a recognition is worth as values that json.dumps takes.
+
+    Returns:
+      words, probabilities (calibrated, by label), set (labels, the likeliest first), sure, familiar.
+    """
+    answer = recognition.answer
+    assert answer is not None  # noqa: S101 - the caller has looked
+    return {
+        "words": headline(recognition),
+        "probabilities": {
+            label: round(float(p), 6) for label, p in zip(recognition.labels, answer.probabilities, strict=True)
+        },
+        "set": list(recognition.label_set),
+        "sure": bool(answer.sure),
+        "familiar": bool(answer.familiar),
+    }
 
 
 def reject_as_json(path: str, reject: Reject) -> str:

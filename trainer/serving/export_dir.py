@@ -48,12 +48,14 @@ def export_model(recognizer: Recognizer, export_dir: Path) -> None:
             "(a model that was trained on another backend can be exported)"
         )
     with whole_directory(export_dir) as temporary:
-        served = ServedModel(recognizer.job, recognizer.model, recognizer.front_end)
+        served = ServedModel(recognizer.job, recognizer.model, recognizer.front_end, recognizer.familiarity)
         try:
             tf.saved_model.save(served, temporary, signatures=served.signatures())
         except tf.errors.OpError as error:
             raise UserError(f"{export_dir} cannot be written: {error.message}") from None
         recognizer.model.save(temporary / MODEL_FILE)
+        if recognizer.familiarity is not None:
+            recognizer.familiarity.save(temporary)
         files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer), indent=1) + "\n")
 
 
@@ -63,6 +65,7 @@ def _facts(recognizer: Recognizer) -> dict:
     return {
         "labels": list(job.labels),
         **({} if recognizer.genres is None else {"genres": list(recognizer.genres)}),
+        **({} if recognizer.confidence is None else {"confidence": recognizer.confidence.to_json()}),
         "model": job.model,
         "model_options": dict(job.model_options),
         "front_end": dict(job.front_end),

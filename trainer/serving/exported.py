@@ -14,11 +14,14 @@ from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from tfrecords.common import command_line, files, json_data
 from tfrecords.common.command_line import UserError
 from trainer.config import RESIZE, WINDOWS
+from trainer.evaluation.confidence import Confidence, Familiarity
 from trainer.serving.export_dir import FACTS_FILE
 from trainer.serving.recognizer import MAX_DURATION_S, DecodedTrack, Recognizer
 
 # Patches of several requests that share a step of the model.
 _BATCH = 256
+# Probabilities and units.
+_Outputs = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class ExportFacts:
       patch_mode: "windows" or "resize".
       patch_frames: frames of a patch.
       genres: those of the labels that are genres, where the labels are tags of any kind.
+      confidence: what the answers are worth, where that is known.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +44,7 @@ class ExportFacts:
     patch_mode: str
     patch_frames: int
     genres: tuple[str, ...] | None = None
+    confidence: Confidence | None = None
 
     def __post_init__(self) -> None:
         if self.patch_mode not in (WINDOWS, RESIZE) or self.patch_frames < 1:
@@ -85,21 +90,23 @@ class ExportedModel(Recognizer):
         self.facts = ExportFacts.load(export_dir)
         # All that a Recognizer reads of a job.
         self.job = self.facts  # type: ignore[assignment]
-        self.labels, self.genres = self.facts.labels, self.facts.genres
+        self.labels, self.genres, self.confidence = self.facts.labels, self.facts.genres, self.facts.confidence
         self.front_end = FrontEnd(self.facts.front_end)
         self.patch_frames = self.facts.patch_frames
+        if self.confidence is not None and self.confidence.farthest is not None:
+            self.familiarity = Familiarity.load(export_dir)
         command_line.import_tensorflow()
         import tensorflow as tf
 
         try:
             self._loaded = tf.saved_model.load(str(export_dir))
             self.signatures: dict[str, Any] = dict(self._loaded.signatures)
-            self.signatures["patches"]
+            self._signature = self.signatures["patches" if self.familiarity is None else "units"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{export_dir}: cannot be loaded ({str(error).splitlines()[0]}); export again") from None
         # More at once would only compete for the cores, and hold more spectrograms.
         self._decoding = threading.Semaphore(os.cpu_count() or 1)
-        self._waiting: queue.SimpleQueue[tuple[np.ndarray, concurrent.futures.Future[np.ndarray]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[np.ndarray, concurrent.futures.Future[_Outputs]]] = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
     def decode(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S, name: str = "") -> DecodedTrack:
@@ -113,7 +120,11 @@ class ExportedModel(Recognizer):
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
-        answer: concurrent.futures.Future[np.ndarray] = concurrent.futures.Future()
+        return self.predict_with_units(patches)[0]
+
+    def predict_with_units(self, patches: np.ndarray) -> _Outputs:
+        """Return `predict_patches` and the units [patches, units] float32, none where distances are not measured."""
+        answer: concurrent.futures.Future[_Outputs] = concurrent.futures.Future()
         self._waiting.put((patches, answer))
         return answer.result()
 
@@ -125,11 +136,14 @@ class ExportedModel(Recognizer):
                 taken.append(self._waiting.get())
             try:
                 joined = np.concatenate([patches for patches, _ in taken]).astype(np.float32)
-                answers = self.signatures["patches"](patches=joined)["probabilities"].numpy()
+                outputs = self._signature(patches=joined)
+                probabilities = outputs["probabilities"].numpy()
+                units = outputs["units"].numpy() if "units" in outputs else np.zeros((len(joined), 0), np.float32)
             except Exception as error:  # noqa: BLE001 - whoever asked is told, and the thread goes on.
                 for _, answer in taken:
                     answer.set_exception(error)
                 continue
-            ends = np.cumsum([len(patches) for patches, _ in taken])
-            for (_, answer), own in zip(taken, np.split(answers, ends[:-1]), strict=True):
-                answer.set_result(own)
+            ends = np.cumsum([len(patches) for patches, _ in taken])[:-1]
+            parts = zip(taken, np.split(probabilities, ends), np.split(units, ends), strict=True)
+            for (_, answer), own, own_units in parts:
+                answer.set_result((own, own_units))

@@ -21,6 +21,7 @@ from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics
 from trainer import job_store, models
 from trainer.config import RESIZE, TrainConfig
+from trainer.evaluation.confidence import FAMILIARITY_FILE, Answer, Confidence, Familiarity, load_confidence
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import PartChoice, TrainingJob
 
@@ -63,6 +64,7 @@ class Recognition:
       log_mel: [frames, mel_bands] float32, of the whole file.
       note: SILENT, CANCELLED or None.
       genres: those of the labels that are genres, where the labels are tags of any kind; None: all are.
+      answer: what the probabilities are worth; None where the model does not tell, or there is no patch.
     """
 
     labels: tuple[str, ...]
@@ -74,6 +76,7 @@ class Recognition:
     log_mel: np.ndarray
     note: str | None = None
     genres: tuple[str, ...] | None = None
+    answer: Answer | None = None
 
     @property
     def label(self) -> str | None:
@@ -84,9 +87,22 @@ class Recognition:
         return max(self.genres or self.labels, key=chances.__getitem__)
 
     @property
+    def calibrated(self) -> np.ndarray:
+        """[labels]: the probabilities that can be taken at their word where the model tells them, else its own."""
+        return self.probabilities if self.answer is None else self.answer.probabilities
+
+    @property
     def probability(self) -> float:
-        """The probability of `label`; 0 for a silent file."""
-        return 0.0 if self.label is None else float(self.probabilities[self.labels.index(self.label)])
+        """The probability of `label`, of `calibrated`; 0 for a silent file."""
+        return 0.0 if self.label is None else float(self.calibrated[self.labels.index(self.label)])
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        """The labels of the prediction set, the likeliest first; without one, `label` alone."""
+        if self.answer is None:
+            return () if self.label is None else (self.label,)
+        order = np.argsort(-self.answer.probabilities, kind="stable")
+        return tuple(self.labels[index] for index in order if self.answer.in_set[index])
 
 
 class Recognizer:
@@ -98,6 +114,8 @@ class Recognizer:
       front_end: waveform -> log-mel.
       model: normalised patches -> probabilities.
       genres: as in Recognition.
+      confidence: what its answers are worth; None where that was not fitted.
+      familiarity: measures how far patches lie from those of the training tracks; None as before.
       patch_frames: frames in a patch. As in preprocessing, a file shorter than a patch is rejected as too_short and not
         padded with silence; a job with patch_mode "resize" stretches it instead.
 
@@ -112,9 +130,21 @@ class Recognizer:
       print(recognition.label, recognition.probabilities)
     """
 
-    def __init__(self, job: TrainingJob, model: "keras.Model", *, genres: tuple[str, ...] | None = None) -> None:
+    confidence: Confidence | None = None
+    familiarity: Familiarity | None = None
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        model: "keras.Model",
+        *,
+        genres: tuple[str, ...] | None = None,
+        confidence: Confidence | None = None,
+        familiarity: Familiarity | None = None,
+    ) -> None:
         self.job = job
         self.genres = genres
+        self.confidence, self.familiarity = confidence, familiarity
         self.labels = job.labels
         self.front_end = FrontEnd(front_end_config(job))
         self.patch_frames = job.patch_frames
@@ -123,6 +153,11 @@ class Recognizer:
         self._model_lock = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
         self._scale = 1 / job.statistics.scale.astype(np.float32)
+        self._with_units = model
+        if familiarity is not None:
+            from trainer.evaluation.predictions import with_units
+
+            self._with_units = with_units(model)
 
     @classmethod
     def load(cls, job_dir: Path, job: TrainingJob | None = None) -> "Recognizer":
@@ -141,7 +176,11 @@ class Recognizer:
         command_line.import_tensorflow()
         from trainer.evaluation.predictions import load_model
 
-        return cls(job, load_model(job_dir, job))
+        confidence, familiarity = load_confidence(job_dir)
+        model = load_model(job_dir, job)
+        if familiarity is not None and model.layers[-1].input.shape[-1] != len(familiarity.axes):
+            raise UserError(f"{job_dir / FAMILIARITY_FILE} is of another model; train again")
+        return cls(job, model, confidence=confidence, familiarity=familiarity)
 
     @classmethod
     def published(cls) -> "Recognizer":
@@ -214,15 +253,18 @@ class Recognizer:
 
     def classify(self, tracks: Sequence[DecodedTrack]) -> list[Recognition]:
         """Name the genre of decoded tracks; patches of several short ones share a step of the model."""
+        if not tracks:
+            return []
         # A silent track has no patches: the model would name a genre, but at random.
         frames = [0 if track.note == SILENT else len(track.log_mel) for track in tracks]
         spans = [self._spans(count) for count in frames]
         patches = [(track.log_mel, span) for track, rows in zip(tracks, spans, strict=True) for span in rows]
-        steps = [np.zeros((0, len(self.labels)), np.float32)]
-        steps += [self._probabilities(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
-        ends = np.cumsum([len(rows) for rows in spans])
-        timelines = np.split(np.concatenate(steps), ends[:-1]) if tracks else []
-        return [self._recognition(*one) for one in zip(tracks, spans, timelines, strict=True)]
+        width = 0 if self.familiarity is None else len(self.familiarity.axes)
+        steps = [tuple(np.zeros((0, columns), np.float32) for columns in (len(self.labels), width))]
+        steps += [self._predict(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
+        ends = np.cumsum([len(rows) for rows in spans])[:-1]
+        timelines, units = (np.split(np.concatenate(each), ends) for each in zip(*steps, strict=True))
+        return [self._recognition(*one) for one in zip(tracks, spans, timelines, units, strict=True)]
 
     def _spans(self, frames: int) -> list[tuple[int, int]]:
         """Return (first frame, number of frames) of each patch of a spectrogram."""
@@ -231,27 +273,49 @@ class Recognizer:
         lengths = segment_lengths(frames)
         return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
 
-    def _probabilities(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> np.ndarray:
-        """Return [patches, labels] float32 for patches given as a spectrogram and a span of `_spans`."""
+    def _predict(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return `predict_with_units` of patches given as a spectrogram and a span of `_spans`."""
         cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
         if self.job.patch_mode == RESIZE:
             cut = [resize(piece, self.patch_frames) for piece in cut]
-        return self.predict_patches(np.stack(cut)[..., np.newaxis])
+        return self.predict_with_units(np.stack(cut)[..., np.newaxis])
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
+        return self._outputs(self.model, patches)[0]
+
+    def predict_with_units(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `predict_patches` and the units [patches, units] float32, none where distances are not measured."""
+        if self.familiarity is None:
+            return self.predict_patches(patches), np.zeros((len(patches), 0), np.float32)
+        probabilities, units = self._outputs(self._with_units, patches)
+        return probabilities, units
+
+    def _outputs(self, model: "keras.Model", patches: np.ndarray) -> list[np.ndarray]:
         import keras
 
         inputs = (patches[..., 0] - self._mean) * self._scale
         with self._model_lock:
-            probabilities = self.model.predict_on_batch(inputs[..., np.newaxis])
-        return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
+            outputs = model.predict_on_batch(inputs[..., np.newaxis])
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        return [keras.ops.convert_to_numpy(output).astype(np.float32) for output in outputs]
 
-    def _recognition(self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray) -> Recognition:
+    def _recognition(
+        self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray, units: np.ndarray
+    ) -> Recognition:
         rate = self.front_end.config.frames_per_s
+        probabilities = (timeline.sum(axis=0, dtype=np.float64) / max(1, len(timeline))).astype(np.float32)
+        answer = None
+        if self.confidence is not None and len(timeline):
+            distance = None
+            if self.familiarity is not None:
+                mean = units.mean(axis=0, dtype=np.float64)[np.newaxis]
+                distance = self.familiarity.distances(mean, np.array([len(units)]))[0]
+            answer = self.confidence.apply(probabilities, distance)
         return Recognition(
             labels=self.labels,
-            probabilities=(timeline.sum(axis=0, dtype=np.float64) / max(1, len(timeline))).astype(np.float32),
+            probabilities=probabilities,
+            answer=answer,
             timeline=timeline,
             starts_s=np.array([start for start, _ in spans], np.float64) / rate,
             patch_s=(spans[0][1] if spans else self.patch_frames) / rate,

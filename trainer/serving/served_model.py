@@ -11,6 +11,8 @@ from beam_preprocess import audio
 from beam_preprocess.audio.front_end import MAX_RECORD_FRAMES, FrontEnd
 from tfrecords.schema import to_bytes
 from trainer.config import RESIZE
+from trainer.evaluation.confidence import Familiarity
+from trainer.evaluation.predictions import with_units
 from trainer.training_job import TrainingJob
 
 # Frames transformed at a time, over all waveforms: 32 MiB of samples with frames of 1,024.
@@ -69,13 +71,21 @@ class GraphFrontEnd(tf.Module):
 class ServedModel(tf.Module):
     """The exported model. Its public methods are the signatures.
 
-    They return labels [labels] string beside the probabilities. Patches are cut as in trainer.serving.recognizer and
-    normalised as in training. A waveform that is shorter than a patch or not finite raises
-    tf.errors.InvalidArgumentError. For a job that resizes clips, one sample is enough.
+    They return labels [labels] string beside the probabilities; of waveforms also the distance, where that is measured
+    (see Familiarity). Patches are cut as in trainer.serving.recognizer and normalised as in training. A waveform that
+    is shorter than a patch or not finite raises tf.errors.InvalidArgumentError. For a job that resizes clips, one
+    sample is enough.
     """
 
-    def __init__(self, job: TrainingJob, model: keras.Model, front_end: FrontEnd) -> None:
+    def __init__(
+        self, job: TrainingJob, model: keras.Model, front_end: FrontEnd, familiarity: Familiarity | None = None
+    ) -> None:
         super().__init__()
+        self._axes, self._centers = None, ()
+        if familiarity is not None:
+            self._axes = tf.constant(familiarity.axes)
+            self._centers = tuple(tf.constant(center) for center in familiarity.centers)
+            self._within = familiarity.within
         self._sample_rate = front_end.config.sample_rate
         self._patch_frames, self._mel_bands = job.patch_frames, front_end.config.n_mels
         self._resizes = job.patch_mode == RESIZE
@@ -85,7 +95,7 @@ class ServedModel(tf.Module):
         self._scale = 1 / tf.constant(job.statistics.scale[:, None], tf.float32)
         # As bytes: labels are folder names, which need not be Unicode, and TensorFlow takes no other text.
         self._labels = tf.constant([to_bytes(label) for label in job.labels])
-        self._model = model
+        self._model = model if familiarity is None else with_units(model)
         # As an attribute, so that they are saved with the functions that use them.
         self._weights = [variable.value for variable in model.variables]
 
@@ -94,7 +104,8 @@ class ServedModel(tf.Module):
         waveform = tf.TensorSpec([None], tf.float32, "waveform")
         waveforms = tf.TensorSpec([None, None], tf.float32, "waveforms")
         patches = tf.TensorSpec([None, self._patch_frames, self._mel_bands, 1], tf.float32, "patches")
-        return {
+        measured = {} if self._axes is None else {"units": tf.function(self.units, [patches])}
+        return measured | {
             "serving_default": tf.function(self.waveform, [waveform]),
             "batch": tf.function(self.waveforms, [waveforms]),
             "patches": tf.function(self.patches, [patches]),
@@ -104,23 +115,31 @@ class ServedModel(tf.Module):
 
     def waveform(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """[samples] float32, mono, at the model's rate -> probabilities [labels], the mean over its patches."""
-        return self._with_labels(self._mean_probabilities(waveform[tf.newaxis])[0])
+        return {name: values[0] for name, values in self._means(waveform[tf.newaxis]).items()} | self._names()
 
     def waveforms(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
         """[n, samples] float32 -> probabilities [n, labels]."""
-        return self._with_labels(self._mean_probabilities(waveforms))
+        return self._means(waveforms) | self._names()
 
     def patches(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
         """[n, patch_frames, mel_bands, 1] float32, log-mel, not normalised -> probabilities [n, labels].
 
         A job that resizes clips takes each already resized to patch_frames (half-pixel bilinear, as tf.image.resize).
         """
+        outputs = self._checked_outputs(patches)
+        return {name: outputs[name] for name in ("probabilities", "labels")}
+
+    def _checked_outputs(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
         shape = [self._patch_frames, self._mel_bands, 1]
         problem = tf.strings.format(f"patches must be [n, {shape[0]}, {shape[1]}, 1], got {{}}", tf.shape(patches))
         fits = tf.debugging.Assert(tf.reduce_all(tf.shape(patches)[1:] == shape), [problem])
         finite = tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(patches)), ["patches hold NaN or infinite values"])
         with tf.control_dependencies([fits, finite]):
-            return self._with_labels(self._probabilities(tf.identity(patches)))
+            return self._outputs(tf.identity(patches)) | self._names()
+
+    def units(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `patches`, with units [n, units], of which distances are measured."""
+        return self._checked_outputs(patches)
 
     def log_mel(self, waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         """[samples] float32 -> log_mel [frames, mel_bands] float32, to cut or resize for `patches`."""
@@ -137,16 +156,22 @@ class ServedModel(tf.Module):
         with tf.control_dependencies([tf.debugging.Assert(rate == wanted, [problem])]):
             return self.waveform(tf.reduce_mean(samples, axis=1))
 
-    def _with_labels(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": probabilities, "labels": tf.identity(self._labels)}
+    def _names(self) -> dict[str, tf.Tensor]:
+        return {"labels": tf.identity(self._labels)}
 
-    def _mean_probabilities(self, waveforms: tf.Tensor) -> tf.Tensor:
-        """[n, samples] -> [n, labels]."""
+    def _means(self, waveforms: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[n, samples] -> probabilities [n, labels] and distance [n], if that is measured."""
         log_mel = self._front_end(_checked(waveforms, self._min_samples))
         patches = resized_pieces(log_mel, self._patch_frames) if self._resizes else self._windows(log_mel)
         flat = tf.reshape(patches, [-1, self._patch_frames, self._mel_bands, 1])
-        shape = [tf.shape(waveforms)[0], tf.shape(patches)[1], len(self._labels)]
-        return tf.reduce_mean(tf.reshape(self._probabilities(flat), shape), axis=1)
+        shape = [tf.shape(waveforms)[0], tf.shape(patches)[1]]
+        means = {
+            name: tf.reduce_mean(tf.reshape(values, [*shape, values.shape[1]]), axis=1)
+            for name, values in self._outputs(flat).items()
+        }
+        if (units := means.pop("units", None)) is not None:
+            means["distance"] = self._distances(units, tf.cast(shape[1], tf.float32))
+        return means
 
     def _windows(self, log_mel: tf.Tensor) -> tf.Tensor:
         """[n, frames, mel_bands] -> [n, patches, patch_frames, mel_bands]."""
@@ -156,16 +181,29 @@ class ServedModel(tf.Module):
             within = starts[:, tf.newaxis] + tf.range(self._patch_frames)
         return tf.gather(log_mel, within, axis=1)
 
-    def _probabilities(self, patches: tf.Tensor) -> tf.Tensor:
-        """[n, patch_frames, mel_bands, 1], not normalised -> [n, labels]."""
+    def _outputs(self, patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[n, patch_frames, mel_bands, 1], not normalised -> probabilities [n, labels], units [n, units] if needed."""
 
         def classify(index: tf.Tensor) -> tf.Tensor:
             batch = (patches[index * _BATCH : (index + 1) * _BATCH] - self._mean) * self._scale
-            return self._model(batch, training=False)
+            outputs = self._model(batch, training=False)
+            if self._axes is None:
+                return outputs
+            return tf.concat([tf.cast(values, tf.float32) for values in outputs], axis=1)
 
         # At least one step: an empty array cannot be concatenated.
         steps = tf.maximum(1, -(-tf.shape(patches)[0] // _BATCH))
-        return _concat_steps(classify, steps, [None, len(self._labels)])
+        labels = len(self._labels)
+        if self._axes is None:
+            return {"probabilities": _concat_steps(classify, steps, [None, labels])}
+        joined = _concat_steps(classify, steps, [None, labels + self._axes.shape[0]])
+        return {"probabilities": joined[:, :labels], "units": joined[:, labels:]}
+
+    def _distances(self, means: tf.Tensor, patches: tf.Tensor) -> tf.Tensor:
+        """Return [n], as Familiarity.distances does, of means [n, units] over so many patches each."""
+        places = means @ self._axes
+        each = [tf.reduce_mean(tf.square(places - center), axis=1) for center in self._centers]
+        return tf.reduce_min(each, axis=0) - self._within / patches
 
 
 def _concat_steps(step: Callable[[tf.Tensor], tf.Tensor], count: tf.Tensor, shape: list[int | None]) -> tf.Tensor:

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from tfrecords.common.terminal import printable, shorten
+from tfrecords.common.terminal import shorten
 from tfrecords.plots import LIGHT, Style, new_figure, png, style_axes
-from trainer.serving.answers import NOTES, marked
+from trainer.serving.answers import NOTES, marked, with_chance
 from trainer.serving.recognizer import Recognition
 
 _WIDTH_IN = 11.0
@@ -49,7 +49,7 @@ def _subtitle(recognition: Recognition) -> str:
     note = NOTES[recognition.note] if recognition.note else ""
     if recognition.label is None:
         return note
-    genre = f"{printable(recognition.label)}, {100 * recognition.probability:.0f} %"
+    genre = with_chance(recognition)
     return f"{genre}\n{note}" if note else genre
 
 
@@ -67,13 +67,13 @@ def _draw_spectrogram(axes: Axes, recognition: Recognition, style: Style) -> Non
 
 def _draw_labels(axes: Axes, recognition: Recognition, style: Style) -> None:
     """Draw a row for each label, the most probable on top; stretches without a patch are left blank."""
-    order = np.argsort(-recognition.probabilities, kind="stable")
+    order = np.argsort(-recognition.calibrated, kind="stable")
     edges, probabilities = _with_gaps(recognition)
     for row, index in enumerate(order):
         values = probabilities[None, :, index]
         axes.pcolormesh(edges, [row - 0.42, row + 0.42], values, vmin=0, vmax=1, cmap="Blues")
     names = [
-        f"{marked(recognition.labels[index], recognition)}  {100 * recognition.probabilities[index]:.0f} %"
+        f"{marked(recognition.labels[index], recognition)}  {100 * recognition.calibrated[index]:.0f} %"
         for index in order
     ]
     style_axes(axes, style)

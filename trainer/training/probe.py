@@ -1,13 +1,17 @@
 """The probe: a logistic regression on what a pretrained network, left as it is, gives for each track.
 
-The network's last values are computed once for each patch, and their means over a track's patches are kept on this
-machine, so that only the first training on a dataset has to wait. Standardised, weights and biases for them minimise
+The network's last values are computed once for each patch, and are kept on this machine, so that only the first
+training on a dataset has to wait; fitted are their means over each track's patches. Standardised, weights and biases
+for them minimise
 
   sum over tracks of -log p(label) + l2 / 2 x sum of the squared weights,
 
 a convex problem with one solution. l2 is chosen by cross-validation over groups (artists) within the training tracks,
 by the lowest loss. Means of patches are fitted, while patches are classified and their probabilities averaged: on real
 tracks that is as accurate as fitting patches, and needs no step size, epochs or seed.
+
+What the answers are worth (trainer.evaluation.confidence) is fitted to the validation tracks. Without any it is fitted
+to the training tracks, each judged by a layer that was fitted to those of other groups.
 """
 
 import hashlib
@@ -28,7 +32,10 @@ from tfrecords.manifest import count_patches
 from tfrecords.reader import raise_shard_errors
 from tfrecords.schema import Record
 from trainer import npz, training_job
+from trainer.evaluation.confidence import Confidence
 from trainer.models import musicnn
+from trainer.training import calibrate
+from trainer.training.calibrate import PatchUnits
 from trainer.training.callbacks import save_model
 from trainer.training.schedules import History
 from trainer.training_job import TrainingJob
@@ -44,7 +51,7 @@ _TOLERANCE, _ROUGH_TOLERANCE = 1e-9, 1e-5
 
 
 class Units(NamedTuple):
-    """What the network gives for the tracks of a part, or of several.
+    """What the network gives for some tracks.
 
     Attributes:
       means: [tracks, units] float64, over each track's patches.
@@ -80,32 +87,113 @@ class Head(NamedTuple):
 def run(model: keras.Model, job: TrainingJob, job_dir: Path) -> History:
     """Fit a new model's last layer; afterwards job_dir/best.keras holds the model, and history.csv its losses.
 
+    What its answers are worth is beside it, unless all training tracks are of one group and there is no validation.
+
     Returns:
       One row: loss and accuracy of the training tracks, and of those for validation if there are any.
 
     Raises:
       UserError: a shard is corrupt, or a file cannot be written.
     """
-    history = [start(model, job)]
-    training_job.write_history(job_dir, history)
+    solution = solve(model, job)
+    training_job.write_history(job_dir, [solution.row])
     save_model(model, job_dir / training_job.CHECKPOINT_FILE)
-    return history
+    _write_confidence(solution, len(job.labels), job_dir)
+    return [solution.row]
 
 
 def start(model: keras.Model, job: TrainingJob) -> dict[str, float]:
     """Fit a new model's last layer; return the row of its history (see `run`)."""
+    return solve(model, job).row
+
+
+class Solution(NamedTuple):
+    """A fitted layer and what it was fitted to.
+
+    Attributes:
+      head: the layer.
+      l2: the strength that was chosen.
+      train: the training tracks.
+      valid: those for validation, if there are any.
+      row: of the history, see `run`.
+    """
+
+    head: Head
+    l2: float
+    train: PatchUnits
+    valid: PatchUnits | None
+    row: dict[str, float]
+
+
+def solve(model: keras.Model, job: TrainingJob) -> Solution:
+    """Fit a new model's last layer."""
     network = musicnn.feature_model(model)
-    units = _all_units(network, job, job.parts.train)
+    train = _all_units(network, job, job.parts.train)
+    units = over_tracks(train)
     l2 = choose_l2(units, num_labels=len(job.labels))
     head = fit(units, num_labels=len(job.labels), l2=l2)
     model.get_layer(musicnn.STANDARDIZE_LAYER).set_weights([head.mean, head.variance])
     model.get_layer(musicnn.HEAD_LAYER).set_weights([head.weights, head.biases])
     print(f"{model.name}: a layer for {len(units.labels)} tracks, L2 {l2:g}", flush=True)
-    row = _scores(head, units)
+    row, valid = _scores(head, units), None
     if job.parts.valid:
-        validation = _scores(head, _all_units(network, job, job.parts.valid))
-        row |= {f"val_{name}": value for name, value in validation.items()}
-    return row
+        valid = _all_units(network, job, job.parts.valid)
+        row |= {f"val_{name}": value for name, value in _scores(head, over_tracks(valid)).items()}
+    return Solution(head, l2, train, valid, row)
+
+
+def _write_confidence(solution: Solution, num_labels: int, job_dir: Path) -> None:
+    head, train = solution.head, _as_fed(solution.head, solution.train)
+    if solution.valid is not None:
+        held_out = _as_fed(head, solution.valid)
+        calibrate.from_validation(
+            train, held_out, lambda fed: scipy.special.softmax(fed @ head.weights + head.biases, axis=1), job_dir
+        )
+        return
+    folds = group_folds(train.groups, _FOLDS)
+    if folds.max() == 0:
+        return
+    probabilities, distances = cross_fit(solution.train, train, folds, num_labels=num_labels, l2=solution.l2)
+    confidence = Confidence.fit(probabilities, train.labels, train.groups.tolist(), distances)
+    calibrate.write(job_dir, train.familiarity(), confidence)
+
+
+def cross_fit(
+    patches: PatchUnits, fed: PatchUnits, folds: np.ndarray, *, num_labels: int, l2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Judge each track by what was fitted to the tracks of other folds.
+
+    Args:
+      patches: the tracks.
+      fed: the same, standardised.
+      folds: [tracks], from 0 on, at least two.
+      num_labels: of the layer.
+      l2: strength of regularisation.
+
+    Returns:
+      probabilities [tracks, num_labels], means over patches, and distances [tracks].
+    """
+    units = over_tracks(patches)
+    probabilities = np.zeros((len(patches.units), num_labels))
+    distances = np.zeros(len(patches.labels))
+    for fold in range(folds.max() + 1):
+        own = folds == fold
+        within = own[patches.tracks]
+        head = fit(_select(units, ~own), num_labels=num_labels, l2=l2)
+        probabilities[within] = np.exp(head.log_probabilities(patches.units[within]))
+        others = fed._replace(units=fed.units[~within], tracks=fed.tracks[~within])
+        distances[own] = fed.distances(others.familiarity())[own]
+    return patches.means(probabilities), distances
+
+
+def _as_fed(head: Head, patches: PatchUnits) -> PatchUnits:
+    """Return the units as the last layer gets them."""
+    return patches._replace(units=_standardized(head, patches.units).astype(np.float32))
+
+
+def over_tracks(patches: PatchUnits) -> Units:
+    """Return the means over each track's patches."""
+    return Units(patches.means(patches.units), patches.labels, patches.groups)
 
 
 def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERANCE) -> Head:
@@ -185,18 +273,20 @@ def _scores(head: Head, units: Units) -> dict[str, float]:
     }
 
 
-def _all_units(network: keras.Model, job: TrainingJob, parts: Sequence[str]) -> Units:
+def _all_units(network: keras.Model, job: TrainingJob, parts: Sequence[str]) -> PatchUnits:
     """Return the units of several parts, each computed or as it was kept."""
     dataset = Dataset(job.data_dir)
     of_parts = [_units(network, job, dataset, part) for part in parts]
-    return Units(*(np.concatenate(values) for values in zip(*of_parts, strict=True)))
+    first = np.cumsum([0, *(len(part.labels) for part in of_parts)])
+    numbered = [part._replace(tracks=part.tracks + number) for part, number in zip(of_parts, first[:-1], strict=True)]
+    return PatchUnits(*(np.concatenate(values) for values in zip(*numbered, strict=True)))
 
 
-def _units(network: keras.Model, job: TrainingJob, dataset: Dataset, part: str) -> Units:
-    path = cache_dir() / f"units-{_key(network, job, part)}.npz"
+def _units(network: keras.Model, job: TrainingJob, dataset: Dataset, part: str) -> PatchUnits:
+    path = cache_dir() / f"patches-{_key(network, job, part)}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Units(*(arrays[name] for name in Units._fields))
+            return PatchUnits(*(arrays[name] for name in PatchUnits._fields))
     except npz.DAMAGED:
         print(f"{network.name}: computes its units for {part}", flush=True)
     with raise_shard_errors():
@@ -223,7 +313,7 @@ def _key(network: keras.Model, job: TrainingJob, part: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def compute_units(network: keras.Model, records: Iterator[Record], *, patch_frames: int) -> Units:
+def compute_units(network: keras.Model, records: Iterator[Record], *, patch_frames: int) -> PatchUnits:
     """Return the units of all tracks of which a record holds a patch.
 
     Args:
@@ -231,16 +321,14 @@ def compute_units(network: keras.Model, records: Iterator[Record], *, patch_fram
       records: in any order.
       patch_frames: frames in a patch; patches follow one another.
     """
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     about: dict[str, tuple[int, str]] = {}
+    rows, tracks = [], []
     for names, units in _batches_of_units(network, _patches(records, about, patch_frames)):
-        for name, row in zip(names, units, strict=True):
-            sums[name] = sums.get(name, 0) + row.astype(np.float64)
-            counts[name] = counts.get(name, 0) + 1
-    means = np.stack([total / counts[name] for name, total in sums.items()])
-    labels, groups = zip(*(about[name] for name in sums), strict=True)
-    return Units(means, np.array(labels, np.int64), np.array(groups))
+        rows.append(units)
+        tracks += [numbers.setdefault(name, len(numbers)) for name in names]
+    labels, groups = zip(*(about[name] for name in numbers), strict=True)
+    return PatchUnits(np.concatenate(rows), np.array(tracks, np.int64), np.array(labels, np.int64), np.array(groups))
 
 
 def _patches(

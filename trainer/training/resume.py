@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfrecords.common.command_line import UserError
 from trainer import job_store, training_job
+from trainer.evaluation.confidence import CONFIDENCE_FILE, FAMILIARITY_FILE
 from trainer.evaluation.saved_predictions import PREDICTIONS_FILE
 from trainer.training import init_filters, schedules
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
@@ -115,6 +116,8 @@ def start_over(job: TrainingJob, job_dir: Path, model: "keras.Model") -> Trainin
         training_job.METRICS_FILE,
         training_job.REPORT_FILE,
         training_job.RUN_FILE,
+        CONFIDENCE_FILE,
+        FAMILIARITY_FILE,
     ):
         (job_dir / name).unlink(missing_ok=True)
     shutil.rmtree(job_dir / training_job.LOGS_DIR, ignore_errors=True)

@@ -22,6 +22,17 @@ def test_the_temperature_that_sharpened_is_found_and_takes_the_error_away():
     assert before > 0.2 and after < 0.04
 
 
+def test_few_groups_change_less_than_many_like_them():
+    probabilities, labels, groups = tracks_of(20)
+    temperatures = []
+    for times in (1, 50):
+        names = [f"{group} {number}" for number in range(times) for group in groups]
+        temperatures.append(
+            Calibration.fit(np.tile(probabilities, (times, 1)), np.tile(labels, times), names).temperature
+        )
+    assert 1 < temperatures[0] < temperatures[1]
+
+
 def test_calibrating_changes_no_answer_and_keeps_probabilities():
     probabilities, labels, groups = tracks_of(20)
     calibrated = Calibration.fit(probabilities, labels, groups)(probabilities)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from beam_preprocess.audio import Reject
+from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.confidence import Confidence
 from trainer.serving.answers import as_json, as_text, reject_as_json
 from trainer.serving.recognizer import Recognition
 
@@ -97,3 +99,52 @@ def test_labels_that_are_not_unicode_are_escaped():
     text = as_text("a.wav", recognition)
     assert text.splitlines()[0] == r"a.wav: r\udcf6ck 90.0 %"
     text.encode("utf-8")
+
+
+def answered(probabilities, *, labels=("jazz", "electronic", "rock", "pop", "folk", "blues"), **changes):
+    """A recognition with the answer of a confidence that scales nothing, sets of 20 % and sure answers from 40 %."""
+    calibration = Calibration(temperature=1.0, least_probability=0.1, coverage=0.9, tracks=9, groups=9)
+    confidence = Confidence(calibration, error=0.25, sure_from=0.4, farthest=1.0)
+    probabilities = np.array(probabilities, np.float32)
+    return dataclasses.replace(
+        recognition_of([[0.1, 0.9]]),
+        labels=labels[: len(probabilities)],
+        probabilities=probabilities,
+        timeline=probabilities[np.newaxis],
+        answer=confidence.apply(probabilities, changes.get("distance", 0.5)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("recognition", "words", "first_line"),
+    [
+        (answered([0.05, 0.9, 0.05]), "electronic", "electronic 90.0 %"),
+        (answered([0.05, 0.5, 0.45]), "electronic or rock", "electronic or rock (electronic 50.0 %)"),
+        (
+            answered([0.05, 0.35, 0.3, 0.3]),
+            "not sure: electronic, rock or pop",
+            "not sure: electronic, rock or pop (electronic 35.0 %)",
+        ),
+        (
+            answered([0.05, 0.9, 0.05], distance=1.5),
+            "unlike the training music",
+            "unlike the training music (electronic 90.0 %)",
+        ),
+        (
+            answered([0.05, 0.25, 0.2, 0.15, 0.2, 0.15]),
+            "not sure: electronic, rock, folk or 2 more",
+            "not sure: electronic, rock, folk or 2 more (electronic 25.0 %)",
+        ),
+        # All labels are no answer.
+        (answered([0.6, 0.4]), "jazz", "jazz 60.0 %"),
+    ],
+)
+def test_what_an_answer_is_worth_is_said_in_words_and_in_json(recognition, words, first_line):
+    assert as_text("a.wav", recognition).splitlines()[0] == f"a.wav: {first_line}"
+    found = json.loads(as_json("a.wav", recognition))
+    assert found["genre"] == recognition.label
+    assert found["confidence"]["words"] == words
+    assert found["confidence"]["set"][0] == recognition.label
+    assert found["confidence"]["familiar"] == (words != "unlike the training music")
+    assert found["confidence"]["sure"] == (max(recognition.probabilities) >= 0.4)
+    assert sum(found["confidence"]["probabilities"].values()) == pytest.approx(1, abs=1e-5)

@@ -220,7 +220,8 @@ def test_without_parents_it_trains_them_first(alone, folds, job_of, child):
     assert f"starts with the filters of {job_dir}/time and {job_dir}/frequency\n" in said
     # The very training that takes the same parents from elsewhere.
     assert_same_training(job_dir, child[1])
-    files = ["best.keras", "config.json", "frequency", "history.csv", "logs", "time"]
+    own = ["best.keras", "confidence.json", "config.json", "familiarity.npz", "history.csv", "logs"]
+    files = sorted([*own, "frequency", "time"])
     assert sorted(path.name for path in job_dir.iterdir()) == files
 
 

@@ -7,10 +7,12 @@ from sklearn.linear_model import LogisticRegression
 from beam_preprocess.audio.front_end import PRESETS
 from tfrecords.common.command_line import UserError
 from trainer import train
-from trainer.evaluation.predictions import load_model
+from trainer.evaluation.confidence import load_confidence
+from trainer.evaluation.predictions import load_model, with_units
 from trainer.models import musicnn
 from trainer.train import make_job
 from trainer.training import probe
+from trainer.training.calibrate import PatchUnits
 from trainer.training.probe import Units
 from trainer.training_job import read_history
 
@@ -89,6 +91,38 @@ def test_a_probe_is_trained_kept_and_served(data, train_flags, tmp_path, monkeyp
         np.testing.assert_array_equal(own, other)
 
 
+def test_without_validation_the_training_tracks_tell_what_answers_are_worth(data, train_flags, tmp_path):
+    model = trained(job_of(train_flags, data), tmp_path / "job")
+    confidence, familiarity = load_confidence(tmp_path / "job")
+    records = [record for part in ("fold_0", "fold_1") for record in data.records[part]]
+    assert confidence.calibration.tracks == len({record.track_id for record in records})
+    assert confidence.calibration.groups == len({record.group for record in records})
+    assert familiarity.axes.shape[0] == 200 and len(familiarity.centers) == 3
+    # The distances are of what the model's last layer gets.
+    patch = next(record.log_mel for record in records if len(record.log_mel) >= 187)[np.newaxis, :187, :, np.newaxis]
+    units = with_units(model).predict_on_batch(patch.astype(np.float32))[1]
+    assert -1 < familiarity.distances(np.asarray(units), np.ones(1))[0] < 5
+
+
+def test_with_validation_its_tracks_tell(data, train_flags, tmp_path):
+    trained(job_of(train_flags, data, "--valid_fold=1"), tmp_path / "job")
+    confidence, familiarity = load_confidence(tmp_path / "job")
+    assert confidence.calibration.tracks == len({record.track_id for record in data.records["fold_1"]})
+    assert familiarity is not None
+
+
+def test_each_track_is_judged_by_what_was_fitted_to_other_groups():
+    # More units than tracks, and nothing to learn: a layer names the tracks that it was fitted to, and no others.
+    own = units(tracks=40)._replace(means=np.random.default_rng(0).normal(size=(40, 60)))
+    patches = PatchUnits(own.means.astype(np.float32), np.arange(40), own.labels, own.groups)
+    folds = probe.group_folds(own.groups, 4)
+    probabilities, distances = probe.cross_fit(patches, patches, folds, num_labels=3, l2=0.01)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    seen = probe.fit(own, num_labels=3, l2=0.01).log_probabilities(own.means).argmax(axis=1)
+    assert (probabilities.argmax(axis=1) == own.labels).mean() < 0.6 < 0.95 < (seen == own.labels).mean()
+    assert np.median(distances) > np.median(patches.distances(patches.familiarity()))
+
+
 def test_units_are_means_over_all_patches_of_a_track(data, train_flags):
     job = job_of(train_flags, data)
     network = musicnn.feature_model(musicnn.build(num_classes=3, input_shape=(187, 96, 1)))
@@ -99,7 +133,7 @@ def test_units_are_means_over_all_patches_of_a_track(data, train_flags):
     last = [record.log_mel for record in data.records["fold_0"] if record.track_id == list(tracks)[-1]]
     cut = [log_mel[start : start + 187] for log_mel in last for start in range(0, len(log_mel) - 186, 187)]
     expected = network.predict_on_batch(np.stack(cut)[..., np.newaxis].astype(np.float32)).mean(axis=0)
-    np.testing.assert_allclose(found.means[-1], expected, atol=1e-5)
+    np.testing.assert_allclose(probe.over_tracks(found).means[-1], expected, atol=1e-5)
 
 
 def test_what_is_kept_is_that_of_the_very_patches(data, train_flags, capsys):

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from beam_preprocess import audio
 from beam_preprocess.audio import NoRoom, Reject
+from trainer.serving.answers import headline
 from trainer.serving.recognizer import CANCELLED, SILENT, Recognition
 
 # By the note of a recognition, for people.
@@ -25,6 +26,9 @@ _NOTES = {
     CANCELLED: "The channels of this recording cancel: next to nothing is left in their mean, which is what the model "
     "hears.",
 }
+# Of an answer that is no plain one, for people.
+_UNSURE = "The model is not sure: answers of this kind are too often wrong."
+_UNFAMILIAR = "The model was trained on no such music, so that the genre below means little."
 # By the reason of a Reject, for people; the page shows the reject's detail below.
 _REJECTS = {
     "unreadable": "The file could not be read to its end.",
@@ -89,18 +93,19 @@ def recognition_to_json(recognition: Recognition) -> dict[str, Any]:
     """Return what the page draws.
 
     Returns:
-      label, note and note_in_words (each may be null), labels, probabilities [labels], starts_s [patches], patch_s,
-      timeline [patches][labels], empty where there is no label, duration_s, and spectrogram: columns, bands and levels,
-      base64 of [columns, bands] bytes from 0 to 255.
+      label, headline, note and note_in_words (each may be null), labels, probabilities [labels], starts_s [patches],
+      patch_s, timeline [patches][labels], empty where there is no label, duration_s, and spectrogram: columns, bands
+      and levels, base64 of [columns, bands] bytes from 0 to 255.
     """
     levels = _levels(_fewer_columns(recognition.log_mel))
     columns, bands = levels.shape
     return {
         "label": recognition.label,
         "note": recognition.note,
-        "note_in_words": _NOTES[recognition.note] if recognition.note else None,
+        "headline": None if recognition.label is None else headline(recognition),
+        "note_in_words": _note_in_words(recognition),
         "labels": list(recognition.labels),
-        "probabilities": _rounded(recognition.probabilities),
+        "probabilities": _rounded(recognition.calibrated),
         "starts_s": _rounded(recognition.starts_s),
         "patch_s": round(float(recognition.patch_s), 4),
         "timeline": [_rounded(patch) for patch in recognition.timeline],
@@ -111,6 +116,14 @@ def recognition_to_json(recognition: Recognition) -> dict[str, Any]:
             "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
         },
     }
+
+
+def _note_in_words(recognition: Recognition) -> str | None:
+    if recognition.note:
+        return _NOTES[recognition.note]
+    if recognition.answer is None or (recognition.answer.sure and recognition.answer.familiar):
+        return None
+    return _UNSURE if recognition.answer.familiar else _UNFAMILIAR
 
 
 def _rounded(values: np.ndarray) -> list[float]:

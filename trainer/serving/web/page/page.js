@@ -62,8 +62,8 @@ async function recognize(file) {
       },
     });
     showResult(part, file.name, result);
-    const summary = `${file.name}: ${result.label ?? "no genre"}`;
-    showStatus(result.note ? `${summary}. ${result.note_in_words}` : summary, { unseen: true });
+    const summary = `${file.name}: ${result.headline ?? "no genre"}`;
+    showStatus(result.note_in_words ? `${summary}. ${result.note_in_words}` : summary, { unseen: true });
     if (result.label === null) {
       showSections("result");
       return;

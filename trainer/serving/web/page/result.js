@@ -18,14 +18,14 @@ function formatChance(share) {
 // A recording without a genre has only a note that says why.
 function showResult(part, name, result) {
   part("file-name").textContent = name;
-  part("genre").textContent = result.label ?? "No genre";
+  part("genre").textContent = result.headline ?? "No genre";
   part("caution").textContent = result.note_in_words ?? "";
   part("chance").textContent = "";
   part("chances").replaceChildren();
   if (result.label === null) return;
   const best = result.probabilities[result.labels.indexOf(result.label)];
   const patches = result.timeline.length === 1 ? "one patch" : `the mean of ${result.timeline.length} patches`;
-  part("chance").textContent = `${formatChance(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
+  part("chance").textContent = `${result.label} ${formatChance(best)}: ${patches} of ${result.patch_s.toFixed(2)}\u00a0s`;
   part("chances").replaceChildren(
     ...rowOrder(result).map((label) => {
       const bar = element("i");

@@ -1,6 +1,6 @@
 """How honest a cross-validated model is: calibration, sets, "not sure" and "unlike the training music".
 
-python -m benchmarks.confidence --job_dir=CV [--model=NAME] [--other_audio=DIR] [--json=FILE]
+python -m benchmarks.confidence --job_dir=CV [--model=NAME] [--other_audio=DIR] [--json_dir=DIR]
 
 Each track of the dataset is judged by the model that was trained without its fold, by what that training alone found
 out (confidence.json). --other_audio is a folder of recordings in a folder for each kind, such as speech; with it,
@@ -10,7 +10,9 @@ of --piece_s. What is refused is silent, "not sure" or "unlike the training musi
 
 import io
 import json
+import re
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +27,7 @@ from beam_preprocess.audio import Reject
 from beam_preprocess.audio.formats import Selection, walk
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from trainer.evaluation.cross_validation import CrossValidation, Run, load_results
-from trainer.reports import tables
+from trainer.evaluation.cross_validation import Run, load_results
 from trainer.reports.formatting import percent
 from trainer.reports.tables import Table
 from trainer.serving.recognizer import SILENT, DecodedTrack, Recognition, Recognizer
@@ -34,13 +35,16 @@ from trainer.serving.recognizer import SILENT, DecodedTrack, Recognition, Recogn
 _RATE_HZ, _SECONDS = 22_050, 30
 _LEVELS = (0.9, 0.1, 0.01)
 _TONES_HZ = (110, 440, 1000, 3000)
+_NAMES = {"data": "--data_dir=DATA", "job": "--job_dir=CV"}
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of a finished cross-validation", flag_values=FLAGS)
 flags.DEFINE_string("model", None, "which of its models; by default the first", flag_values=FLAGS)
 flags.DEFINE_string("other_audio", "", "folder of other recordings, in a folder for each kind", flag_values=FLAGS)
 flags.DEFINE_float("piece_s", 10.0, "length of a piece, in seconds", lower_bound=1.0, flag_values=FLAGS)
-flags.DEFINE_string("json", None, "file for the figures as JSON", flag_values=FLAGS)
+flags.DEFINE_string(
+    "json_dir", None, "folder for the figures, confidence.json and confidence_other.json", flag_values=FLAGS
+)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
@@ -53,17 +57,58 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     model = flag_values.model or next(iter(results["models"]))
     if "scaled" not in (found := results["models"].get(model, {}).get("calibration", {})):
         raise UserError(f"{cv_dir}: {model} has no confidence there; cross-validate again, with this version")
-    measured: dict[str, Any] = {"model": model, "data": results["data"]["name"], "calibration": found}
-    print(f"{results['data']['tracks']} tracks of {results['data']['name']}, {model}\n{tables.calibration(found)}")
-    print(f"Refused, as not sure or unlike the training music: {percent(found['refused'])}")
+    data = results["data"]
+    title = f"{model} on {data['name']}, {data['tracks']} tracks of {data['groups']} artists, {data['folds']} folds"
+    tables = {"confidence": (title, calibration_table(found))}
     if flag_values.other_audio:
-        runs = [Run(model, results["seeds"][0], fold) for fold in range(CrossValidation.load(cv_dir).folds)]
+        runs = [Run(model, results["seeds"][0], fold) for fold in range(data["folds"])]
         recognizers = [Recognizer.load(run.job_dir(cv_dir)) for run in runs]
         sounds = [*recordings(flag_values.other_audio, flag_values.piece_s), *made_sounds()]
-        measured["other"] = answers_to(recognizers, sounds)
-        print(f"\nothers, by each of {len(runs)} models\n{describe(measured['other'])}")
-    if flag_values.json is not None:
-        files.write_text(Path(flag_values.json), json.dumps(measured, indent=1) + "\n")
+        other = f"Answers of the {len(runs)} models to other sounds"
+        tables["confidence_other"] = (other, other_table(answers_to(recognizers, sounds)))
+    for title, table in tables.values():
+        print(f"{title}\n\n{table.text()}\n")
+    if flag_values.json_dir is not None:
+        command = f"python -m benchmarks.confidence --job_dir=CV{' --other_audio=DIR' * bool(flag_values.other_audio)}"
+        for name, (title, table) in tables.items():
+            path = Path(flag_values.json_dir) / f"{name}.json"
+            files.write_text(path, json.dumps(as_result(title, table, [results["command"], command]), indent=1) + "\n")
+
+
+def as_result(title: str, table: Table, commands: list[str]) -> dict[str, Any]:
+    """Return a table as the documentation's results are kept; directories have no place there."""
+    plain = [re.sub(r"--(data|job)_dir=\S+", lambda found: _NAMES[found[1]], command) for command in commands]
+    return {
+        "title": title,
+        "commands": plain,
+        "measured": time.strftime("%-d %B %Y", time.gmtime()),
+        "columns": list(table.columns),
+        "rows": [list(row) for row in table.rows],
+    }
+
+
+def calibration_table(found: dict[str, Any]) -> Table:
+    """Return how honest the answers are (`trainer.evaluation.reliability.assess`) as a table."""
+    raw, scaled, sets, sure = (found[name] for name in ("raw", "scaled", "sets", "sure"))
+    rows = [
+        ("accuracy", percent(raw["accuracy"]), percent(scaled["accuracy"])),
+        ("mean probability of the genre given", percent(raw["confidence"]), percent(scaled["confidence"])),
+        ("expected calibration error, 15 ranges", *(f"{each['error']:.3f}" for each in (raw, scaled))),
+        ("... of right probabilities, by chance", *(_chance(each) for each in (raw, scaled))),
+        ("calibration error, corrected for chance", *(f"{each['corrected_error']:.3f}" for each in (raw, scaled))),
+        (f"labels held by sets of {100 * sets['asked']:.0f} %, by artist", "", percent(sets["covered_by_group"])),
+        ("... by track", "", percent(sets["covered"])),
+        ("labels in a set", "", f"{sets['labels']:.2f}"),
+        ("not sure", "", percent(1 - sure["share"])),
+        ("wrong of the sure", "", percent(sure["error"])),
+        ("unlike the training music", "", percent(found["unfamiliar"])),
+        ("refused: not sure or unlike", "", percent(found["refused"])),
+    ]
+    return Table(("", "as the model gives them", "scaled"), rows)
+
+
+def _chance(measured: dict[str, Any]) -> str:
+    return f"{measured['error_by_chance']['mean']:.3f} (at most {measured['error_by_chance']['high']:.3f})"
 
 
 def recordings(folder: str, piece_s: float) -> Iterator[tuple[str, bytes]]:
@@ -89,14 +134,14 @@ def made_sounds() -> Iterator[tuple[str, bytes]]:
     """Yield the kind and the bytes of noise, tones and silence."""
     rng = np.random.default_rng(0)
     count = _RATE_HZ * _SECONDS
-    time = np.arange(count) / _RATE_HZ
+    seconds = np.arange(count) / _RATE_HZ
     for level in _LEVELS:
         for kind, power in (("white noise", 0.0), ("pink noise", 1.0), ("brown noise", 2.0)):
             spectrum = np.fft.rfft(rng.standard_normal(count))
             noise = np.fft.irfft(spectrum / np.maximum(1, np.arange(len(spectrum))) ** (power / 2), count)
             yield kind, as_wav(level * noise / np.abs(noise).max())
         for hertz in _TONES_HZ:
-            yield "one tone", as_wav(level * np.sin(2 * np.pi * hertz * time))
+            yield "one tone", as_wav(level * np.sin(2 * np.pi * hertz * seconds))
     yield "silence", as_wav(np.zeros(count))
     # The last bit or two of 16, as an empty recording has.
     yield "silence", as_wav(rng.standard_normal(count) * 3e-5)
@@ -156,12 +201,13 @@ def _outcome(recognition: Recognition) -> tuple[bool, bool, bool]:
     return False, not familiar, familiar and not recognition.answer.sure
 
 
-def describe(other: list[dict[str, Any]]) -> str:
-    """Return the answers to other sounds as a table of text."""
-    columns = ("kind", "sounds", "silent", "unlike", "not sure", "refused in all")
+def other_table(other: list[dict[str, Any]]) -> Table:
+    """Return the answers to other sounds as a table."""
+    columns = ("kind", "sounds", "silent", "unlike the training music", "not sure", "refused in all")
     shares = ("silent", "unfamiliar", "not_sure", "refused")
-    rows = [(row["kind"], str(row["sounds"]), *(percent(row[share]) for share in shares)) for row in other]
-    return Table(columns, rows).text()
+    return Table(
+        columns, [(row["kind"], str(row["sounds"]), *(percent(row[share]) for share in shares)) for row in other]
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, 
                     shards; the model normalises them                         -> probabilities [n, labels]
   wav_bytes         a WAV file's bytes: 16-bit, any channels, at that rate    -> probabilities [labels]
   log_mel           waveform [samples]                                        -> log_mel [frames, mel_bands]
+  units             patches, as above     -> probabilities [n, labels] and units [n, units] of the layer before the last
 
 Of a job with --patch_mode=resize, `patches` takes whole clips that are already resized to patch_frames (half-pixel
 bilinear, as by tf.image.resize), and no audio of one sample or more is too short.
@@ -18,6 +19,10 @@ bilinear, as by tf.image.resize), and no audio of one sample or more is too shor
 The probabilities are those of trainer.predict. Audio that is shorter than a patch, not finite or at another rate is an
 InvalidArgumentError that says so. DIR also holds export.json (labels, rate, front end, normalisation) and model.keras,
 which takes normalised patches.
+
+Of a job with confidence.json, export.json has it too: temperature, bound of the prediction set, from what probability
+an answer is sure. Signatures that take a whole recording then also give its distance from the training music, which is
+to be at most "farthest"; it is made of units by familiarity.npz. Other jobs have neither this nor the signature units.
 """
 
 import os

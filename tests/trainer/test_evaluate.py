@@ -81,6 +81,21 @@ def test_the_score_of_the_test_part_is_what_the_model_says(scored, trained, tiny
     assert (summary["model"], summary["seed"], summary["data_dir"]) == ("time", 0, str(tiny.path))
 
 
+def test_how_honest_the_answers_are_is_measured(scored, trained, tmp_path):
+    output_dir, summary = scored
+    found = json.loads((output_dir / "metrics.json").read_text())["calibration"]
+    assert found["raw"]["accuracy"] == found["scaled"]["accuracy"] == summary.scores.track_accuracy_mean
+    # Of six artists in validation nothing can be promised.
+    assert (found["sets"]["covered"], found["sets"]["labels"]) == (1, 3)
+    assert 0 <= found["unfamiliar"] <= found["refused"] <= 1
+    assert "<h2>Confidence</h2>" in (output_dir / "report.html").read_text()
+    # A job of an earlier version has but its probabilities.
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    for name in ("confidence.json", "familiarity.npz"):
+        (job_dir / name).unlink()
+    assert evaluated(job_dir, tmp_path / "out")["calibration"] == {"raw": found["raw"]}
+
+
 def test_what_is_returned_is_what_is_written(scored):
     output_dir, summary = scored
     assert json.loads(json.dumps(summary.to_json())) == json.loads((output_dir / "metrics.json").read_text())

@@ -8,6 +8,8 @@ import pytest
 
 from tfrecords.common.command_line import UserError
 from trainer import export
+from trainer.evaluation.confidence import Confidence
+from trainer.serving.exported import ExportFacts
 
 
 def run(*arguments):
@@ -49,8 +51,10 @@ def test_only_an_exported_model_is_replaced(tmp_path, trained, backend, monkeypa
     assert exports == [model] * 3
 
 
-def test_an_export_is_whole(exported):
+def test_an_export_is_whole(exported, trained):
     assert json.loads((exported / "export.json").read_text())["labels"] == ["blues", "jazz", "rock"]
+    kept = ExportFacts.load(exported).confidence
+    assert kept == Confidence.load(trained) and kept.farthest is not None
     assert {"saved_model.pb", "variables", "model.keras", "export.json"} <= {path.name for path in exported.iterdir()}
     assert list(exported.parent.iterdir()) == [exported]
 

@@ -2,6 +2,7 @@ import ast
 import copy
 import errno
 import json
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -191,6 +192,22 @@ def test_the_command(trained, bad, capfd):
         "-: unreadable: No such file or directory",
         r"odd\udcff.wav: unreadable: No such file or directory",
     ]
+
+
+def test_a_job_without_confidence_names_the_likeliest_genre_as_before(trained, bad, tmp_path, capsys):
+    job_dir = shutil.copytree(trained, tmp_path / "job")
+    for name in ("confidence.json", "familiarity.npz"):
+        (job_dir / name).unlink()
+    path = str(bad[0] / "whole.flac")
+    answers = []
+    for directory in (trained, job_dir):
+        values = copy.deepcopy(predict.FLAGS)
+        positional = values(["predict", f"--job_dir={directory}", "--json", path])[1:]
+        assert predict.main(values, positional) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    told = answers[0].pop("confidence")
+    assert answers[0] == answers[1]
+    assert told["set"][0] == answers[1]["genre"] and told["probabilities"].keys() == answers[1]["probabilities"].keys()
 
 
 def test_nothing_that_predict_may_import_needs_beam():

@@ -128,7 +128,8 @@ def answer_to_json(recognition: Recognition) -> dict[str, Any]:
     """Return what the answer of a recognition is worth as values that json.dumps takes.
 
     Returns:
-      words, probabilities (calibrated, by label), set (labels, the likeliest first), sure, familiar.
+      words, probabilities (calibrated, by label), set (labels, the likeliest first), sure, familiar, and distance, null
+      where it is not measured.
     """
     answer = recognition.answer
     assert answer is not None  # noqa: S101 - the caller has looked
@@ -140,6 +141,7 @@ def answer_to_json(recognition: Recognition) -> dict[str, Any]:
         "set": list(recognition.label_set),
         "sure": bool(answer.sure),
         "familiar": bool(answer.familiar),
+        "distance": None if recognition.distance is None else round(recognition.distance, 4),
     }
 
 

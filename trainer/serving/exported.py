@@ -14,7 +14,7 @@ from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from tfrecords.common import command_line, files, json_data
 from tfrecords.common.command_line import UserError
 from trainer.config import RESIZE, WINDOWS
-from trainer.evaluation.confidence import Confidence, Familiarity
+from trainer.evaluation.confidence import FAMILIARITY_FILE, Confidence, Familiarity
 from trainer.serving.export_dir import FACTS_FILE
 from trainer.serving.recognizer import MAX_DURATION_S, DecodedTrack, Recognizer
 
@@ -94,7 +94,12 @@ class ExportedModel(Recognizer):
         self.front_end = FrontEnd(self.facts.front_end)
         self.patch_frames = self.facts.patch_frames
         if self.confidence is not None and self.confidence.farthest is not None:
-            self.familiarity = Familiarity.load(export_dir)
+            try:
+                self.familiarity = Familiarity.load(export_dir)
+            except UserError:
+                raise UserError(
+                    f"{export_dir}: cannot be loaded ({FAMILIARITY_FILE} is missing or damaged); export again"
+                ) from None
         command_line.import_tensorflow()
         import tensorflow as tf
 

@@ -65,6 +65,7 @@ class Recognition:
       note: SILENT, CANCELLED or None.
       genres: those of the labels that are genres, where the labels are tags of any kind; None: all are.
       answer: what the probabilities are worth; None where the model does not tell, or there is no patch.
+      distance: from the training tracks (see Familiarity); None where it is not measured.
     """
 
     labels: tuple[str, ...]
@@ -77,6 +78,7 @@ class Recognition:
     note: str | None = None
     genres: tuple[str, ...] | None = None
     answer: Answer | None = None
+    distance: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -305,17 +307,17 @@ class Recognizer:
     ) -> Recognition:
         rate = self.front_end.config.frames_per_s
         probabilities = (timeline.sum(axis=0, dtype=np.float64) / max(1, len(timeline))).astype(np.float32)
-        answer = None
+        answer = distance = None
+        if self.familiarity is not None and len(units):
+            mean = units.mean(axis=0, dtype=np.float64)[np.newaxis]
+            distance = float(self.familiarity.distances(mean, np.array([len(units)]))[0])
         if self.confidence is not None and len(timeline):
-            distance = None
-            if self.familiarity is not None:
-                mean = units.mean(axis=0, dtype=np.float64)[np.newaxis]
-                distance = self.familiarity.distances(mean, np.array([len(units)]))[0]
             answer = self.confidence.apply(probabilities, distance)
         return Recognition(
             labels=self.labels,
             probabilities=probabilities,
             answer=answer,
+            distance=distance,
             timeline=timeline,
             starts_s=np.array([start for start, _ in spans], np.float64) / rate,
             patch_s=(spans[0][1] if spans else self.patch_frames) / rate,

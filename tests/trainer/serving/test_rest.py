@@ -69,6 +69,12 @@ def test_a_file_gets_the_answer_of_the_job(port, recognizer):
     assert status == 200 and answer["path"] == "a.flac" and answer["genre"] == expected.label
     assert list(answer["probabilities"].values()) == pytest.approx(expected.probabilities.tolist(), abs=1e-4)
     assert len(answer["timeline"]) == len(expected.timeline)
+    assert answer["confidence"]["set"] == list(expected.label_set)
+    assert (answer["confidence"]["sure"], answer["confidence"]["familiar"]) == (
+        bool(expected.answer.sure),
+        bool(expected.answer.familiar),
+    )
+    assert answer["confidence"]["distance"] == pytest.approx(expected.distance, rel=1e-3, abs=1e-3)
 
 
 def test_every_signature_answers_by_inputs_and_by_instances(port, recognizer):
@@ -102,7 +108,7 @@ def test_what_answers_and_how(port):
     assert status == 200 and answer["model_version_status"][0]["state"] == "AVAILABLE"
     status, answer = ask(port, "GET", "/v1/models/genre/metadata")
     signatures = answer["metadata"]["signature_def"]
-    assert status == 200 and set(signatures) == {"serving_default", "batch", "patches", "wav_bytes", "log_mel"}
+    assert status == 200 and set(signatures) == {"serving_default", "batch", "patches", "units", "wav_bytes", "log_mel"}
     assert signatures["patches"]["inputs"]["patches"] == {"dtype": "float32", "shape": [-1, 80, 40, 1]}
     assert ask(port, "GET", "/healthz") == (200, {"status": "ok", "model": "genre"})
 

@@ -86,15 +86,18 @@ def test_the_graph_cuts_the_same_patches(frames):
 def test_a_waveform(signatures, recognizer, noise):
     waveform = noise(6)
     answer = signatures["serving_default"](waveform=tf.constant(waveform))
-    np.testing.assert_allclose(answer["probabilities"], expected(recognizer, waveform).probabilities, atol=1e-5)
+    recognition = expected(recognizer, waveform)
+    np.testing.assert_allclose(answer["probabilities"], recognition.probabilities, atol=1e-5)
+    assert float(answer["distance"]) == pytest.approx(recognition.distance, rel=1e-3, abs=1e-3)
     assert tuple(label.decode() for label in answer["labels"].numpy()) == recognizer.labels
 
 
 def test_waveforms_of_one_length(signatures, recognizer, noise):
     waveforms = np.stack([noise(3, seed=seed) * 10.0**-seed for seed in range(3)])
-    found = signatures["batch"](waveforms=tf.constant(waveforms))["probabilities"]
-    rows = [expected(recognizer, waveform).probabilities for waveform in waveforms]
-    np.testing.assert_allclose(found, rows, atol=1e-5)
+    found = signatures["batch"](waveforms=tf.constant(waveforms))
+    rows = [expected(recognizer, waveform) for waveform in waveforms]
+    np.testing.assert_allclose(found["probabilities"], [row.probabilities for row in rows], atol=1e-5)
+    np.testing.assert_allclose(found["distance"], [row.distance for row in rows], rtol=1e-3, atol=1e-3)
     assert signatures["batch"](waveforms=tf.zeros([0, SHORTEST]))["probabilities"].shape == (0, 3)
 
 

@@ -81,7 +81,8 @@ class ServedModel(tf.Module):
         self, job: TrainingJob, model: keras.Model, front_end: FrontEnd, familiarity: Familiarity | None = None
     ) -> None:
         super().__init__()
-        self._axes, self._centers = None, ()
+        self._axes: tf.Tensor | None = None
+        self._centers: tuple[tf.Tensor, ...] = ()
         if familiarity is not None:
             self._axes = tf.constant(familiarity.axes)
             self._centers = tuple(tf.constant(center) for center in familiarity.centers)

@@ -20,7 +20,7 @@ _MAX_MAPPED_BYTES = 1 << 30
 _FETCHED_BYTES = 512 << 10
 _IN_FLIGHT = 8
 # The bits of a float16's exponent, all set in infinities and NaN.
-_EXPONENT = np.int16(0x7C00)
+_EXPONENT = np.uint16(0x7C00)
 
 
 class MappedRecords(NamedTuple):
@@ -142,7 +142,9 @@ class MappedShards:
         log_mel = np.frombuffer(record, DTYPES[manifest.dtype], values, int(index.begin[number]))
         # NumPy takes far longer for half the bytes in float16.
         if manifest.dtype == "float16":
-            is_finite = (log_mel.view(np.int16) & _EXPONENT).max() != _EXPONENT
+            bits = log_mel.view(np.uint16)
+            # Where none is negative, as log10(1 + 10000 x) never is, the largest number has the largest exponent.
+            is_finite = bits.max() < _EXPONENT or (bits & _EXPONENT).max() != _EXPONENT
         else:
             is_finite = np.isfinite(log_mel).all()
         if not is_finite:

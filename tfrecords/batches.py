@@ -1,7 +1,9 @@
 """Batches as arrays: the rows of each, gathered from the mapped shards straight into the batch."""
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import Any
 
 import numpy as np
 
@@ -60,9 +62,27 @@ class PatchSource:
         Raises:
           ShardError: as `records`.
         """
-        for block in blocks:
-            records = self.records(block)
-            self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+        with self.fetching_ahead((number, {block.shard}) for number, block in enumerate(blocks)) as reach:
+            for number, block in enumerate(blocks):
+                reach(number)
+                records = self.records(block)
+                self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+
+    @contextlib.contextmanager
+    def fetching_ahead(self, rounds: Iterator[tuple[Any, Set[int]]]) -> Iterator[Callable[[Any], None]]:
+        """Fetch shards of a store ahead of a reader; the block gets a function to call as it comes to each round.
+
+        Args:
+          rounds: as of `tfrecords.shard_cache.FetchAhead`, the numbers of shards.
+        """
+        ahead = None if self._kept else self._shards.fetch_ahead(rounds)
+        if ahead is None:
+            yield lambda key: None
+            return
+        try:
+            yield ahead.reach
+        finally:
+            ahead.close()
 
     def records(self, block: Block) -> MappedRecords:
         """Return the records of a block.
@@ -166,8 +186,11 @@ class _Window:
 class _Cursor:
     """A position in one epoch of a stream."""
 
-    def __init__(self, source: PatchSource, stream: Stream, epoch: int, position: int) -> None:
+    def __init__(
+        self, source: PatchSource, stream: Stream, epoch: int, position: int, reach: Callable[[Any], None]
+    ) -> None:
         self._source = source
+        self._reach = reach
         self._stream = stream
         self._epoch = epoch
         self._number, begin = stream.window_at(epoch, position)
@@ -178,6 +201,7 @@ class _Cursor:
         """Yield (window, begin, end) of the next patches, so many together."""
         while count:
             if self._window is None:
+                self._reach((self._epoch, self._number))
                 self._window = _Window(self._source, self._stream, self._epoch, self._number)
             begin, end = self._position, min(self._position + count, len(self._window))
             yield self._window, begin, end
@@ -213,11 +237,21 @@ class BatchReader:
         """
         # A pool for each iterator, as several of the same reader may run side by side.
         pool = _Pool((self._rows * len(self._streams), *self._source.shape, 1), self._source.dtype)
+        with self._source.fetching_ahead(self._rounds(epoch, end, step)) as reach:
+            for number in range(epoch, end):
+                begin = step if number == epoch else 0
+                cursors = [_Cursor(self._source, each, number, begin * self._rows, reach) for each in self._streams]
+                for index in range(begin, self._steps):
+                    yield self._batch(pool, cursors, index)
+
+    def _rounds(self, epoch: int, end: int, step: int) -> Iterator[tuple[tuple[int, int], set[int]]]:
+        """Yield (epoch, window) and the shards that this window of any stream needs, from a step of an epoch on."""
         for number in range(epoch, end):
-            begin = step if number == epoch else 0
-            cursors = [_Cursor(self._source, stream, number, begin * self._rows) for stream in self._streams]
-            for index in range(begin, self._steps):
-                yield self._batch(pool, cursors, index)
+            begin = step * self._rows if number == epoch else 0
+            window = min((stream.window_at(number, begin)[0] for stream in self._streams), default=0)
+            while shards := {block.shard for stream in self._streams for block in stream.blocks(number, window)}:
+                yield (number, window), shards
+                window += 1
 
     def _batch(self, pool: "_Pool", cursors: Sequence[_Cursor], step: int) -> Batch:
         rows, labels, track_ids = list[memoryview](), [np.zeros(0, np.int32)], [np.zeros(0, object)]

@@ -138,6 +138,20 @@ def _write_shard(path, records):
     return Shard(path.name, writer.records, sum(frames), writer.size, writer.sha256, lengths_text(frames))
 
 
+def without_lengths(path):
+    """Make the manifest of a dataset one that does not say how long records are, as earlier versions wrote it."""
+    data = json.loads((path / FILE_NAME).read_text("utf-8"))
+    for part in data["parts"].values():
+        for shard in part["shards"]:
+            del shard["lengths"]
+    (path / FILE_NAME).write_text(json.dumps(data), "utf-8")
+
+
+@pytest.fixture(scope="session", name="without_lengths")
+def without_lengths_fixture():
+    return without_lengths
+
+
 @pytest.fixture(scope="session", name="write_dataset")
 def write_dataset_fixture():
     return write_dataset

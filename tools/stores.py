@@ -168,7 +168,7 @@ def _most_apart(found: bytes, expected: bytes) -> float:
     return float(np.abs(np.subtract(one, other)).max()) if np.shape(one) == np.shape(other) else float("inf")
 
 
-def _rows(text: bytes) -> csv.DictReader[str]:
+def _rows(text: bytes) -> "csv.DictReader[str]":
     return csv.DictReader(io.StringIO(text.decode("utf-8")))
 
 

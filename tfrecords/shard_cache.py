@@ -15,6 +15,7 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import io
 import os
 import queue
 import shutil
@@ -22,10 +23,10 @@ import stat
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from absl import flags
 
@@ -89,7 +90,7 @@ class ShardCache:
             raise UserError(f"`cache_dir` must be a directory of this machine, got {os.fspath(directory)!r}")
         return cls(Path(directory).expanduser().absolute(), max_bytes)
 
-    def open(self, url: str, shard: Shard) -> BinaryIO:
+    def open(self, url: str, shard: Shard) -> io.BufferedReader:
         """Return a shard's file, open for reading; where the cache lacks it, fetch it first.
 
         Raises:
@@ -110,7 +111,7 @@ class ShardCache:
         except OSError as error:
             raise CacheError(f"{self.directory} cannot be used: {error.strerror}") from None
 
-    def _kept(self, path: Path, shard: Shard) -> BinaryIO | None:
+    def _kept(self, path: Path, shard: Shard) -> io.BufferedReader | None:
         """Return a file that is in the cache, marked as used; None if it is not there or damaged, and removed then."""
         try:
             file = files.open_regular(path)
@@ -126,7 +127,7 @@ class ShardCache:
         path.unlink(missing_ok=True)
         return None
 
-    def _fetched(self, url: str, shard: Shard, path: Path) -> BinaryIO:
+    def _fetched(self, url: str, shard: Shard, path: Path) -> io.BufferedReader:
         # Not flushed to the disk: whoever finds the file after a power failure compares its checksum.
         with files.atomic_write(path, sync=False) as temporary:
             with _locked(self.directory / ".lock"), temporary.open("xb") as file:
@@ -173,7 +174,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(file: io.BufferedReader) -> str:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     return digest
@@ -183,19 +184,17 @@ def _download(url: str, shard: Shard, path: Path) -> None:
     cuts = [*range(0, shard.bytes, _REQUEST_BYTES), shard.bytes]
     digest = hashlib.sha256()
     with path.open("r+b") as file:
-        pieces = storage.read_ranges(url, pairwise(cuts), in_flight=_REQUESTS_AHEAD)
-        with contextlib.closing(pieces):
-            for piece in _named(pieces, url):
-                file.write(piece)
-                digest.update(piece)
+        for piece in _pieces(url, cuts):
+            file.write(piece)
+            digest.update(piece)
     if digest.hexdigest() != shard.sha256:
         raise ShardError(f"{url}: its SHA-256 is not the manifest's; it is damaged, or was replaced")
 
 
-def _named(pieces: Iterable[memoryview], url: str) -> Iterator[memoryview]:
-    """Yield the pieces of an object; what goes wrong there is not the cache's fault."""
+def _pieces(url: str, cuts: Sequence[int]) -> Iterator[memoryview]:
+    """Yield an object's bytes between cuts; what goes wrong here is the store's fault, not that of the cache."""
     try:
-        yield from pieces
+        yield from storage.read_ranges(url, pairwise(cuts), in_flight=_REQUESTS_AHEAD)
     except OSError as error:
         raise ShardError(f"{url} cannot be read: {error.strerror}") from None
 

@@ -26,7 +26,7 @@ from beam_preprocess.plan import ShardPlan
 from beam_preprocess.storage import writing_to
 from tfrecords.common import json_data
 from tfrecords.common.command_line import UserError
-from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard
+from tfrecords.manifest import PARTIAL_DIR, BandStatistics, Shard, lengths_text
 from tfrecords.schema import DTYPES, Record, encode, to_bytes
 from tfrecords.shard import RecordWriter
 
@@ -73,8 +73,8 @@ class Rejected:
 class ShardResult:
     """What a worker reports of a written shard: all that the manifest needs, in a form that can be merged.
 
-    Only `contents` and `rejects` grow with the number of tracks. Until the dataset is finished, the result is kept in a
-    file beside the shard (see `sidecar`).
+    Only `contents`, `rejects` and the shard's `lengths` grow with the number of tracks. Until the dataset is finished,
+    the result is kept in a file beside the shard (see `sidecar`).
 
     Attributes:
       part: the part that the shard belongs to.
@@ -179,9 +179,16 @@ class WriteShard(beam.DoFn):
         return ShardResult(
             part=plan.part,
             fingerprint=plan.fingerprint,
-            shard=Shard(plan.file, writer.records, totals.statistics.count, writer.size, writer.sha256),
+            shard=Shard(
+                plan.file,
+                writer.records,
+                totals.statistics.count,
+                writer.size,
+                writer.sha256,
+                lengths_text(totals.record_frames),
+            ),
             tracks=totals.tracks,
-            record_frames=totals.record_frames,
+            record_frames=Counter(totals.record_frames),
             statistics=totals.statistics,
             contents=totals.contents,
             rejects=tuple(totals.rejects),
@@ -198,7 +205,7 @@ class WriteShard(beam.DoFn):
             totals.add(track, statistics, content, measure.sound())
             for record in self._records(track, statistics.count, spool):
                 writer.write(encode(record))
-                totals.record_frames[len(record.log_mel)] += 1
+                totals.record_frames.append(len(record.log_mel))
 
     def _transform(
         self, track: Track, spool: IO[bytes], stopwatch: "Stopwatch", measure: TrackMeasure
@@ -237,7 +244,7 @@ class _Totals:
 
     def __init__(self, mel_bands: int) -> None:
         self.tracks: Counter[str] = Counter()
-        self.record_frames: Counter[int] = Counter()
+        self.record_frames: list[int] = []
         self.statistics = BandStatistics.empty(mel_bands)
         self.contents: dict[str, str] = {}
         self.rejects: list[Rejected] = []
@@ -278,6 +285,9 @@ def finished_result(output: str, plan: ShardPlan) -> ShardResult | None:
     try:
         result = ShardResult.from_json(text or "")
     except ValueError:
+        return None
+    # An earlier version wrote no lengths: what the manifest holds must not depend on which version began the job.
+    if result.shard.records and not result.shard.lengths:
         return None
     if result.fingerprint != plan.fingerprint or any(reject.reason == "unreadable" for reject in result.rejects):
         return None

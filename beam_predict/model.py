@@ -188,6 +188,8 @@ class Network:
         inputs = np.zeros((BATCH, *patches.shape[1:], 1), np.float32)
         inputs[: len(patches), ..., 0] = (patches - self._mean) * self._scale
         outputs = self._model.predict_on_batch(inputs)
+        # Keras gives a single output without its list.
+        outputs = outputs if isinstance(outputs, list) else [outputs]
         return [keras.ops.convert_to_numpy(values)[: len(patches)].astype(np.float32) for values in outputs]
 
 

@@ -231,7 +231,11 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, predict, co
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    written = [path.name for path in (tmp_path / "out" / ".partial").glob("*.parquet.*") if path.suffix != ".json"]
+    written = [
+        path.name
+        for path in (tmp_path / "out" / ".partial").glob("*.parquet.*")
+        if path.suffix not in (".json", ".tmp")
+    ]
     stamps = {(tmp_path / "out" / ".partial" / name).stat().st_mtime_ns for name in written}
     assert len(written) == 1
     assert not list((tmp_path / "out").glob("*.parquet"))

@@ -13,4 +13,4 @@ def test_ratios():
 @pytest.mark.slow
 def test_it_prints_its_ratios(tmp_path, run):
     flags = ("--clips=30", "--seconds=5", "--rounds=1", "--model=time")
-    assert run(beam_predict, f"--work_dir={tmp_path}", *flags).count("ratio = ") == 2
+    assert run(beam_predict, f"--work_dir={tmp_path}", *flags).count("ratio = ") == 4

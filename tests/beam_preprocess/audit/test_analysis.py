@@ -77,7 +77,10 @@ def analyze(tmp_path):
         config = JobConfig("in", str(tmp_path), "music", **changes)
         plans = [
             ShardPlan(
-                "a", f"shard {at}", tuple(Track(name, str(tmp_path / name), "r", name, None) for name in names), ""
+                part="a",
+                file=f"shard {at}",
+                tracks=tuple(Track(name, str(tmp_path / name), "rock", name, None) for name in names),
+                fingerprint=str(names),
             )
             for at, names in enumerate(shards)
         ]

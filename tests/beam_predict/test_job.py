@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 import signal
@@ -206,45 +207,50 @@ def test_shards_of_a_job_that_failed_at_its_end_are_kept_and_no_model_is_loaded(
     assert contents(tmp_path / "out") == contents(named)
 
 
-def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, predict, contents, capfd):
-    config = PredictConfig(str(clips), str(tmp_path / "out"), str(trained), num_shards=6)
-    # The real job, whose second shard takes for ever, so that the kill comes when the first is finished.
+def run_in_process(*configs, before=""):
+    """Starts a process that runs jobs, one after the other."""
     program = (
         "import pathlib, pickle, sys, time\n"
         "from beam_predict import job\n"
         "from beam_preprocess import shards\n"
+        f"{before}"
+        "for config in pickle.load(sys.stdin.buffer):\n"
+        "    job.run(config, beam_args=['--direct_num_workers=1'])"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(pickle.dumps(configs))
+    process.stdin.close()
+    return process
+
+
+def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, contents):
+    config = PredictConfig(str(clips), str(tmp_path / "out"), str(trained), num_shards=6)
+    partial = tmp_path / "out" / ".partial"
+    # The second shard takes for ever, so that the kill comes when the first is finished.
+    blocked = (
         "stream = shards.stream\n"
         "def one_shard(file, **limits):\n"
-        f"    while list(pathlib.Path({str(tmp_path / 'out' / '.partial')!r}).glob('*.parquet.json')):\n"
+        f"    while list(pathlib.Path({str(partial)!r}).glob('*.parquet.json')):\n"
         "        time.sleep(1)\n"
         "    return stream(file, **limits)\n"
         "shards.stream = one_shard\n"
-        "job.run(pickle.load(sys.stdin.buffer), beam_args=['--direct_num_workers=1'])"
     )
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        process.stdin.write(pickle.dumps(config))
-        process.stdin.close()
+    with run_in_process(config, before=blocked) as process:
         deadline = time.monotonic() + 120
-        while not list((tmp_path / "out" / ".partial").glob("*.parquet.json")):
+        while not list(partial.glob("*.parquet.json")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    written = [
-        path.name
-        for path in (tmp_path / "out" / ".partial").glob("*.parquet.*")
-        if path.suffix not in (".json", ".tmp")
-    ]
-    stamps = {(tmp_path / "out" / ".partial" / name).stat().st_mtime_ns for name in written}
-    assert len(written) == 1
+    (finished,) = (path for path in partial.glob("*.parquet.*") if path.suffix not in (".json", ".tmp"))
+    stamp = finished.stat().st_mtime_ns
     assert not list((tmp_path / "out").glob("*.parquet"))
 
-    predict(clips, tmp_path / "out", trained, num_shards=6)
-    assert "an earlier run was interrupted: it finished 1 of 6 shards" in capfd.readouterr().err
-    kept = {path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.parquet")} & stamps
-    assert kept == stamps
-    predict(clips, tmp_path / "unbroken", trained, num_shards=6)
+    with run_in_process(config, dataclasses.replace(config, output=str(tmp_path / "unbroken"))) as process:
+        assert b"an earlier run was interrupted: it finished 1 of 6 shards" in process.stderr.read()
+    assert process.returncode == 0
+    assert (tmp_path / "out" / finished.stem).stat().st_mtime_ns == stamp
     assert contents(tmp_path / "out") == contents(tmp_path / "unbroken")
 
 

@@ -1,10 +1,12 @@
 """Batches as arrays: the rows of each, gathered from the mapped shards straight into the batch."""
 
+import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 
@@ -69,9 +71,27 @@ class PatchSource:
         Raises:
           ShardError: as `records`.
         """
-        for block in blocks:
-            records = self.records(block)
-            self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+        with self.fetching_ahead((number, {block.shard}) for number, block in enumerate(blocks)) as reach:
+            for number, block in enumerate(blocks):
+                reach(number)
+                records = self.records(block)
+                self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+
+    @contextlib.contextmanager
+    def fetching_ahead(self, rounds: Iterator[tuple[Any, Set[int]]]) -> Iterator[Callable[[Any], None]]:
+        """Fetch shards of a store ahead of a reader; the block gets a function to call as it comes to each round.
+
+        Args:
+          rounds: as of `tfrecords.shard_cache.FetchAhead`, the numbers of shards.
+        """
+        ahead = None if self._kept else self._shards.fetch_ahead(rounds)
+        if ahead is None:
+            yield lambda key: None
+            return
+        try:
+            yield ahead.reach
+        finally:
+            ahead.close()
 
     def records(self, block: Block) -> MappedRecords:
         """Return the records of a block.
@@ -169,12 +189,15 @@ class _Window:
             yield from zip(rows, self._labels[records].tolist(), track_ids, strict=False)
 
 
-def _patches(source: PatchSource, stream: Stream, epoch: int, position: int) -> Iterator[_Patch]:
-    """Yield the patches of a stream from a position in an epoch on."""
+def _patches(
+    source: PatchSource, stream: Stream, epoch: int, position: int, reach: Callable[[Any], None]
+) -> Iterator[_Patch]:
+    """Yield the patches of a stream from a position in an epoch on; `reach` is called as each window begins."""
     if position >= stream.patches:
         return
     number, begin = stream.window_at(epoch, position)
     while begin < stream.patches:
+        reach((epoch, number))
         window = _Window(source, stream, epoch, number)
         yield from window.patches(max(0, position - begin))
         begin, number = begin + len(window), number + 1
@@ -208,7 +231,11 @@ class BatchReader:
         """
         # For each iterator, as several of the same reader may run side by side.
         pool = _Pool((self._rows * len(self._streams), *self._source.shape, 1), self._source.dtype)
-        chosen = self._chosen(epoch, end, step)
+        with self._source.fetching_ahead(self._rounds(epoch, end, step)) as reach:
+            yield from self._filled(pool, self._chosen(epoch, end, step, reach))
+
+    def _filled(self, pool: "_Pool", chosen: Iterator[list[_Patch]]) -> Iterator[Batch]:
+        """Yield the batches of chosen patches; those that are to be converted, by several threads."""
         if not self._source.converts:
             yield from (self._batch(pool, patches) for patches in chosen)
             return
@@ -221,13 +248,22 @@ class BatchReader:
             while filled:
                 yield filled.popleft().result()
 
-    def _chosen(self, epoch: int, end: int, step: int) -> Iterator[list[_Patch]]:
+    def _chosen(self, epoch: int, end: int, step: int, reach: Callable[[Any], None]) -> Iterator[list[_Patch]]:
         """Yield the patches of each batch."""
         for number in range(epoch, end):
             begin = step if number == epoch else 0
-            streams = [_patches(self._source, stream, number, begin * self._rows) for stream in self._streams]
+            streams = [_patches(self._source, stream, number, begin * self._rows, reach) for stream in self._streams]
             for _ in range(begin, self._steps):
                 yield [patch for patches in streams for patch in islice(patches, self._rows)]
+
+    def _rounds(self, epoch: int, end: int, step: int) -> Iterator[tuple[tuple[int, int], set[int]]]:
+        """Yield (epoch, window) and the shards that this window of any stream needs, from a step of an epoch on."""
+        for number in range(epoch, end):
+            begin = step * self._rows if number == epoch else 0
+            window = min((stream.window_at(number, begin)[0] for stream in self._streams), default=0)
+            while shards := {block.shard for stream in self._streams for block in stream.blocks(number, window)}:
+                yield (number, window), shards
+                window += 1
 
     def _batch(self, pool: "_Pool", patches: Sequence[_Patch]) -> Batch:
         out = pool.take()[: len(patches)]

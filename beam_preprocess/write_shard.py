@@ -21,7 +21,7 @@ from beam_preprocess.plan import ShardPlan
 from beam_preprocess.shards import MakeShard, Rejected, Stopwatch, read_track
 from beam_preprocess.storage import writing_to
 from tfrecords.common import json_data
-from tfrecords.manifest import BandStatistics, Shard
+from tfrecords.manifest import BandStatistics, Shard, lengths_text
 from tfrecords.schema import DTYPES, Record, encode, to_bytes
 from tfrecords.shard import RecordWriter
 
@@ -35,8 +35,8 @@ _SPOOL_BYTES = 8 << 20
 class ShardResult:
     """What a worker reports of a written shard: all that the manifest needs, in a form that can be merged.
 
-    Only `contents` and `rejects` grow with the number of tracks. Until the dataset is finished, the result is kept in a
-    file beside the shard (see `beam_preprocess.shards.sidecar`).
+    Only `contents`, `rejects` and the shard's `lengths` grow with the number of tracks. Until the dataset is finished,
+    the result is kept in a file beside the shard (see `beam_preprocess.shards.sidecar`).
 
     Attributes:
       part: the part that the shard belongs to.
@@ -83,9 +83,13 @@ class ShardResult:
         """Return the result that `to_json` wrote.
 
         Raises:
-          ValueError: the text is something else.
+          ValueError: the text is something else, or an earlier version's, which lacks the records' lengths: what the
+            manifest holds must not depend on which version began the job.
         """
-        return json_data.build(cls, json_data.parse(text))
+        result = json_data.build(cls, json_data.parse(text))
+        if result.shard.records and not result.shard.lengths:
+            raise ValueError("no lengths")
+        return result
 
 
 class WriteShard(MakeShard):
@@ -120,9 +124,16 @@ class WriteShard(MakeShard):
         return ShardResult(
             part=plan.part,
             fingerprint=plan.fingerprint,
-            shard=Shard(plan.file, writer.records, totals.statistics.count, writer.size, writer.sha256),
+            shard=Shard(
+                plan.file,
+                writer.records,
+                totals.statistics.count,
+                writer.size,
+                writer.sha256,
+                lengths_text(totals.record_frames),
+            ),
             tracks=totals.tracks,
-            record_frames=totals.record_frames,
+            record_frames=Counter(totals.record_frames),
             statistics=totals.statistics,
             contents=totals.contents,
             rejects=tuple(totals.rejects),
@@ -139,7 +150,7 @@ class WriteShard(MakeShard):
             totals.add(track, statistics, content, measure.sound())
             for record in self._records(track, statistics.count, spool):
                 writer.write(encode(record))
-                totals.record_frames[len(record.log_mel)] += 1
+                totals.record_frames.append(len(record.log_mel))
 
     def _transform(
         self, track: Track, spool: IO[bytes], stopwatch: Stopwatch, measure: TrackMeasure
@@ -178,7 +189,7 @@ class _Totals:
 
     def __init__(self, mel_bands: int) -> None:
         self.tracks: Counter[str] = Counter()
-        self.record_frames: Counter[int] = Counter()
+        self.record_frames: list[int] = []
         self.statistics = BandStatistics.empty(mel_bands)
         self.contents: dict[str, str] = {}
         self.rejects: list[Rejected] = []

@@ -92,6 +92,12 @@ class MappedShards:
             found.append(self._index(shard).frames)
         return np.concatenate(found)
 
+    def labels(self) -> np.ndarray:
+        """Return the label of every record, [records] int64; all else as `frames`."""
+        self.frames()
+        of_shards = [self._index(shard).labels for shard in range(len(self.shards))]
+        return np.concatenate([np.zeros(0, np.int64), *of_shards])
+
     def read(self, shard: int, begin: int, end: int) -> MappedRecords:
         """Return the records of a shard from one number to before another.
 

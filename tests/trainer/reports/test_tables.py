@@ -145,7 +145,7 @@ def test_an_evaluation():
     assert lines[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
     assert lines[2].split() == ["blues", "2", "50.0", "%", "100.0", "%", "50.0", "%", "0.667"]
     assert lines[4].split() == ["jazz", "0", "-", "0.0", "%", "-", "0.000"]
-    assert lines[-1].split() == ["overall", "3", "66.7", "%", "0.667"]
+    assert lines[-1].split() == ["overall", "3", "66.7", "%", "50.0", "%", "0.667"]
     assert len({len(line) for line in lines}) == 1
     assert lines[3].startswith(r"\udcff ")
     assert set(lines[1]) == set(lines[5]) == {"-", " "}
@@ -155,7 +155,7 @@ def test_an_evaluation_of_a_leaking_split():
     scores = summary_of(1, 0, 1).scores
     new = (NewGroups("training", ["A"], 1, scores), NewGroups("training and validation", ["A", "B"], 3, None))
     lines = tables.evaluation(summary_of(0, 0, 1, new_groups=new)).splitlines()
-    assert lines[-2].split() == ["overall", "3", "100.0", "%", "1.000"]
+    assert lines[-2].split() == ["overall", "3", "100.0", "%", "100.0", "%", "1.000"]
     assert lines[-1].split() == ["artists", "new", "to", "training", "3", "66.7", "%", "0.667"]
     assert set(lines[-3]) == set(lines[1]) == {"-", " "}
 

@@ -31,21 +31,21 @@ WAVEFORM, SAMPLE_RATE, PROBABILITIES = "waveform", "sample_rate", "probabilities
 _OPSET = 17
 
 
-class MatrixFrontEnd(tf.Module):
+class MatrixFrontEnd:
     """Waveforms -> log-mel, as trainer.serving.served_model.GraphFrontEnd, by operations that ONNX has."""
 
     def __init__(self, front_end: FrontEnd) -> None:
-        super().__init__()
         config = front_end.config
         self._length, self._hop = config.frame_length, config.hop_length
         self._decibels = config.compression == "db"
-        dtype = tf.float64 if self._decibels else tf.float32
+        # Arrays, which become constants of the graph; tensors would become inputs of the file.
+        dtype = np.float64 if self._decibels else np.float32
         time, frequency = np.arange(self._length), np.arange(self._length // 2 + 1)
         # Whole turns taken off first: cosines of large angles are less exact.
         angles = 2 * np.pi / self._length * (np.outer(time, frequency) % self._length)
         parts = [front_end.window[:, np.newaxis] * wave for wave in (np.cos(angles), np.sin(angles))]
-        self._real, self._imaginary = (tf.constant(part, dtype) for part in parts)
-        self._filters = tf.constant(front_end.filters, dtype)
+        self._real, self._imaginary = (part.astype(dtype) for part in parts)
+        self._filters = front_end.filters.astype(dtype)
 
     def __call__(self, waveforms: tf.Tensor) -> tf.Tensor:
         """[n, samples] float32 -> [n, 1 + samples // hop_length, n_mels] float32, with centred frames."""
@@ -59,18 +59,17 @@ class MatrixFrontEnd(tf.Module):
         return tf.math.log(1 + mel * 1e4) * (1 / math.log(10))
 
 
-class WaveformModel(tf.Module):
+class WaveformModel:
     """A recognizer as one function of waveforms and their rate."""
 
     def __init__(self, recognizer: "Recognizer") -> None:
-        super().__init__()
         job, config = recognizer.job, recognizer.front_end.config
         self._sample_rate, self._mel_bands, self._patch_frames = config.sample_rate, config.n_mels, job.patch_frames
         self._resizes = job.patch_mode == RESIZE
         self.min_samples = max(1, recognizer.front_end.min_samples(job.min_frames))
         self._front_end = MatrixFrontEnd(recognizer.front_end)
-        self._mean = tf.constant(job.statistics.mean[:, None], tf.float32)
-        self._scale = 1 / tf.constant(job.statistics.scale[:, None], tf.float32)
+        self._mean = job.statistics.mean[:, np.newaxis].astype(np.float32)
+        self._scale = 1 / job.statistics.scale[:, np.newaxis].astype(np.float32)
         self._model = _computing_in_float32(recognizer.model)
 
     def __call__(self, waveforms: tf.Tensor, sample_rate: tf.Tensor) -> tf.Tensor:
@@ -115,7 +114,7 @@ def to_onnx(recognizer: "Recognizer", facts: Mapping[str, Any]) -> bytes:
     model = WaveformModel(recognizer)
     signature = [tf.TensorSpec([None, None], tf.float32, WAVEFORM), tf.TensorSpec([], tf.int64, SAMPLE_RATE)]
     function = tf.function(lambda waveform, sample_rate: {PROBABILITIES: model(waveform, sample_rate)})
-    handlers = {"Expm1": (_convert_expm1, []), "Log1p": (_convert_log1p, [])}
+    handlers: dict[str, Any] = {"Expm1": (_convert_expm1, []), "Log1p": (_convert_log1p, [])}
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     made, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET, custom_op_handlers=handlers)
     facts = {**facts, "sample_rate": recognizer.front_end.config.sample_rate, "min_samples": model.min_samples}

@@ -107,23 +107,30 @@ def test_long_recordings_are_cut_as_their_records(recognizer, noise, tmp_path, m
         np.testing.assert_allclose(answer(session, waveform)[0], expected(other, waveform), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", models.FROM_SCRATCH)
-@pytest.mark.parametrize("numbers", ["float32", "bfloat16"])
-def test_every_model_is_converted_and_computes_in_float32(recognizer, noise, tmp_path, name, numbers):
-    shape, config = (80, 128, 1), PRESETS["librosa"]
-    if numbers != "float32" and name != "cnn":
-        pytest.skip("one model tells")
+@pytest.mark.parametrize(
+    ("name", "preset", "numbers"),
+    [
+        ("black_box", "cbmi2016", "float32"),
+        ("frequency", "cbmi2016", "float32"),
+        ("time_frequency", "cbmi2016", "float32"),
+        ("cnn", "cbmi2016", "bfloat16"),
+        ("cnn", "librosa", "float32"),
+    ],
+)
+def test_every_layer_is_converted_and_computes_in_float32(recognizer, noise, tmp_path, name, preset, numbers):
+    config = PRESETS[preset]
     keras.utils.set_random_seed(0)
     with precision.computing_in(numbers):
-        model = models.create(name, num_classes=3, input_shape=shape, filters=4)
+        model = models.create(name, num_classes=3, input_shape=(80, config.n_mels, 1), filters=4)
     for variable in model.weights:
         if variable.path.endswith("moving_variance"):
             variable.assign(np.random.default_rng(0).uniform(0.5, 2, variable.shape))
-    statistics = BandStatistics(100, np.full(128, -40.0), np.full(128, 100 * 20.0**2))
+    mean, std = (-40.0, 20.0) if config.compression == "db" else (2.0, 1.0)
+    statistics = BandStatistics(100, np.full(config.n_mels, mean), np.full(config.n_mels, 100 * std**2))
     changed = {"front_end": dataclasses.asdict(config), "statistics": statistics, "model": name}
     other = Recognizer(dataclasses.replace(recognizer.job, **changed), model)
     found = answer(session_of(other, tmp_path / "model"), noise(3))[0]
-    np.testing.assert_allclose(found, expected(other, noise(3)), atol=1e-4 if numbers == "float32" else 0.02)
+    np.testing.assert_allclose(found, expected(other, noise(3)), atol=1e-5 if numbers == "float32" else 0.02)
 
 
 def test_the_pretrained_network_is_converted(fake_musicnn, tmp_path):

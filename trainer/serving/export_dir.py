@@ -72,6 +72,19 @@ def _save(recognizer: Recognizer, directory: Path, export_dir: Path) -> None:
     recognizer.model.save(directory / MODEL_FILE)
 
 
+def check_replaceable(export_dir: Path, *, overwrite: bool) -> None:
+    """Raise UserError if an export would replace something other than an exported model that may be overwritten."""
+    try:
+        if not export_dir.exists() or (export_dir.is_dir() and not any(export_dir.iterdir())):
+            return
+        if not (export_dir / FACTS_FILE).is_file():
+            raise UserError(f"`export_dir={export_dir}` exists and is no exported model; choose another")
+    except OSError as error:
+        raise UserError(f"`export_dir={export_dir}` cannot be read: {error.strerror}") from None
+    if not overwrite:
+        raise UserError(f"`export_dir={export_dir}` holds an exported model; `overwrite` replaces it")
+
+
 def _facts(recognizer: Recognizer) -> dict:
     """Return what someone who serves the model needs to know, for export.json."""
     job = recognizer.job

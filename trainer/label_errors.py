@@ -148,6 +148,7 @@ def render(tracks: list[dict[str, Any]], model: str, data: dict[str, Any], links
         tracks_of_label=of_label,
         num_tracks=len(tracks),
         num_suspects=len(suspects),
+        grouped=data["grouped"],
         audio_link=links,
     )
 

@@ -6,9 +6,10 @@ for them minimise
 
   sum over tracks of -log p(label) + l2 / 2 x sum of the squared weights,
 
-a convex problem with one solution. l2 is chosen by cross-validation over groups (artists) within the training tracks,
-by the lowest loss. Means of patches are fitted, while patches are classified and their probabilities averaged: on real
-tracks that is as accurate as fitting patches, and needs no step size, epochs or seed.
+a convex problem with one solution; --class_weights=balanced multiplies each track's term by its label's weight, by the
+numbers of tracks. l2 is chosen by cross-validation over groups (artists) within the training tracks, by the lowest
+loss. Means of patches are fitted, while patches are classified and their probabilities averaged: on real tracks that is
+as accurate as fitting patches, and needs no step size, epochs or seed.
 
 What the answers are worth (trainer.evaluation.confidence) is fitted to the validation tracks. Without any it is fitted
 to the training tracks, each judged by a layer that was fitted to those of other groups.
@@ -32,11 +33,13 @@ from tfrecords.manifest import count_patches
 from tfrecords.reader import raise_shard_errors
 from tfrecords.schema import Record
 from trainer import npz, training_job
+from trainer.config import BALANCED
 from trainer.evaluation.confidence import Confidence
 from trainer.models import musicnn
 from trainer.training import calibrate
 from trainer.training.calibrate import PatchUnits
 from trainer.training.callbacks import save_model
+from trainer.training.losses import balanced_weights
 from trainer.training.schedules import History
 from trainer.training_job import TrainingJob
 
@@ -113,6 +116,7 @@ class Solution(NamedTuple):
     Attributes:
       head: the layer.
       l2: the strength that was chosen.
+      weights: [labels], by which the losses of tracks are multiplied; None: all alike.
       train: the training tracks.
       valid: those for validation, if there are any.
       row: of the history, see `run`.
@@ -120,6 +124,7 @@ class Solution(NamedTuple):
 
     head: Head
     l2: float
+    weights: np.ndarray | None
     train: PatchUnits
     valid: PatchUnits | None
     row: dict[str, float]
@@ -130,8 +135,10 @@ def solve(model: keras.Model, job: TrainingJob) -> Solution:
     network = musicnn.feature_model(model)
     train = _all_units(network, job, job.parts.train)
     units = over_tracks(train)
-    l2 = choose_l2(units, num_labels=len(job.labels))
-    head = fit(units, num_labels=len(job.labels), l2=l2)
+    count = len(job.labels)
+    weights = balanced_weights(np.bincount(units.labels, minlength=count)) if job.class_weights == BALANCED else None
+    l2 = choose_l2(units, num_labels=count, weights=weights)
+    head = fit(units, num_labels=count, l2=l2, weights=weights)
     model.get_layer(musicnn.STANDARDIZE_LAYER).set_weights([head.mean, head.variance])
     model.get_layer(musicnn.HEAD_LAYER).set_weights([head.weights, head.biases])
     print(f"{model.name}: a layer for {len(units.labels)} tracks, L2 {l2:g}", flush=True)
@@ -139,7 +146,7 @@ def solve(model: keras.Model, job: TrainingJob) -> Solution:
     if job.parts.valid:
         valid = _all_units(network, job, job.parts.valid)
         row |= {f"val_{name}": value for name, value in _scores(head, over_tracks(valid)).items()}
-    return Solution(head, l2, train, valid, row)
+    return Solution(head, l2, weights, train, valid, row)
 
 
 def _write_confidence(solution: Solution, num_labels: int, job_dir: Path) -> None:
@@ -153,13 +160,21 @@ def _write_confidence(solution: Solution, num_labels: int, job_dir: Path) -> Non
     folds = group_folds(train.groups, _FOLDS)
     if folds.max() == 0:
         return
-    probabilities, distances = cross_fit(solution.train, train, folds, num_labels=num_labels, l2=solution.l2)
+    probabilities, distances = cross_fit(
+        solution.train, train, folds, num_labels=num_labels, l2=solution.l2, weights=solution.weights
+    )
     confidence = Confidence.fit(probabilities, train.labels, train.groups.tolist(), distances)
     calibrate.write(job_dir, train.familiarity(), confidence)
 
 
 def cross_fit(
-    patches: PatchUnits, fed: PatchUnits, folds: np.ndarray, *, num_labels: int, l2: float
+    patches: PatchUnits,
+    fed: PatchUnits,
+    folds: np.ndarray,
+    *,
+    num_labels: int,
+    l2: float,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Judge each track by what was fitted to the tracks of other folds.
 
@@ -169,6 +184,7 @@ def cross_fit(
       folds: [tracks], from 0 on, at least two.
       num_labels: of the layer.
       l2: strength of regularisation.
+      weights: as in Solution.
 
     Returns:
       probabilities [tracks, num_labels], means over patches, and distances [tracks].
@@ -179,7 +195,7 @@ def cross_fit(
     for fold in range(folds.max() + 1):
         own = folds == fold
         within = own[patches.tracks]
-        head = fit(_select(units, ~own), num_labels=num_labels, l2=l2)
+        head = fit(_select(units, ~own), num_labels=num_labels, l2=l2, weights=weights)
         probabilities[within] = np.exp(head.log_probabilities(patches.units[within]))
         others = fed._replace(units=fed.units[~within], tracks=fed.tracks[~within])
         distances[own] = fed.distances(others.familiarity())[own]
@@ -196,8 +212,10 @@ def over_tracks(patches: PatchUnits) -> Units:
     return Units(patches.means(patches.units), patches.labels, patches.groups)
 
 
-def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERANCE) -> Head:
-    """Return the solution for a strength of regularisation.
+def fit(
+    units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERANCE, weights: np.ndarray | None = None
+) -> Head:
+    """Return the solution for a strength of regularisation; `weights`, [labels], multiply the losses of tracks.
 
     Example:
       >>> units = Units(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"]))
@@ -207,13 +225,14 @@ def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERAN
     count = units.means.shape[1]
     empty = Head(units.means.mean(axis=0), units.means.var(axis=0), np.zeros((count, num_labels)), np.zeros(num_labels))
     inputs, targets = _standardized(empty, units.means), np.eye(num_labels)[units.labels]
+    of_tracks = np.ones((len(targets), 1)) if weights is None else weights[units.labels, np.newaxis]
 
     def loss_and_gradient(values: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, biases = values[:-num_labels].reshape(count, num_labels), values[-num_labels:]
-        logs = scipy.special.log_softmax(inputs @ weights + biases, axis=1)
-        errors = np.exp(logs) - targets
-        gradient = np.append((inputs.T @ errors + l2 * weights).ravel(), errors.sum(axis=0))
-        return float(-(targets * logs).sum() + l2 / 2 * (weights**2).sum()), gradient
+        kernel, biases = values[:-num_labels].reshape(count, num_labels), values[-num_labels:]
+        logs = scipy.special.log_softmax(inputs @ kernel + biases, axis=1)
+        errors = of_tracks * (np.exp(logs) - targets)
+        gradient = np.append((inputs.T @ errors + l2 * kernel).ravel(), errors.sum(axis=0))
+        return float(-(of_tracks * targets * logs).sum() + l2 / 2 * (kernel**2).sum()), gradient
 
     begin = np.zeros((count + 1) * num_labels)
     options = {"maxiter": _MAX_ITERATIONS, "ftol": tolerance}
@@ -223,7 +242,7 @@ def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERAN
     return empty._replace(weights=values[:-num_labels].reshape(count, num_labels), biases=values[-num_labels:])
 
 
-def choose_l2(units: Units, *, num_labels: int) -> float:
+def choose_l2(units: Units, *, num_labels: int, weights: np.ndarray | None = None) -> float:
     """Return the strength that loses least on groups left out of the fit; the usual one where there is one group."""
     folds = group_folds(units.groups, _FOLDS)
     if folds.max() == 0:
@@ -233,8 +252,10 @@ def choose_l2(units: Units, *, num_labels: int) -> float:
         total = 0.0
         for fold in range(folds.max() + 1):
             own = folds == fold
-            head = fit(_select(units, ~own), num_labels=num_labels, l2=l2, tolerance=_ROUGH_TOLERANCE)
-            total -= head.log_probabilities(units.means[own])[np.arange(own.sum()), units.labels[own]].sum()
+            rest = _select(units, ~own)
+            head = fit(rest, num_labels=num_labels, l2=l2, tolerance=_ROUGH_TOLERANCE, weights=weights)
+            logs = head.log_probabilities(units.means[own])[np.arange(own.sum()), units.labels[own]]
+            total -= (logs if weights is None else weights[units.labels[own]] * logs).sum()
         return total
 
     return min(_L2, key=loss)

@@ -28,6 +28,7 @@ with all that export.json says. It needs the packages of the extra onnx.
 Of a job with confidence.json, export.json has it too: temperature, bound of the prediction set, from what probability
 an answer is sure. Signatures that take a whole recording then also give its distance from the training music, which is
 to be at most "farthest"; it is made of units by familiarity.npz. Other jobs have neither this nor the signature units.
+An ONNX file has the same facts in its metadata, but gives no distance.
 """
 
 import os

@@ -79,7 +79,7 @@ def test_a_path_that_tensorflow_cannot_load_is_warned_of(trained, tmp_path, monk
 
 def test_one_file_for_other_runtimes(trained, tmp_path, backend, capsys):
     run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}", "--format=onnx")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "export.json"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "export.json", "familiarity.npz"}
     assert capsys.readouterr().out == f"exported: {tmp_path / 'model'}/model.onnx\n"
     with pytest.raises(UserError, match="--overwrite replaces it"):
         run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}")

@@ -103,7 +103,7 @@ class PatchSource:
             return self._kept[block]
         records = self._shards.read(block.shard, block.begin, block.end)
         first = int(self.table.first_record[block.shard]) + block.begin
-        expected = np.diff(self.table.first_patch[first : first + len(records.frames) + 1])
+        expected = self.table.held_by(first, first + len(records.frames))
         for place in np.flatnonzero(self.extractor.counts(records.frames) != expected).tolist():
             raise ShardError(
                 f"{self._shards.files[block.shard]}: record {block.begin + place}: has {records.frames[place]} frames, "
@@ -153,7 +153,7 @@ class _Window:
         for place, block in enumerate(blocks):
             patches = np.arange(block.first_patch, block.last_patch)
             records_of = source.table.records_of(patches)
-            position.append(patches - source.table.first_patch[records_of])
+            position.append(source.table.positions(patches, records_of, epoch))
             owners.append(records_of - source.table.first_record[block.shard] - block.begin)
             of_block.append(np.full(len(patches), place))
         order = stream.shuffle(np.arange(sum(map(len, position))), epoch, number)
@@ -290,7 +290,11 @@ class _Pool:
 
     def take(self) -> np.ndarray:
         """Return an unused array of arbitrary contents; its memory is reused once its last view is deleted."""
-        memory = self._free.pop() if self._free else np.empty(self._bytes + _ALIGNMENT, np.uint8)
+        # Not asked first: another thread may take the last one in between.
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(self._bytes + _ALIGNMENT, np.uint8)
         begin = -memory.ctypes.data % _ALIGNMENT
         array = np.asarray(_Loan(memory, self._free))
         return array[begin : begin + self._bytes].view(self._dtype).reshape(self._shape)

@@ -10,6 +10,7 @@ VERSION = re.search(r"^## (\d+\.\d+\.\d+)", (HERE / "CHANGELOG.md").read_text("u
 REQUIREMENTS = (HERE / "beam_preprocess/requirements.txt").read_text("utf-8").splitlines()
 
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 
 setuptools.setup(
     name="music-genre-tfrecords",
@@ -19,8 +20,9 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
+    packages=setuptools.find_packages(include=["beam_predict*", "beam_preprocess*", "tfrecords*", "trainer*"]),
     package_data={
+        "beam_predict": ["py.typed"],
         "beam_preprocess": ["py.typed"],
         "beam_preprocess.gtzan": ["data/*", "data/*/*"],
         "tfrecords": ["py.typed"],
@@ -35,6 +37,7 @@ setuptools.setup(
         "matplotlib",
         "pillow",
         "prometheus_client",
+        "pyarrow",
         "starlette",
         "tensorboard",
         "tensorflow>=2.21,<2.22",
@@ -44,6 +47,7 @@ setuptools.setup(
     extras_require={
         "test": [
             *DOCS,
+            *ONNX,
             "apache-beam[gcp]",
             "flask-cors",
             "hypothesis",
@@ -62,5 +66,6 @@ setuptools.setup(
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],
+        "onnx": ONNX,
     },
 )

@@ -57,10 +57,11 @@ def start(
     stdout: int | None = None,
     stderr: int | None = None,
     env: Mapping[str, str] | None = None,
+    interpreter: str = sys.executable,
 ) -> subprocess.Popen[str]:
     """Starts `python COMMAND` at the head of a session of its own, so that all it starts can be found and ended."""
     return subprocess.Popen(
-        [sys.executable, *command],
+        [interpreter, *command],
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

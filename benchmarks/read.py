@@ -1,12 +1,16 @@
 """How fast patches are read: by ours, by TensorFlow and by other libraries; then memory, and the wait for a batch.
 
-python -m benchmarks.read [--readers=scan,float16,float32,...] [--clips=2000] [--rounds=5] [--output=FILE.json]
-    [--work_dir=DIR]
+python -m benchmarks.read [--readers=scan,float16,float32,...] [--peers_python=PATH] [--clips=2000] [--rounds=5]
+    [--output=FILE.json] [--work_dir=DIR]
 
 The data are clips of noise in the default front end's shape. Every reader (`benchmarks.readers` says how each is set
 up) gives shuffled batches of 256 patches from a warm cache of files, in a process of its own, in turn; the medians of
-the rounds count. The raw scan counts the records of the same shards and parses nothing. A library that is not installed
-is left out: pip install -c constraints.txt -e '.[benchmark]'
+the rounds count. The raw scan counts the records of the same shards and parses nothing.
+
+The other libraries need an environment of their own, since MosaicML's wants an older NumPy, and Beam imports the pandas
+that others bring. What is not installed is left out:
+
+python -m venv build/peers && build/peers/bin/pip install -r benchmarks/requirements.txt
 
 Then, on ten times as many shards: the peak memory of a process that reads an epoch, against that of one that reads the
 shards ten times over, and the time until a training that goes on in the middle of an epoch has its first batch. At
@@ -22,6 +26,7 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +35,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import processes
-from benchmarks.readers import BATCH_SIZE, PATCH_FRAMES, READERS
+from benchmarks.readers import BATCH_SIZE, PATCH_FRAMES, PEERS, READERS
 from benchmarks.shards import PART, link_many, write_noise
 from tfrecords.common import command_line, files
 from tfrecords.dataset import Dataset
@@ -56,6 +61,7 @@ _TITLES = {
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_list("readers", list(READERS), "readers to compare", flag_values=FLAGS)
+flags.DEFINE_string("peers_python", "build/peers/bin/python", "Python that has the other libraries", flag_values=FLAGS)
 flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=32, flag_values=FLAGS)
 flags.DEFINE_float("seconds", 30.0, "length of a clip", lower_bound=3.0, flag_values=FLAGS)
 flags.DEFINE_integer("shards", 16, "shards of the dataset", lower_bound=1, flag_values=FLAGS)
@@ -72,7 +78,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     data_dir = _noise(flag_values.clips, flag_values)
     patches = Dataset(data_dir).manifest.num_patches([PART], patch_frames=PATCH_FRAMES, patch_hop=PATCH_FRAMES)
     print(f"{flag_values.clips} clips, {patches} patches, {flag_values.shards} shards", flush=True)
-    speeds = measure(data_dir, flag_values.readers, flag_values.rounds)
+    interpreters = dict.fromkeys(PEERS, flag_values.peers_python)
+    speeds = measure(data_dir, flag_values.readers, flag_values.rounds, interpreters)
     print(table(speeds).text(), flush=True)
     if flag_values.output:
         title = f"Reading {flag_values.clips:,} clips of {flag_values.seconds:g} s in {flag_values.shards} shards"
@@ -107,10 +114,12 @@ class Speeds:
 class _Process:
     """A reader's process, which answers each line that it is sent by one."""
 
-    def __init__(self, stack: contextlib.ExitStack, name: str, data_dir: Path) -> None:
+    def __init__(self, stack: contextlib.ExitStack, name: str, data_dir: Path, interpreter: str) -> None:
         self._log = stack.enter_context(tempfile.TemporaryFile("w+", errors="backslashreplace"))  # noqa: SIM115
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log.fileno()}
-        self._process = stack.enter_context(processes.started("-m", "benchmarks.readers", name, str(data_dir), **pipes))
+        self._process = stack.enter_context(
+            processes.started("-m", "benchmarks.readers", name, str(data_dir), interpreter=interpreter, **pipes)
+        )
         self._answers = iter(self._process.stdout or ())
 
     def answer(self) -> str:
@@ -128,14 +137,25 @@ class _Process:
         return (self._log.read().strip().splitlines() or ["it ended without a word"])[-1]
 
 
-def measure(data_dir: Path, readers: Sequence[str], rounds: int) -> dict[str, Speeds]:
-    """Return name -> what its rounds gave, of each reader that is installed, after saying which are not."""
+def measure(data_dir: Path, readers: Sequence[str], rounds: int, interpreters: Mapping[str, str]) -> dict[str, Speeds]:
+    """Return name -> what its rounds gave, of each reader that is installed, after saying which are not.
+
+    Args:
+      data_dir: the dataset.
+      readers: names of READERS.
+      rounds: how many.
+      interpreters: name -> the Python that runs it, where that is another one than this.
+    """
     speeds: dict[str, Speeds] = {}
     with contextlib.ExitStack() as stack:
         started = {}
         # One after another: while one starts, the others rest.
         for name in readers:
-            process = _Process(stack, name, data_dir)
+            try:
+                process = _Process(stack, name, data_dir, interpreters.get(name, sys.executable))
+            except OSError as error:
+                print(f"{name} is left out: {error.filename}: {error.strerror}", flush=True)
+                continue
             if process.answer():
                 started[name], speeds[name] = process, Speeds()
             else:

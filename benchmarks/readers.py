@@ -5,14 +5,17 @@ python -m benchmarks.readers NAME DIR
 DIR holds the dataset of benchmarks.shards; what else a reader needs is written beside it once, from the same patches.
 Each line on standard input is answered by one on standard output: the patches that the reader gave, the seconds and the
 processor time that this and all its processes took. Every reader gives batches of 256 patches in random order, over and
-over; each of the other libraries by the settings that its documentation names for speed, in its own format, and with
-that number of worker processes that is fastest here (`_WORKERS`).
+over; each of the other libraries by the settings that its documentation names for speed, in its own format, float16,
+with a worker process for each core where it has any.
 """
 
 import functools
+import importlib.util
+import itertools
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -32,8 +35,8 @@ BATCH_SIZE = 256
 EPOCHS = 3
 # Patches in a shuffle buffer.
 _SHUFFLED = 10_000
-# Worker processes of the other libraries: the faster of 0 and one for each core.
-_WORKERS = {"streaming": 2, "grain": 0, "webdataset": 2}
+# Worker processes of the other libraries, where they have any: one for each core.
+_WORKERS = os.cpu_count() or 1
 _READY = "ready"
 
 # Reads some epochs, and returns the number of patches.
@@ -201,14 +204,14 @@ def _streaming(data_dir: Path) -> Reader:
 
     folder = written_once(_beside(data_dir, "mds"), write)
     dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH_SIZE)
-    workers = _WORKERS["streaming"]
-    loader = DataLoader(dataset, BATCH_SIZE, num_workers=workers, persistent_workers=workers > 0)
+    loader = DataLoader(dataset, BATCH_SIZE, num_workers=_WORKERS, persistent_workers=True)
     return lambda: sum(len(batch["label"]) for batch in loader)
 
 
 def _grain(data_dir: Path) -> Reader:
-    """Grain: ArrayRecord files of a patch a group, for random access, shuffled as a whole, read by threads."""
+    """Grain: ArrayRecord files of a patch a group, for random access, shuffled as a whole, read by worker processes."""
     import grain
+    from absl import flags
     from array_record.python.array_record_module import ArrayRecordWriter
 
     def write(path: Path) -> None:
@@ -225,10 +228,13 @@ def _grain(data_dir: Path) -> Reader:
 
     folder = written_once(_beside(data_dir, "array_record"), write)
     source = grain.sources.ArrayRecordDataSource(sorted(map(str, folder.iterdir())))
-    dataset = grain.MapDataset.source(source).seed(0).shuffle().map(parse).batch(BATCH_SIZE).to_iter_dataset()
-    if _WORKERS["grain"]:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=_WORKERS["grain"]))
-    return lambda: _rows(dataset)
+    dataset = grain.MapDataset.source(source).seed(0).shuffle().repeat().map(parse).batch(BATCH_SIZE)
+    # Grain's worker processes are set up by flags, which nothing else here parses.
+    flags.FLAGS.mark_as_parsed()
+    workers = grain.MultiprocessingOptions(num_workers=_WORKERS)
+    # Worker processes start with the iterator, so that it goes on from epoch to epoch.
+    batches = iter(dataset.to_iter_dataset().mp_prefetch(workers))
+    return lambda: _rows(itertools.islice(batches, len(source) // BATCH_SIZE))
 
 
 def _webdataset(data_dir: Path) -> Reader:
@@ -251,31 +257,41 @@ def _webdataset(data_dir: Path) -> Reader:
         .to_tuple("npy", "cls")
         .batched(BATCH_SIZE)
     )
-    workers = _WORKERS["webdataset"]
-    loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+    # Worker processes are PyTorch's.
+    if importlib.util.find_spec("torch") is None:
+        return lambda: _rows(dataset)
+    loader = webdataset.WebLoader(dataset, batch_size=None, num_workers=_WORKERS, persistent_workers=True)
     return lambda: _rows(loader)
 
 
 def _hugging_face(data_dir: Path) -> Reader:
-    """Hugging Face datasets: Arrow with arrays of a fixed shape, in NumPy's format, by batches."""
+    """Hugging Face datasets: lists of a fixed length, as Arrow tables, of which NumPy takes batches without a copy."""
     import datasets
 
+    def rows() -> Iterator[dict[str, Any]]:
+        for patch, label in patches_of(data_dir):
+            yield {"patch": patch.ravel(), "label": label}
+
     def write(path: Path) -> None:
-        shape = datasets.Array2D((PATCH_FRAMES, MEL_BANDS), "float16")
-        features = datasets.Features({"patch": shape, "label": datasets.Value("int32")})
-        rows = functools.partial(_rows_as_dicts, data_dir)
-        datasets.Dataset.from_generator(rows, features=features, cache_dir=str(path) + "-cache").save_to_disk(path)
+        patch = datasets.List(datasets.Value("float16"), length=PATCH_FRAMES * MEL_BANDS)
+        features = datasets.Features({"patch": patch, "label": datasets.Value("int32")})
+        with tempfile.TemporaryDirectory(dir=path.parent) as cache_dir:
+            datasets.Dataset.from_generator(rows, features=features, cache_dir=cache_dir).save_to_disk(path)
 
-    dataset = datasets.load_from_disk(written_once(_beside(data_dir, "arrow"), write)).with_format("numpy")
-    epochs = iter(range(sys.maxsize))
-    return lambda: sum(len(batch["label"]) for batch in dataset.shuffle(seed=next(epochs)).iter(BATCH_SIZE))
+    datasets.disable_progress_bars()
+    dataset = datasets.load_from_disk(str(written_once(_beside(data_dir, "arrow"), write))).with_format("arrow")
+    seeds = itertools.count()
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for table in dataset.shuffle(seed=next(seeds)).iter(BATCH_SIZE):
+            patches = table["patch"].combine_chunks().flatten().to_numpy()
+            yield patches.reshape(-1, PATCH_FRAMES, MEL_BANDS), table["label"].to_numpy()
+
+    return lambda: _rows(batches())
 
 
-def _rows_as_dicts(data_dir: Path) -> Iterator[dict[str, Any]]:
-    for patch, label in patches_of(data_dir):
-        yield {"patch": patch, "label": label}
-
-
+# Of other libraries, which may lie in another environment.
+PEERS = ("streaming", "grain", "webdataset", "datasets")
 READERS: dict[str, Callable[[Path], Reader]] = {
     "scan": _scan,
     "float16": functools.partial(_ours, dtype="float16"),

@@ -290,7 +290,11 @@ class _Pool:
 
     def take(self) -> np.ndarray:
         """Return an unused array of arbitrary contents; its memory is reused once its last view is deleted."""
-        memory = self._free.pop() if self._free else np.empty(self._bytes + _ALIGNMENT, np.uint8)
+        # Not asked first: another thread may take the last one in between.
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            memory = np.empty(self._bytes + _ALIGNMENT, np.uint8)
         begin = -memory.ctypes.data % _ALIGNMENT
         array = np.asarray(_Loan(memory, self._free))
         return array[begin : begin + self._bytes].view(self._dtype).reshape(self._shape)

@@ -5,8 +5,6 @@ import pytest
 from benchmarks import read, readers
 from benchmarks.shards import write_noise
 
-PEERS = ("streaming", "grain", "webdataset", "datasets")
-
 
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory):
@@ -21,7 +19,7 @@ def test_a_reader_gives_every_patch_of_its_epochs(noise, name):
     assert readers.READERS[name](noise)() == 32 * (1 if name == "usual" else readers.EPOCHS)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", readers.PEERS)
 def test_other_libraries_give_every_patch(noise, name):
     pytest.importorskip(name)
     assert readers.READERS[name](noise)() == 32
@@ -30,8 +28,10 @@ def test_other_libraries_give_every_patch(noise, name):
 def test_a_library_that_is_not_installed_is_left_out(noise, tmp_path, monkeypatch, capsys):
     (tmp_path / "webdataset.py").write_text("raise ImportError('webdataset is not here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    assert read.measure(noise, ["webdataset"], rounds=1) == {}
+    assert read.measure(noise, ["webdataset"], 1, {}) == {}
     assert capsys.readouterr().out == "webdataset is left out: ImportError: webdataset is not here\n"
+    assert read.measure(noise, ["grain"], 1, {"grain": f"{tmp_path}/python"}) == {}
+    assert capsys.readouterr().out == f"grain is left out: {tmp_path}/python: No such file or directory\n"
 
 
 def test_the_table_compares_with_the_scan():

@@ -2,6 +2,8 @@ import dataclasses
 import itertools
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import librosa
@@ -11,7 +13,14 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_preprocess.audio.front_end import PRESETS, FrontEnd, FrontEndConfig, band_centres_hz, segment_lengths
+from beam_preprocess.audio.front_end import (
+    PRESETS,
+    WINDOWS,
+    FrontEnd,
+    FrontEndConfig,
+    band_centres_hz,
+    segment_lengths,
+)
 from tfrecords.common.command_line import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -158,6 +167,31 @@ def test_filters_are_librosas_and_the_window_is_periodic(paper):
     assert paper.window[512] == pytest.approx(1.0)
     np.testing.assert_allclose(paper.window[1:], paper.window[:0:-1], atol=1e-12)
     assert paper.window[0] == pytest.approx(0.44959 - 0.49364 + 0.05677)
+
+
+@pytest.mark.parametrize(("n_mels", "band_hz"), [(40, (0, 11025)), (128, (27.5, 8000)), (5, (1500, 6000))])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_windows_are_scipys_and_filters_librosas(window, n_mels, band_hz):
+    low, high = band_hz
+    found = FrontEnd(FrontEndConfig(frame_length=2048, window=window, n_mels=n_mels, fmin_hz=low, fmax_hz=high))
+    terms = (0.44959, 0.49364, 0.05677)
+    if window == "blackman_harris_62db":
+        expected = scipy.signal.windows.general_cosine(2048, terms, sym=False)
+    else:
+        expected = scipy.signal.get_window(window, 2048)
+    np.testing.assert_allclose(found.window, expected, rtol=0, atol=1e-15)
+    filters = librosa.filters.mel(sr=RATE, n_fft=2048, n_mels=n_mels, fmin=low, fmax=high)
+    np.testing.assert_allclose(found.filters, filters.T, rtol=1e-6, atol=1e-9)
+
+
+def test_it_is_built_without_the_libraries_that_take_long_to_import():
+    code = """
+import sys
+from beam_preprocess.audio.front_end import PRESETS, FrontEnd
+FrontEnd(PRESETS["musicnn"])
+assert not {"librosa", "scipy.signal"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("window", ["hann", "hamming", "blackman"])

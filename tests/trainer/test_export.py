@@ -77,5 +77,5 @@ def test_one_file_for_other_runtimes(trained, tmp_path, backend, capsys):
     run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}", "--format=onnx")
     assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "export.json"}
     assert capsys.readouterr().out == f"exported: {tmp_path / 'model'}/model.onnx\n"
-    with pytest.raises(UserError, match="--overwrite replaces it"):
+    with pytest.raises(UserError, match="`overwrite` replaces it"):
         run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}")

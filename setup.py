@@ -10,6 +10,7 @@ VERSION = re.search(r"^## (\d+\.\d+\.\d+)", (HERE / "CHANGELOG.md").read_text("u
 REQUIREMENTS = (HERE / "beam_preprocess/requirements.txt").read_text("utf-8").splitlines()
 
 DOCS = ["mkdocs-material", "mkdocstrings[python]"]
+ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 
 setuptools.setup(
     name="music-genre-tfrecords",
@@ -46,6 +47,7 @@ setuptools.setup(
     extras_require={
         "test": [
             *DOCS,
+            *ONNX,
             "apache-beam[gcp]",
             "flask-cors",
             "hypothesis",
@@ -64,5 +66,6 @@ setuptools.setup(
         "gcp": ["apache-beam[gcp]"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "jax": ["jax"],
+        "onnx": ONNX,
     },
 )

@@ -2,18 +2,16 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.utils import shared
 
 from beam_predict.model import BATCH, ModelFacts, Network, load_network
+from beam_predict.rows import TrackPrediction, as_parquet, name_track
 from beam_preprocess.audio import Reject
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.audio.measure import TrackMeasure
@@ -70,38 +68,6 @@ class PredictedShard:
           ValueError: the text is something else.
         """
         return json_data.build(cls, json_data.parse(text))
-
-
-@dataclasses.dataclass
-class TrackPrediction:
-    """What is found out about a track: a row of the output.
-
-    Attributes:
-      track_id: of the track.
-      reject: why it cannot be named; None if it can.
-      duration_s: length in seconds.
-      note: "silent", "channels cancel" or None.
-      outputs: sums over its patches of probabilities and, if asked for, of units, float64.
-      patches: how many there are.
-    """
-
-    track_id: str
-    reject: Reject | None = None
-    duration_s: float | None = None
-    note: str | None = None
-    outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
-    patches: int = 0
-
-    def add(self, outputs: list[np.ndarray]) -> None:
-        """Add the network's outputs for some of the patches, [patches, ...] each."""
-        sums = [values.sum(axis=0, dtype=np.float64) for values in outputs]
-        self.outputs = [total + more for total, more in zip(self.outputs, sums, strict=True)] if self.outputs else sums
-        self.patches += len(outputs[0])
-
-    @property
-    def means(self) -> list[np.ndarray]:
-        """Probabilities [labels] and, if asked for, the embedding [units], float32; nothing without patches."""
-        return [(total / self.patches).astype(np.float32) for total in self.outputs]
 
 
 class WritePredictions(MakeShard):
@@ -235,15 +201,6 @@ def _batches(
         yield batch
 
 
-def name_track(row: TrackPrediction, facts: ModelFacts) -> tuple[str, float] | None:
-    """Return the most probable genre of a track and its probability; None where there is none."""
-    if row.reject or not row.patches:
-        return None
-    chances = dict(zip(facts.labels, row.means[0].tolist(), strict=True))
-    label = max(facts.genres or facts.labels, key=chances.__getitem__)
-    return label, chances[label]
-
-
 def count_labels(rows: Iterable[TrackPrediction], facts: ModelFacts) -> dict[str, Any]:
     """Return `labels`, `probability` and `confidence` of a PredictedShard."""
     found: defaultdict[str, list[float]] = defaultdict(list)
@@ -259,66 +216,3 @@ def count_labels(rows: Iterable[TrackPrediction], facts: ModelFacts) -> dict[str
             for label, values in sorted(found.items())
         },
     }
-
-
-def as_parquet(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: bool) -> bytes:
-    """Return the Parquet file of some tracks, one row each in the order given.
-
-    The same rows give the same bytes: it says neither when nor where it was written.
-    """
-    fields, columns = zip(*columns_of(rows, facts, embedding=embedding), strict=True)
-    schema = pa.schema(fields, {"labels": json.dumps(facts.labels), "model": facts.fingerprint})
-    file = io.BytesIO()
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        writer.write_table(pa.table(list(columns), schema=schema))
-    return file.getvalue()
-
-
-def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: bool) -> Iterator[tuple[pa.Field, list]]:
-    """Yield the columns of the output and their values, in order; what cannot be known is null.
-
-    What a later version knows of a prediction (how sure it is, which genres it may be) gets its columns here.
-    """
-    named = [name_track(row, facts) for row in rows]
-    means = [row.means if name else None for row, name in zip(rows, named, strict=True)]
-    yield pa.field("track", pa.string(), nullable=False), [readable(row.track_id) for row in rows]
-    yield pa.field("label", pa.string()), [readable(name[0]) if name else None for name in named]
-    yield pa.field("probability", pa.float32()), [name[1] if name else None for name in named]
-    for index, label in enumerate(facts.labels):
-        values = [own[0][index] if own else None for own in means]
-        yield pa.field(f"p_{readable(label)}", pa.float32()), values
-    # Of tags, which do not exclude each other, there is no entropy.
-    entropies = [entropy_bits(own[0]) if own and facts.genres is None else None for own in means]
-    yield pa.field("entropy", pa.float32()), entropies
-    yield pa.field("duration_s", pa.float64()), [_rounded(row.duration_s) for row in rows]
-    yield pa.field("note", pa.string()), [row.note for row in rows]
-    yield pa.field("reject_reason", pa.string()), [row.reject.reason if row.reject else None for row in rows]
-    details = [readable(row.reject.detail) if row.reject else None for row in rows]
-    yield pa.field("reject_detail", pa.string()), details
-    if embedding:
-        yield pa.field("embedding", pa.list_(pa.float32())), [own[1] if own else None for own in means]
-
-
-def entropy_bits(probabilities: np.ndarray) -> float:
-    """Return the entropy of probabilities that add up to 1, in bits: 0 where one label is certain.
-
-    Example:
-      >>> entropy_bits(np.array([0.5, 0.5]))
-      1.0
-    """
-    positive = probabilities[probabilities > 0].astype(np.float64)
-    return max(0.0, float(-(positive * np.log2(positive)).sum()))
-
-
-def readable(text: str) -> str:
-    r"""Return a text as UTF-8 can hold it: of file names that are not Unicode, other bytes are escaped.
-
-    Example:
-      >>> readable("caf\udce9.wav")
-      'caf\\xe9.wav'
-    """
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -34,14 +34,6 @@ PREDICTIONS_FILE = "predictions.json"
 _HELD = {manifest.FILE_NAME: "a dataset", PREDICTIONS_FILE: "a collection's predictions"}
 
 
-class Finished(Protocol):
-    """What the last file of an output tells."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the plan."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """A kind of output.
@@ -51,7 +43,8 @@ class Kind:
       last_file: name of the file that is written last, and so makes it complete.
       other_files: names of the files beside that, the shards and rejects.jsonl.
       shard_name: pattern of the names of shards.
-      load: output -> content of its last file; None if there is none; raises UserError if it is damaged.
+      load: output -> content of its last file, with the plan's fingerprint; None if there is none; raises UserError if
+        it is damaged.
       shards_in: that content -> names of its shards.
     """
 

@@ -103,7 +103,7 @@ class PatchSource:
             return self._kept[block]
         records = self._shards.read(block.shard, block.begin, block.end)
         first = int(self.table.first_record[block.shard]) + block.begin
-        expected = np.diff(self.table.first_patch[first : first + len(records.frames) + 1])
+        expected = self.table.held_by(first, first + len(records.frames))
         for place in np.flatnonzero(self.extractor.counts(records.frames) != expected).tolist():
             raise ShardError(
                 f"{self._shards.files[block.shard]}: record {block.begin + place}: has {records.frames[place]} frames, "
@@ -153,7 +153,7 @@ class _Window:
         for place, block in enumerate(blocks):
             patches = np.arange(block.first_patch, block.last_patch)
             records_of = source.table.records_of(patches)
-            position.append(patches - source.table.first_patch[records_of])
+            position.append(source.table.positions(patches, records_of, epoch))
             owners.append(records_of - source.table.first_record[block.shard] - block.begin)
             of_block.append(np.full(len(patches), place))
         order = stream.shuffle(np.arange(sum(map(len, position))), epoch, number)

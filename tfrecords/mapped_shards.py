@@ -98,20 +98,33 @@ class MappedShards:
                 frames = stated.record_frames()
             except ValueError as error:
                 raise ShardError(f"{self.dataset.location}: {error}") from None
-            if frames is not None:
-                found.append(frames)
-                continue
-            offsets = self._index(shard).offsets.tolist()
-            data = self._data(shard, 0, offsets[-1], populate=False)
-            for number, (begin, end) in enumerate(pairwise(offsets)):
-                try:
-                    self._locate(shard, number, data[begin + HEADER_BYTES : end - CRC_BYTES])
-                except ShardError:
-                    # A record that is damaged is not one that was written so.
-                    check_record(np.frombuffer(data[begin:end], np.uint8), self.files[shard], begin)
-                    raise
-            found.append(self._index(shard).frames)
+            found.append(self._located(shard).frames if frames is None else frames)
         return np.concatenate(found)
+
+    def labels(self) -> np.ndarray:
+        """Return the label of every record, [records] int64, as each says; all shards are read for that.
+
+        Raises:
+          ShardError: as `frames`.
+        """
+        of_shards = [self._located(shard).labels for shard in range(len(self.shards))]
+        return np.concatenate([np.zeros(0, np.int64), *of_shards])
+
+    def _located(self, shard: int) -> "_Index":
+        """Return the index of a shard with all its records' places; errors as of `frames`."""
+        index = self._index(shard)
+        if index.frames.all():
+            return index
+        offsets = index.offsets.tolist()
+        data = self._data(shard, 0, offsets[-1], populate=False)
+        for number, (begin, end) in enumerate(pairwise(offsets)):
+            try:
+                self._locate(shard, number, data[begin + HEADER_BYTES : end - CRC_BYTES])
+            except ShardError:
+                # A record that is damaged is not one that was written so.
+                check_record(np.frombuffer(data[begin:end], np.uint8), self.files[shard], begin)
+                raise
+        return index
 
     def read(self, shard: int, begin: int, end: int) -> MappedRecords:
         """Return the records of a shard from one number to before another.

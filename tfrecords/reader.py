@@ -17,11 +17,19 @@ from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics
 from tfrecords.mapped_shards import MappedShards
-from tfrecords.patches import RANDOM, WINDOWS, Normalizer, PatchExtractor
+from tfrecords.patches import RANDOM, RESIZE, WINDOWS, Normalizer, PatchExtractor
 from tfrecords.schema import DTYPES
 from tfrecords.shard import ShardError
 from tfrecords.shard_cache import ShardCache
-from tfrecords.streams import SHUFFLE_BYTES, PatchTable, Stream, block_records, count_streams, host_streams
+from tfrecords.streams import (
+    SHUFFLE_BYTES,
+    PatchTable,
+    Stream,
+    block_records,
+    count_per_label,
+    count_streams,
+    host_streams,
+)
 
 _ENDLESS = int(tf.int64.max)
 # Enough to bridge steps of uneven time; left to itself, tf.data keeps more and more batches.
@@ -82,6 +90,7 @@ def load(
     num_hosts: int = 1,
     in_memory: bool = False,
     dtype: str = "float32",
+    balanced: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     cache_bytes: int | None = None,
 ) -> tf.data.Dataset:
@@ -111,6 +120,8 @@ def load(
         shuffled as one. Otherwise the shards are read in every epoch, which suits local disks.
       dtype: dtype of the patches, "float32" or "float16". In float16 they are as stored, for a model that normalises
         them itself, and take half the memory and less than half the time.
+      balanced: for training: an epoch holds as many patches of every label as the most common one has, those of the
+        others several times, each about as often; see `patches_per_label`. Clips that are resized cannot be balanced.
       cache_dir: directory of this machine where shards of a store are kept; by default that of the environment
         variable TFRECORDS_CACHE_DIR, or ~/.cache/music_genre_tfrecords/shards. Several processes may share one.
       cache_bytes: most bytes of all files there, of which those least recently used are removed for others; by default
@@ -136,6 +147,8 @@ def load(
     _check_arguments(batch_size=batch_size, epoch=epoch, step=step, host_index=host_index, num_hosts=num_hosts)
     if patch_mode == RANDOM and not training:
         raise UserError("`patch_mode=random` is for training; take `patch_mode=windows` to evaluate")
+    if balanced and (not training or patch_mode == RESIZE):
+        raise UserError(f"`balanced` is for training on patches of clips, got training={training} with {patch_mode}")
     if dtype not in DTYPES:
         raise UserError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if dtype != "float32" and statistics is not None:
@@ -151,6 +164,8 @@ def load(
     shards = MappedShards(dataset, parts, with_track_ids=not training)
     with raise_shard_errors():
         table = _patch_table(shards, parts, extractor)
+        if balanced:
+            table = table.balanced(shards.labels())
         source = PatchSource(
             shards,
             table,
@@ -169,6 +184,22 @@ def load(
     if epochs is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(max(0, (end - epoch) * steps - step)))
     return batches.prefetch(_PREFETCHED_BATCHES)
+
+
+def patches_per_label(
+    data_dir: storage.Location | Dataset, *, parts: Iterable[str], patch_frames: int, patch_mode: str = WINDOWS
+) -> np.ndarray:
+    """Return how many patches of each label the parts of a dataset give, [labels] int64; reads where all records lie.
+
+    Raises:
+      UserError: as `load`.
+    """
+    dataset = Dataset.of(data_dir)
+    extractor = PatchExtractor(patch_mode, patch_frames, patch_frames)
+    shards = MappedShards(dataset, dataset.manifest.select(parts), with_track_ids=False)
+    with raise_shard_errors():
+        frames, labels = shards.frames(), shards.labels()
+    return count_per_label(extractor.counts(frames), labels, num_labels=len(dataset.manifest.labels))
 
 
 def _check_arguments(**values: int) -> None:

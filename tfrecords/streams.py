@@ -8,6 +8,9 @@ the global batch is the same for every H that divides S.
 A stream is read in blocks of neighbouring records. Each epoch shuffles the blocks, and then the patches of every few
 blocks (a window) as one. Of a long stream, it shuffles the shards first, and then the blocks of every few shards (a
 group): so a shard is read in one stretch of the epoch, and a cache of shards need not hold them all.
+
+Balanced sampling draws some patches several times in an epoch, so that every label has as many. A record's patches are
+drawn in turn, and each epoch goes on where the one before it ended.
 """
 
 import dataclasses
@@ -66,15 +69,39 @@ class PatchTable:
     Attributes:
       first_record: [shards + 1] int64, number of a shard's first record, over all shards.
       first_patch: [records + 1] int64, number of a record's first patch.
+      held: [records] int64, number of patches that a record has, where an epoch draws some of them several times; None:
+        it draws each once.
     """
 
     first_record: np.ndarray
     first_patch: np.ndarray
+    held: np.ndarray | None = None
 
     @classmethod
     def of(cls, records: Sequence[int], patches: np.ndarray) -> "PatchTable":
         """Return the table of shards with so many records each, which give so many patches each, [records] int64."""
         return cls(_starts(np.asarray(records, np.int64)), _starts(patches))
+
+    def balanced(self, labels: np.ndarray) -> "PatchTable":
+        """Return the table of epochs that draw as many patches of every label as the most common one has.
+
+        Args:
+          labels: [records] int64; a label without a patch stays without.
+
+        Example:
+          >>> table = PatchTable.of([3], np.array([4, 2, 2])).balanced(np.array([0, 0, 1]))
+          >>> np.diff(table.first_patch).tolist()
+          [4, 2, 6]
+        """
+        held = np.diff(self.first_patch)
+        drawn = np.zeros_like(held)
+        most = count_per_label(held, labels).max(initial=0)
+        for label in np.unique(labels):
+            own = labels == label
+            ends = np.cumsum(held[own])
+            # Rounded so that no record of a label is drawn much more often than another.
+            drawn[own] = np.diff(ends * most // max(1, ends[-1]), prepend=0)
+        return PatchTable(self.first_record, _starts(drawn), held)
 
     @property
     def patches(self) -> int:
@@ -84,6 +111,23 @@ class PatchTable:
     def records_of(self, patches: np.ndarray) -> np.ndarray:
         """Return the numbers of the records that hold patches, of the same shape."""
         return np.searchsorted(self.first_patch, patches, "right") - 1
+
+    def held_by(self, first: int, last: int) -> np.ndarray:
+        """Return the number of patches that records have, from one number to before another."""
+        return np.diff(self.first_patch[first : last + 1]) if self.held is None else self.held[first:last]
+
+    def positions(self, patches: np.ndarray, records: np.ndarray, epoch: int) -> np.ndarray:
+        """Return which patch of its record each of an epoch's is, from 0; `records` holds the number of each one's."""
+        positions = patches - self.first_patch[records]
+        if self.held is None:
+            return positions
+        drawn = self.first_patch[records + 1] - self.first_patch[records]
+        return (epoch * drawn + positions) % self.held[records]
+
+
+def count_per_label(patches: np.ndarray, labels: np.ndarray, *, num_labels: int = 0) -> np.ndarray:
+    """Return the number of patches of each label, [labels] int64, of [records] numbers and labels."""
+    return np.bincount(labels, patches, num_labels).astype(np.int64)
 
 
 def _starts(lengths: np.ndarray) -> np.ndarray:

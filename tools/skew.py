@@ -4,10 +4,10 @@ python -m tools.skew --job_dir=JOB --audio=DIR [--files=4] [--seconds=30] --outp
 
 Recordings of --audio, spread over it, are written as WAV, FLAC, MP3, OGG, AU and M4A at 8, 22.05, 44.1 and 48 kHz, and
 as Opus at 8 and 48 kHz, mono and stereo. Each of these files goes through trainer.predict's Recognizer (the page's
-too), the exported model's waveform signature, wav_bytes where it is a WAV at the model's rate, and through the
-preprocessing job's shards of float32 and of float16 as evaluation reads them. Printed are the largest differences from
-predict, by format. A model that is sure of nothing could not tell: its highest probability over the files must be above
-0.6.
+too), the exported model's waveform signature, wav_bytes where it is a WAV at the model's rate, the ONNX file by
+onnxruntime, and through the preprocessing job's shards of float32 and of float16 as evaluation reads them. Printed are
+the largest differences from predict, by format. A model that is sure of nothing could not tell: its highest probability
+over the files must be above 0.6.
 
 Exit status 1 if a difference is larger than its limit (LIMITS), 2 if something could not be run.
 """
@@ -34,13 +34,17 @@ from trainer.training_job import TrainingJob
 if TYPE_CHECKING:
     from trainer.serving.recognizer import Recognizer
 
-EXPORTED, WAV_BYTES, FLOAT32, FLOAT16 = "exported", "wav_bytes", "float32 shards", "float16 shards"
+EXPORTED, WAV_BYTES, ONNX_PATH = "exported", "wav_bytes", "ONNX"
+FLOAT32, FLOAT16 = "float32 shards", "float16 shards"
 _NO_LOG_MEL = math.nan, 1e-4
 # Compression -> path -> how far its log-mel and its probabilities may be from predict's. float16 rounds log10 values up
 # to 8 by up to 0.002, decibels up to 128 by up to 0.032.
 LIMITS = {
-    "log10": {EXPORTED: (1e-3, 1e-4), WAV_BYTES: _NO_LOG_MEL, FLOAT32: (1e-5, 1e-4), FLOAT16: (0.002, 0.002)},
-    "db": {EXPORTED: (1e-3, 1e-4), WAV_BYTES: _NO_LOG_MEL, FLOAT32: (1e-3, 1e-4), FLOAT16: (0.032, 0.002)},
+    compression: {EXPORTED: (1e-3, 1e-4), WAV_BYTES: _NO_LOG_MEL, ONNX_PATH: _NO_LOG_MEL, FLOAT32: whole, FLOAT16: half}
+    for compression, whole, half in (
+        ("log10", (1e-5, 1e-4), (0.002, 0.002)),
+        ("db", (1e-3, 1e-4), (0.032, 0.002)),
+    )
 }
 # Compression -> how far below a file's peak log-mel is compared: decibels further down differ by up to 0.02, which a
 # test of GraphFrontEnd holds.
@@ -160,15 +164,18 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
       The differences from predict, and the highest probability that predict gave.
     """
     command_line.import_tensorflow()
+    import onnxruntime
     import tensorflow as tf
 
-    from trainer.serving.export_dir import export
+    from trainer.serving.export_dir import ONNX, ONNX_FILE, export
     from trainer.serving.recognizer import Recognizer
 
     job, recognizer = TrainingJob.load(job_dir), Recognizer.load(job_dir)
     export(job_dir, output / "export")
     # Kept: the functions of a loaded model end with it.
     exported = tf.saved_model.load(output / "export")
+    export(job_dir, output / "onnx", file_format=ONNX)
+    session = onnxruntime.InferenceSession(output / "onnx" / ONNX_FILE)
     shards = {
         name: by_shards(job, recognizer, _preprocess(job, output, dtype))
         for name, dtype in ((FLOAT32, "float32"), (FLOAT16, "float16"))
@@ -179,7 +186,11 @@ def measure(job_dir: Path, output: Path, files: Sequence[Path]) -> tuple[list[Sk
     for path in files:
         answer = by_predict(recognizer, path)
         sure = max(sure, float(answer.probabilities.max()))
-        others = {EXPORTED: by_export(exported.signatures, recognizer, path)}
+        waveform = decode(recognizer, path)
+        others = {
+            EXPORTED: by_export(exported.signatures, waveform),
+            ONNX_PATH: by_onnx(session, waveform, config.sample_rate),
+        }
         if path.suffix == ".wav" and wav_rate in path.name:
             others[WAV_BYTES] = by_wav_bytes(exported.signatures, path)
         track_id = path.relative_to(output / "audio").as_posix()
@@ -221,20 +232,26 @@ def by_predict(recognizer: "Recognizer", path: Path) -> Answer:
     return Answer(recognition.probabilities, recognition.log_mel)
 
 
-def by_export(signatures: Any, recognizer: "Recognizer", path: Path) -> Answer:
-    """The exported model, given the waveform that the decoder makes at the model's rate."""
+def decode(recognizer: "Recognizer", path: Path) -> np.ndarray:
+    """The waveform that the decoder makes at the model's rate, [samples] float32."""
+    rate = recognizer.front_end.config.sample_rate
+    with path.open("rb") as file:
+        return audio.decode(file, sample_rate=rate, min_samples=1, max_duration_s=MAX_DURATION_S)
+
+
+def by_export(signatures: Any, waveform: np.ndarray) -> Answer:
+    """The exported model, given a waveform at the model's rate."""
     import tensorflow as tf
 
-    with path.open("rb") as file:
-        waveform = audio.decode(
-            file,
-            sample_rate=recognizer.front_end.config.sample_rate,
-            min_samples=1,
-            max_duration_s=MAX_DURATION_S,
-        )
     answer = signatures["serving_default"](waveform=tf.constant(waveform))
     log_mel = signatures["log_mel"](waveform=tf.constant(waveform))
     return Answer(answer["probabilities"].numpy(), log_mel["log_mel"].numpy())
+
+
+def by_onnx(session: Any, waveform: np.ndarray, sample_rate: int) -> Answer:
+    """The ONNX file in onnxruntime, given a waveform at the model's rate."""
+    inputs = {"waveform": waveform[np.newaxis], "sample_rate": np.array(sample_rate, np.int64)}
+    return Answer(session.run(["probabilities"], inputs)[0][0])
 
 
 def by_wav_bytes(signatures: Any, path: Path) -> Answer:

@@ -16,10 +16,12 @@ from tfrecords.manifest import count_patches
 from trainer import models, settings
 from trainer.distribution import precision
 from trainer.settings import setting
-from trainer.training.schedules import History, LossRiseSchedule, Recipe
+from trainer.training.schedules import METRICS, History, LossRiseSchedule, Recipe
 
 # As tfrecords.patches names them, which imports TensorFlow.
 WINDOWS, RANDOM, RESIZE = PATCH_MODES = ("windows", "random", "resize")
+# What is done about labels that are rarer than others.
+EQUAL, BALANCED = CLASS_WEIGHTS = ("equal", "balanced")
 
 RECIPES = {
     "modern": Recipe(optimizer="Adam", checkpoint_metric="val_loss"),
@@ -124,6 +126,26 @@ class TrainConfig:
         help="share of each training label that is dealt to all labels; the validation loss is without it",
         describe="labels smoothed by {:g}",
     )
+    class_weights: str = setting(
+        EQUAL,
+        choices=CLASS_WEIGHTS,
+        help="weights of the labels in the training loss: equal, or balanced (inversely proportional to their training "
+        "patches, 1 on average); the validation loss is without them",
+        describe={BALANCED: "labels weighted inversely to how often they occur"},
+    )
+    sampling: str = setting(
+        EQUAL,
+        choices=CLASS_WEIGHTS,
+        help="how often training patches are drawn in an epoch: equal (each once), or balanced (those of rarer labels "
+        "several times, so that an epoch has as many of every label)",
+        describe={BALANCED: "as many patches of every label"},
+    )
+    checkpoint_metric: str | None = setting(
+        None,
+        choices=METRICS,
+        help=f"of which epoch the model is kept: {', '.join(METRICS)}, over patches; by default val_loss (modern), "
+        "val_accuracy (cbmi2016); the macro scores count every label alike",
+    )
     patch_frames: int = setting(80, minimum=1, maximum=_MOST, help="frames that the model sees at once")
     patch_mode: str = setting(
         WINDOWS,
@@ -160,6 +182,7 @@ class TrainConfig:
         rules = self.rules
         if rules.solves:
             self._check_solves()
+        self._check_balance()
         if rules.uses_patience and self.patience is None:
             raise UserError(f"`patience` must be given for `recipe={self.recipe}`, got None")
         if not rules.uses_patience and self.patience is not None:
@@ -172,11 +195,23 @@ class TrainConfig:
                 f"`warmup` does not apply to `recipe={self.recipe}`, whose rate only falls; got {self.warmup}"
             )
 
+    def _check_balance(self) -> None:
+        """Raise UserError for settings about rare labels that do not go together, or a metric that chooses nothing."""
+        if self.sampling == BALANCED and self.class_weights == BALANCED:
+            raise UserError("`class_weights=balanced` and `sampling=balanced` make up for the same; take one of them")
+        if self.sampling == BALANCED and self.patch_mode == RESIZE:
+            raise UserError(f"`sampling=balanced` is not for `patch_mode={RESIZE}`; take `class_weights=balanced`")
+        if self.checkpoint_metric is not None and RECIPES[self.recipe].checkpoint_metric is None:
+            raise UserError(
+                f"`checkpoint_metric` does not apply to `recipe={self.recipe}`, which keeps its last epoch; got "
+                f"{self.checkpoint_metric}"
+            )
+
     def _check_solves(self) -> None:
         """Raise UserError for what has no meaning where only a layer on a pretrained network is fitted."""
         if self.model != models.PRETRAINED:
             raise UserError(f"`recipe={self.recipe}` is for `model={models.PRETRAINED}`, got `model={self.model}`")
-        for name in ("patch_mode", "augmentation", "label_smoothing", "weight_average", "warmup", "epochs"):
+        for name in ("patch_mode", "augmentation", "label_smoothing", "sampling", "weight_average", "warmup", "epochs"):
             default = RECIPES[self.recipe].settings.get(name, settings.default_of(type(self), name))
             if (value := getattr(self, name)) != default:
                 flag = settings.settings_of(type(self))[name].flag
@@ -198,12 +233,20 @@ class TrainConfig:
     @property
     def rules(self) -> Recipe:
         """Its recipe: which epoch is kept, when training ends, how the rate falls."""
-        return RECIPES[self.recipe]
+        recipe = RECIPES[self.recipe]
+        metric = self.checkpoint_metric
+        return recipe if metric is None else dataclasses.replace(recipe, checkpoint_metric=metric)
 
     @property
     def soft_labels(self) -> bool:
         """Whether training and its loss take labels as shares, [batch, labels] float32, instead of [batch] int32."""
-        return self.augmentation.soft_labels or self.label_smoothing > 0
+        return self.augmentation.soft_labels or self.label_smoothing > 0 or self.class_weights == BALANCED
+
+    @property
+    def macro_score(self) -> str | None:
+        """The macro score that chooses its epoch, "macro_recall" or "macro_f1"; None where another metric does."""
+        name = (self.rules.checkpoint_metric or "").removeprefix("val_")
+        return name if name.startswith("macro") else None
 
     @property
     def evaluation_mode(self) -> str:

@@ -1,9 +1,9 @@
-"""Export a trained model as a SavedModel: audio in, probabilities out, without this project.
+"""Export a trained model as a SavedModel or an ONNX file: audio in, probabilities out, without this project.
 
-python -m trainer.export --job_dir=JOB | --model=musicnn --export_dir=DIR [--overwrite]
+python -m trainer.export --job_dir=JOB | --model=musicnn --export_dir=DIR [--format=saved_model|onnx] [--overwrite]
 
-DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, each of which gives labels [labels]
-(strings) beside the probabilities:
+By default DIR is opened by tf.saved_model.load and by TensorFlow Serving. Its signatures, each of which gives labels
+[labels] (strings) beside the probabilities:
 
   serving_default   waveform [samples] float32, mono, at the model's rate     -> probabilities [labels]
   batch             waveforms [n, samples], all of one length                 -> probabilities [n, labels]
@@ -18,6 +18,11 @@ bilinear, as by tf.image.resize), and no audio of one sample or more is too shor
 The probabilities are those of trainer.predict. Audio that is shorter than a patch, not finite or at another rate is an
 InvalidArgumentError that says so. DIR also holds export.json (labels, rate, front end, normalisation) and model.keras,
 which takes normalised patches.
+
+--format=onnx writes DIR/model.onnx for onnxruntime and other runtimes, one file with all of this inside: waveform
+[n, samples] float32, mono, and sample_rate [] int64 -> probabilities [n, labels], in float32. They are NaN at another
+rate than the model's, and where audio is shorter than a patch or not finite. The labels are in the file's metadata,
+with all that export.json says. It needs the packages of the extra onnx.
 """
 
 import os
@@ -28,7 +33,7 @@ from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import job_store
-from trainer.serving.export_dir import check_replaceable, export, export_model
+from trainer.serving.export_dir import FORMATS, ONNX, ONNX_FILE, SAVED_MODEL, check_replaceable, export, export_model
 from trainer.serving.recognizer import Recognizer, check_source
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -37,6 +42,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
 flags.DEFINE_string("model", "", "musicnn: export the published network, which names tags", flag_values=FLAGS)
 flags.DEFINE_string("export_dir", "", "directory for the exported model", flag_values=FLAGS)
+flags.DEFINE_enum("format", SAVED_MODEL, FORMATS, "a SavedModel or one ONNX file", flag_values=FLAGS)
 flags.DEFINE_bool("overwrite", False, "replace an exported model", flag_values=FLAGS)
 
 
@@ -46,18 +52,21 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     if not flag_values.export_dir:
         raise UserError("--job_dir=JOB and --export_dir=DIR are needed (see --help)")
     check_source(flag_values.job_dir, flag_values.model)
-    # Before Keras is imported, and whatever backend the job was trained on: a SavedModel needs TensorFlow.
+    # Before Keras is imported, and whatever backend the job was trained on: an export needs TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with job_store.opened(flag_values.export_dir, locks=True) as export_dir:
         check_replaceable(export_dir, overwrite=flag_values.overwrite)
         if flag_values.model:
-            export_model(Recognizer.published(), export_dir)
+            export_model(Recognizer.published(), export_dir, file_format=flag_values.format)
         else:
             with job_store.opened(flag_values.job_dir) as job_dir:
                 job = TrainingJob.load(job_dir)
                 tell_unfinished(job, job_dir)
-                export(job_dir, export_dir, job)
+                export(job_dir, export_dir, job, file_format=flag_values.format)
         shown = job_store.shown(export_dir)
+    if flag_values.format == ONNX:
+        print(f"exported: {shown}/{ONNX_FILE}")
+        return
     print(f"exported: {shown} (signatures: python -m trainer.export --help)")
     if not storage.is_remote(shown) and "[" in str(export_dir.absolute()):
         # TensorFlow's reader of variables takes the path for a glob pattern.

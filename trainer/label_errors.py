@@ -2,9 +2,10 @@
 
 python -m trainer.label_errors --job_dir=CV [--model=NAME] [--output_dir=DIR] [--audio_dir=DIR]
 
-CV is what trainer.cross_validate has left: it has judged every track by models that never saw it. A track is a
-suspect if the model names another genre than the label, and is surer of it than it usually is of that genre's own
-tracks (confident learning: Northcutt et al. 2021). DIR, by default CV itself, then holds
+CV is what trainer.cross_validate has left: it has judged every track by models that never saw it. Suspects are the
+tracks that are given unusually little of their own label, as many as the model names another way more surely than it
+usually names that genre's own tracks (confident learning: Northcutt et al. 2021). Where artists or other groups are
+known, the labels of a group's other tracks count as well. DIR, by default CV itself, then holds
 
   label_errors.html   the suspects of each label, the most likely error first, with links to hear them
   tracks.csv          all tracks with their labels, suspects first and what they may be in the column suggested: correct
@@ -60,7 +61,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     data = load_results(cv_dir)["data"]
     pooled = PooledPredictions.load(cv_dir / POOLED_FILE)
     number = _choose_model(pooled, flag_values.model)
-    found = find_label_errors(pooled.over_seeds[number], pooled.labels)
+    found = find_label_errors(pooled.over_seeds[number], pooled.labels, pooled.groups if data["grouped"] else None)
     links = AudioLinks(data.get("data_dir", ""), flag_values.audio_dir)
     tracks = rows(pooled, found, number)
     training_job.make_dir(output_dir, "output_dir")
@@ -147,6 +148,7 @@ def render(tracks: list[dict[str, Any]], model: str, data: dict[str, Any], links
         tracks_of_label=of_label,
         num_tracks=len(tracks),
         num_suspects=len(suspects),
+        grouped=data["grouped"],
         audio_link=links,
     )
 

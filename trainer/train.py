@@ -66,7 +66,7 @@ from trainer.training.resume import describe_finished, is_finished, resume, star
 from trainer.training.run_options import RunOptions
 from trainer.training.stop import Stop, Stopped
 from trainer.training.training_state import STATE_FILE, TrainingState, values_of
-from trainer.training_job import Parents, TrainingJob, check_patches, choose_parts, count_patches
+from trainer.training_job import Parents, TrainingJob, check_patches, choose_parts
 
 if TYPE_CHECKING:
     import keras
@@ -301,6 +301,7 @@ def train(
     """
     command_line.import_tensorflow()
     from trainer.distribution.devices import begin
+    from trainer.training.batches import count_training_patches
     from trainer.training.epochs import new_model, run_epochs
 
     if job.model == models.PRETRAINED:
@@ -309,7 +310,7 @@ def train(
     options = options or RunOptions()
     devices = begin(options.devices)
     manifest = Manifest.load(job.data_dir)
-    patches = count_patches(manifest, job.parts.train, patch_frames=job.patch_frames, patch_mode=job.patch_mode)
+    patches = count_training_patches(job, manifest)
     steps = -(-patches // job.batch_size)
     new = partial(new_model, job, mel_bands=manifest.mel_bands, steps=steps, options=options, devices=devices)
     model = new()

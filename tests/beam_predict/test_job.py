@@ -1,7 +1,7 @@
+import contextlib
 import dataclasses
 import json
 import pickle
-import signal
 import subprocess
 import sys
 import time
@@ -207,8 +207,9 @@ def test_shards_of_a_job_that_failed_at_its_end_are_kept_and_no_model_is_loaded(
     assert contents(tmp_path / "out") == contents(named)
 
 
-def run_in_process(*configs, before=""):
-    """Starts a process that runs jobs, one after the other."""
+@contextlib.contextmanager
+def process_of(*configs, before=""):
+    """A process that runs jobs, one after the other; it is killed at the end of the block."""
     program = (
         "import pathlib, pickle, sys, time\n"
         "from beam_predict import job\n"
@@ -218,10 +219,13 @@ def run_in_process(*configs, before=""):
         "    job.run(config, beam_args=['--direct_num_workers=1'])"
     )
     command = [sys.executable, "-W", "ignore", "-c", program]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdin.write(pickle.dumps(configs))
-    process.stdin.close()
-    return process
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            process.stdin.write(pickle.dumps(configs))
+            process.stdin.close()
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, contents):
@@ -236,20 +240,19 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, contents):
         "    return stream(file, **limits)\n"
         "shards.stream = one_shard\n"
     )
-    with run_in_process(config, before=blocked) as process:
-        deadline = time.monotonic() + 120
+    with process_of(config, before=blocked) as process:
+        deadline = time.monotonic() + 300
         while not list(partial.glob("*.parquet.json")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
     (finished,) = (path for path in partial.glob("*.parquet.*") if path.suffix not in (".json", ".tmp"))
     stamp = finished.stat().st_mtime_ns
     assert not list((tmp_path / "out").glob("*.parquet"))
 
-    with run_in_process(config, dataclasses.replace(config, output=str(tmp_path / "unbroken"))) as process:
+    with process_of(config, dataclasses.replace(config, output=str(tmp_path / "unbroken"))) as process:
         assert b"an earlier run was interrupted: it finished 1 of 6 shards" in process.stderr.read()
-    assert process.returncode == 0
+        assert process.wait() == 0
     assert (tmp_path / "out" / finished.stem).stat().st_mtime_ns == stamp
     assert contents(tmp_path / "out") == contents(tmp_path / "unbroken")
 

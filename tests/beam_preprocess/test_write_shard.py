@@ -302,7 +302,7 @@ def result():
     return ShardResult(
         part="fold_0",
         fingerprint="abc",
-        shard=Shard("music-fold_0.tfrecord-00000-of-00001", 2, 7, 100, "f0" * 32),
+        shard=Shard("music-fold_0.tfrecord-00000-of-00001", 2, 7, 100, "f0" * 32, "3 4"),
         tracks={"R&B": 1, "日本": 1},
         record_frames={4: 1, 3: 1},
         statistics=BandStatistics.of(values),

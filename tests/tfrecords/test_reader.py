@@ -12,7 +12,7 @@ import tfrecords
 from tfrecords import reader
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
-from tfrecords.reader import load, raise_shard_errors
+from tfrecords.reader import load, patches_per_label, raise_shard_errors
 from tfrecords.schema import encode
 from tfrecords.shard import RecordWriter, ShardError
 
@@ -520,3 +520,35 @@ def test_a_directory_whose_name_is_no_utf_8(own, tmp_path):
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"), raise_shard_errors():
         list(load(data_dir, patch_frames=2))
+
+
+def test_a_balanced_epoch_holds_as_many_patches_of_every_label(long):
+    options = {"parts": ["fold_0", "fold_1"], "training": True, "seed": 5, **SMALL}
+    counts = patches_per_label(long.path, parts=["fold_0", "fold_1"], patch_frames=4)
+    patches, labels, _ = cut(long, ["fold_0", "fold_1"], 4, 4)
+    assert counts.tolist() == np.bincount(labels).tolist() and len(set(counts.tolist())) > 1
+    found, drawn = collect(load(long.path, balanced=True, **options))
+    assert np.bincount(drawn).tolist() == [counts.max()] * 3
+    assert set(fingerprints(found, drawn)) == set(fingerprints(patches, labels))
+    again, _ = collect(load(long.path, balanced=True, **options))
+    np.testing.assert_array_equal(found, again)
+    other, _ = collect(load(long.path, balanced=True, epoch=1, **options))
+    assert len(other) == len(found) and not np.array_equal(found, other)
+
+
+def test_balanced_batches_are_the_same_from_any_step_on_and_on_any_number_of_hosts(long):
+    options = {"parts": ["fold_0", "fold_1"], "training": True, "seed": 5, "balanced": True, "epochs": 2, **SMALL}
+    whole = list(load(long.path, **options).as_numpy_iterator())
+    resumed = list(load(long.path, step=3, **options).as_numpy_iterator())
+    for (patches, labels), (later, same) in zip(whole[3:], resumed, strict=True):
+        np.testing.assert_array_equal(patches, later)
+        np.testing.assert_array_equal(labels, same)
+    hosts = [load(long.path, host_index=host, num_hosts=2, **options).as_numpy_iterator() for host in range(2)]
+    for (patches, _), *own in zip(whole, *hosts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([rows for rows, _ in own]), patches)
+
+
+@pytest.mark.parametrize("options", [{"training": False}, {"training": True, "patch_mode": "resize"}])
+def test_what_cannot_be_balanced_is_refused(tiny, options):
+    with pytest.raises(UserError, match="`balanced` is for training"):
+        load(tiny.path, balanced=True, **options)

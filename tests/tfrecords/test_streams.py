@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfrecords.common.command_line import UserError
-from tfrecords.streams import PatchTable, Stream, block_records, count_streams, host_streams
+from tfrecords.streams import PatchTable, Stream, block_records, count_per_label, count_streams, host_streams
 
 
 def random_table(rng, *, shards, most_records, most_patches):
@@ -155,3 +155,38 @@ def test_hosts_divide_the_streams():
 def test_windows_of_all_streams_hold_the_bytes_together():
     assert 4 * 32 * 100_000 * block_records(100_000, 32, shuffle_bytes=1 << 30) == pytest.approx(1 << 30, rel=0.02)
     assert block_records(1e12, 32, shuffle_bytes=1) == 1
+
+
+def drawn(table, labels, epoch):
+    """How often an epoch draws every patch of every record, by record, and the labels of all that it draws."""
+    patches = np.arange(table.patches)
+    records = table.records_of(patches)
+    times = [np.zeros(held, int) for held in table.held]
+    for record, position in zip(records, table.positions(patches, records, epoch), strict=True):
+        times[record][position] += 1
+    return times, labels[records]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_balanced_epoch_has_as_many_patches_of_every_label_and_each_once_or_more(seed):
+    rng = np.random.default_rng(seed)
+    records, patches, table = random_table(rng, shards=6, most_records=8, most_patches=9)
+    labels = rng.choice(4, len(patches), p=[0.6, 0.25, 0.15, 0])
+    balanced = table.balanced(labels)
+    counts = count_per_label(patches, labels)
+    times, own = drawn(balanced, labels, epoch=0)
+    assert np.bincount(own).tolist() == [counts.max()] * (len(counts))
+    for held, record in zip(patches, times, strict=True):
+        assert len(record) == held
+        assert not held or (record.min() >= 1 and np.ptp(record) <= 1)
+    np.testing.assert_array_equal(balanced.held_by(0, len(patches)), patches)
+    assert balanced.first_record is table.first_record and records
+
+
+def test_balanced_epochs_go_on_where_the_one_before_ended():
+    held, labels = np.array([9, 5, 3]), np.array([0, 1, 1])
+    table = PatchTable.of([3], held).balanced(labels)
+    total = [sum(each) for each in zip(*(drawn(table, labels, epoch)[0] for epoch in range(40)), strict=True)]
+    # Not the same patches twice in every epoch: after many, all of a record were drawn as often.
+    assert [int(np.ptp(times)) <= 1 for times in total] == [True] * 3
+    assert total[0].tolist() == [40] * 9

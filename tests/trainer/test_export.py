@@ -32,7 +32,7 @@ def test_mistakes_are_found_before_anything_is_written(tmp_path, trained, backen
 
 def test_only_an_exported_model_is_replaced(tmp_path, trained, backend, monkeypatch):
     exports = []
-    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: exports.append(export_dir))
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job, file_format: exports.append(export_dir))
     model = tmp_path / "model"
     flags = [f"--job_dir={trained}", f"--export_dir={model}"]
     run(*flags)
@@ -66,8 +66,16 @@ def test_the_backend_of_the_environment_does_not_matter(tmp_path, trained):
 
 @pytest.mark.parametrize(("name", "warned"), [("model", False), ("model [1]", True), ("at [1]/model", True)])
 def test_a_path_that_tensorflow_cannot_load_is_warned_of(trained, tmp_path, monkeypatch, backend, capsys, name, warned):
-    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job: None)
+    monkeypatch.setattr(export, "export", lambda job_dir, export_dir, job, file_format: None)
     run(f"--job_dir={trained}", f"--export_dir={tmp_path / name}")
     printed = capsys.readouterr().out
     assert f"exported: {tmp_path / name} " in printed
     assert ("warning: TensorFlow cannot load a model" in printed) == warned
+
+
+def test_one_file_for_other_runtimes(trained, tmp_path, backend, capsys):
+    run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}", "--format=onnx")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.onnx", "export.json"}
+    assert capsys.readouterr().out == f"exported: {tmp_path / 'model'}/model.onnx\n"
+    with pytest.raises(UserError, match="--overwrite replaces it"):
+        run(f"--job_dir={trained}", f"--export_dir={tmp_path / 'model'}")

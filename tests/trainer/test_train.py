@@ -16,6 +16,8 @@ from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import train, training_job
 from trainer.config import RECIPES
+from trainer.evaluation import metrics
+from trainer.evaluation.predictions import load_model, predict
 from trainer.training import epochs, init_filters, schedules
 from trainer.training.callbacks import SaveProgress
 from trainer.training.training_state import STATE_FILE, TrainingState
@@ -94,6 +96,19 @@ def test_a_model_learns_what_can_be_learnt_and_reads_no_test_part(tmp_path, writ
     assert max(history["val_accuracy"]) > 0.9
     assert history["loss"][-1] < history["loss"][0]
     assert (tmp_path / "job" / "best.keras").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--class_weights=balanced"], ["--sampling=balanced"], ["--augment=mixup_alpha=0.3"]]
+)
+def test_a_macro_score_may_choose_the_epoch(tiny, job_of, tmp_path, arguments):
+    job = job_of(tiny.path, "--checkpoint_metric=val_macro_recall", "--model_options=filters=4", *arguments)
+    history = run_training(job, tmp_path / "job")
+    scores = history["val_macro_recall"]
+    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores + history["macro_recall"])
+    predictions = predict(job, load_model(tmp_path / "job"), str(tiny.path), job.parts.valid)
+    confusion = metrics.confusion_matrix(predictions.labels, predictions.probabilities.argmax(axis=1), 3)
+    assert metrics.macro_scores(confusion)["macro_recall"] == pytest.approx(max(scores), abs=1e-6)
 
 
 def test_training_stops_when_nothing_gets_better_counting_the_epochs_before_a_kill(tiny, job_of, states_kept, tmp_path):

@@ -103,6 +103,29 @@ def test_a_recipe_that_keeps_the_last_epoch(tiny, train_flags):
         dataclasses.replace(job, recipe="modern", patience=3)
 
 
+def test_rare_labels_are_made_up_for_once(job_of, tiny):
+    weights, sampling = "--class_weights=balanced", "--sampling=balanced"
+    assert job_of(tiny.path, weights).soft_labels and not job_of(tiny.path, sampling).soft_labels
+    assert "labels weighted" in job_of(tiny.path, weights).described
+    with pytest.raises(UserError, match="take one of them"):
+        job_of(tiny.path, weights, sampling)
+    with pytest.raises(UserError, match=r"`sampling=balanced` is not for `patch_mode=resize`"):
+        job_of(tiny.path, sampling, "--patch_mode=resize")
+    with pytest.raises(UserError, match=r"`class_weights` must be one of equal, balanced, got 'rare'"):
+        job_of(tiny.path, "--class_weights=rare")
+
+
+@pytest.mark.parametrize(("metric", "score"), [("val_macro_f1", "macro_f1"), ("val_accuracy", None)])
+def test_another_metric_may_choose_the_epoch(job_of, tiny, metric, score):
+    job = job_of(tiny.path, f"--checkpoint_metric={metric}")
+    assert (job.rules.checkpoint_metric, job.macro_score) == (metric, score)
+    rows = [{"loss": 1, "val_loss": 1, metric: value} for value in (0.2, 0.6, 0.5)]
+    assert job.rules.best_epoch(rows) == 2
+    assert len(job_of(tiny.path).differences(job)) == 1
+    with pytest.raises(UserError, match=r"`checkpoint_metric` does not apply to `recipe=augmented`"):
+        job_of(tiny.path, "--recipe=augmented", f"--checkpoint_metric={metric}", "--patch_frames=80")
+
+
 def test_a_rate_that_only_falls_has_no_warmup(job_of, tiny):
     with pytest.raises(UserError, match=r"^`warmup` does not apply to `recipe=cbmi2016`, .*; got 0.1$"):
         job_of(tiny.path, "--recipe=cbmi2016", "--warmup=0.1")
@@ -112,7 +135,15 @@ def test_a_job_that_was_saved_before_there_were_recipes(job_of, tiny, tmp_path):
     job = job_of(tiny.path)
     job.save(tmp_path)
     data = json.loads((tmp_path / CONFIG_FILE).read_text())
-    newer = ("warmup", "label_smoothing", "weight_average", "patch_mode")
+    newer = (
+        "warmup",
+        "label_smoothing",
+        "weight_average",
+        "patch_mode",
+        "class_weights",
+        "sampling",
+        "checkpoint_metric",
+    )
     for name in ("recipe", "model_options", "init_from", "precision", *newer):
         del data[name]
     (tmp_path / CONFIG_FILE).write_text(json.dumps(data))

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from trainer.training.input_wait import InputWait
+from trainer.training.losses import confusion
 
 
 def replica_batches(batches: tf.data.Dataset, *, rows: int, local: int) -> tf.data.Dataset:
@@ -52,24 +53,24 @@ class Steps:
     def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy) -> None:
         """Takes a model that was made within the strategy's scope, and compiled outside of it.
 
-        Its loss and its one metric, the accuracy, are those of `trainer.training.epochs.new_model`.
+        Its loss and its metrics, accuracy and perhaps a macro score, are those of `trainer.training.epochs.new_model`.
         """
         self._model = model
         self._strategy = strategy
+        # Beside the total and count of loss and accuracy.
+        self._has_macro_score = len(model.metrics_variables) > 4
         self.train = tf.function(lambda batch: self._run(self._train_replica, batch))
         self.test = tf.function(lambda batch: self._run(self._test_replica, batch))
 
     def _run(self, replica: Any, batch: Any) -> dict[str, tf.Tensor]:
         """Runs a step on all replicas and adds what they found to the metrics."""
         sums = self._strategy.run(replica, args=batch)
-        loss, right, rows = (self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in sums)
-        loss_total, loss_count, right_total, right_count = self._model.metrics_variables
-        for variable, value in (
-            (loss_total, loss * rows),
-            (loss_count, rows),
-            (right_total, right),
-            (right_count, rows),
-        ):
+        loss, right, rows, *others = (
+            self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) for each in sums
+        )
+        # Total and count of the loss, then of the accuracy.
+        added = [loss * rows, rows, right, rows, *others]
+        for variable, value in zip(self._model.metrics_variables, added, strict=True):
             variable.assign_add(value)
         return self._model.get_metrics_result()
 
@@ -83,21 +84,21 @@ class Steps:
         if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _all_or_none(gradients)
         model.optimizer.apply(gradients, model.trainable_variables)
-        return loss, *_counts(labels, probabilities, weights)
+        return loss, *self._counts(labels, probabilities, weights)
 
     def _test_replica(self, patches: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
         probabilities = self._model(patches, training=False)
         loss = tf.reduce_sum(weights * self._model.loss.call(labels, probabilities))
-        return loss, *_counts(labels, probabilities, weights)
+        return loss, *self._counts(labels, probabilities, weights)
 
-
-def _counts(labels: tf.Tensor, probabilities: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """How many rows are recognised, and how many there are, as float32."""
-    accuracy = (
-        keras.metrics.categorical_accuracy if labels.shape.rank == 2 else keras.metrics.sparse_categorical_accuracy
-    )
-    there = tf.cast(weights > 0, tf.float32)
-    return tf.reduce_sum(there * accuracy(labels, probabilities)), tf.reduce_sum(there)
+    def _counts(self, labels: tf.Tensor, probabilities: tf.Tensor, weights: tf.Tensor) -> list[tf.Tensor]:
+        """How many rows are recognised, how many there are and, for a macro score, their confusions; float32."""
+        accuracy = (
+            keras.metrics.categorical_accuracy if labels.shape.rank == 2 else keras.metrics.sparse_categorical_accuracy
+        )
+        there = tf.cast(weights > 0, tf.float32)
+        counts = [tf.reduce_sum(there * accuracy(labels, probabilities)), tf.reduce_sum(there)]
+        return [*counts, confusion(labels, probabilities, there)] if self._has_macro_score else counts
 
 
 def _all_or_none(gradients: list[tf.Tensor]) -> list[tf.Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from tfrecords import schema
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import open_regular
-from trainer.evaluation import intervals
+from trainer.evaluation import intervals, metrics
 from trainer.evaluation.entries import Entry, Finished, common_tracks
 from trainer.evaluation.summary import WITHOUT_PATCH
 
@@ -131,6 +131,7 @@ def compare_entries(
                 "track_accuracy": float(right[number].mean()),
                 "interval": list(intervals.interval(drawn[:, number])),
                 "over_seeds": _over_seeds(probabilities[number], pooled.labels),
+                **_macro_scores(probabilities[number], pooled.labels),
             }
             for number, entry in enumerate(entries)
         },
@@ -229,6 +230,12 @@ def _entry(entry: Entry, speeds: Mapping[str, Sequence[float]]) -> dict[str, Any
         },
         "predictions_per_s": {"median": statistics.median(rounds), "rounds": list(rounds)} if rounds else None,
     }
+
+
+def _macro_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """macro_recall and macro_f1 of the probabilities' mean over the seeds."""
+    mean = probabilities.mean(axis=0)
+    return metrics.macro_scores(metrics.confusion_matrix(labels, mean.argmax(axis=1), mean.shape[1]))
 
 
 def _over_seeds(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

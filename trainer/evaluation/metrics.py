@@ -155,6 +155,23 @@ def per_label_scores(confusion: np.ndarray) -> LabelScores:
     )
 
 
+def macro_scores(confusion: np.ndarray) -> dict[str, float]:
+    """Return `macro_recall` and `macro_f1`, which count all labels alike, from a confusion matrix [true, predicted].
+
+    Recall is averaged over the labels that have true tracks, F1 over those that have any or are predicted.
+
+    Example:
+      >>> macro_scores(np.array([[8, 0], [1, 1]]))["macro_recall"]
+      0.75
+    """
+    scores = per_label_scores(confusion)
+    occurs = confusion.sum(axis=0) + scores.support > 0
+    return {
+        "macro_recall": float(scores.recall[scores.support > 0].mean()),
+        "macro_f1": float(scores.f1[occurs].mean()),
+    }
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     # Counts: whatever is divided by zero is itself zero, and stays so when divided by one.
     return numerator / np.maximum(denominator, 1)
@@ -174,6 +191,8 @@ class Scores:
       track_accuracy_vote_interval: (low, high), its 95 % interval.
       track_accuracy_mean: the share of tracks recognised by the mean probability of their patches.
       track_accuracy_mean_interval: (low, high), its 95 % interval.
+      macro_recall: mean recall of the labels that occur as true ones (balanced accuracy; scikit-learn's
+        balanced_accuracy_score).
       macro_f1: mean F1 of the labels that occur, as true ones or as predictions (scikit-learn's average="macro").
       chance: the accuracy of always answering the most common label of these tracks.
       label_names: [labels] names.
@@ -193,6 +212,7 @@ class Scores:
     track_accuracy_vote_interval: tuple[float, float]
     track_accuracy_mean: float
     track_accuracy_mean_interval: tuple[float, float]
+    macro_recall: float
     macro_f1: float
     chance: float
     label_names: Sequence[str]
@@ -221,7 +241,6 @@ def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None)
     num_tracks, names = len(by_track.track_ids), predictions.label_names
     confusion = confusion_matrix(by_track.labels, by_track.mean_prediction, len(names))
     scores = per_label_scores(confusion)
-    occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
     # [mean and vote, tracks]
     right = np.stack([by_track.mean_prediction, by_track.vote_prediction]) == by_track.labels
     right_mean, right_vote = right.sum(axis=1).tolist()
@@ -235,7 +254,7 @@ def summarize(predictions: Predictions, groups: Mapping[str, str] | None = None)
         track_accuracy_vote_interval=interval_vote,
         track_accuracy_mean=right_mean / num_tracks,
         track_accuracy_mean_interval=interval_mean,
-        macro_f1=float(scores.f1[occurs].mean()),
+        **macro_scores(confusion),
         chance=float(scores.support.max() / num_tracks),
         label_names=list(names),
         confusion_matrix=confusion.tolist(),

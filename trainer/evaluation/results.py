@@ -122,8 +122,8 @@ def _model(
       parameters: of the model.
       patch_accuracy, track_accuracy, track_accuracy_vote: {mean, std} over folds and seeds; std is that of a sample
         (divided by one less than there are).
-      pooled: {track_accuracy, interval, per_seed} of all tracks, of the probabilities' mean over seeds, interval over
-        groups, and of each seed alone.
+      pooled: {track_accuracy, interval, per_seed, macro_recall, macro_f1} of all tracks, of the probabilities' mean
+        over seeds; the interval is over groups, per_seed of each seed alone.
       confusion_matrix, per_label: of the same, see metrics.Scores.
       runs: [{seed, fold, epochs, best_epoch, tracks, patches, patch_accuracy, track_accuracy, track_accuracy_vote}].
     """
@@ -139,6 +139,8 @@ def _model(
             "track_accuracy": scores.track_accuracy_mean,
             "interval": list(interval),
             "per_seed": right.mean(axis=1).tolist(),
+            "macro_recall": scores.macro_recall,
+            "macro_f1": scores.macro_f1,
         },
         "confusion_matrix": scores.confusion_matrix,
         "per_label": scores.per_label,

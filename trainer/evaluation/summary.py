@@ -27,6 +27,7 @@ _SCORES_OF_NEW_GROUPS = (
     "track_accuracy_vote_interval",
     "track_accuracy_mean",
     "track_accuracy_mean_interval",
+    "macro_recall",
     "macro_f1",
     "chance",
     "num_groups",

@@ -18,14 +18,15 @@ _LIMITS_OF_INTERVALS = (
 _MEANING_OF_CROSS_VALIDATION = (
     "Patch and track accuracy: mean ± standard deviation over folds and seeds. A track is given the genre of the "
     "highest probability, averaged over its patches. Pooled: each track once, by the models that were trained without "
-    "it, probabilities averaged over the seeds; the interval is a bootstrap over groups."
+    "it, probabilities averaged over the seeds; the interval is a bootstrap over groups. Macro recall and F1, of the "
+    "pooled predictions: every genre counts as much as any other."
 )
 _MEANING_OF_COMPARISON = (
     "Each track is scored once, by the models that were trained without it, probabilities averaged over its patches "
     "and over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, "
-    "each alone. Training: processor time of the process of one training, all threads together, the mean over folds "
-    "and seeds of those that were never interrupted. Predictions: 30 s clips through the model, from normalised "
-    "patches to probabilities."
+    "each alone. Macro recall and F1 count every genre alike. Training: processor time of the process of one "
+    "training, all threads together, the mean over folds and seeds of those that were never interrupted. Predictions: "
+    "30 s clips through the model, from normalised patches to probabilities."
 )
 
 
@@ -116,8 +117,8 @@ def evaluation(summary: Summary) -> str:
     """Return the scores of each genre's tracks, by mean probability, for a terminal.
 
     The columns are genre, tracks, accuracy (of one genre: its recall), precision, recall and F1; the last line holds
-    the accuracy over all tracks and the macro F1, and below it stand those of the tracks whose artists are new, where
-    some are not. A genre without tracks has a dash for what is then undefined.
+    the accuracy over all tracks and the macro recall and F1, and below it stand those of the tracks whose artists are
+    new, where some are not. A genre without tracks has a dash for what is then undefined.
     """
     scores, rows = summary.scores, []
     for name, label in scores.per_label.items():
@@ -127,7 +128,8 @@ def evaluation(summary: Summary) -> str:
     totals = [("overall", scores)]
     totals += [(f"artists new to {new_to}", own) for new_to, own in summary.scores_of_new_groups]
     rows += [
-        (name, str(own.tracks), percent(own.track_accuracy_mean), "", "", f"{own.macro_f1:.3f}") for name, own in totals
+        (name, str(own.tracks), percent(own.track_accuracy_mean), "", percent(own.macro_recall), f"{own.macro_f1:.3f}")
+        for name, own in totals
     ]
     table = Table(("genre", "tracks", "accuracy", "precision", "recall", "F1"), rows)
     return table.text(rules=(0, len(scores.per_label)))
@@ -136,6 +138,7 @@ def evaluation(summary: Summary) -> str:
 def cross_validation(results: Mapping[str, Any]) -> Document:
     """Return the tables of a cross-validation (`trainer.evaluation.results.results`)."""
     columns = ("model", "parameters", "patch accuracy", "track accuracy", "pooled track accuracy", "95 % interval")
+    macro = _macro_columns([model["pooled"] for model in results["models"].values()])
     rows = [
         (
             name,
@@ -144,13 +147,14 @@ def cross_validation(results: Mapping[str, Any]) -> Document:
             spread(model["track_accuracy"]),
             percent(model["pooled"]["track_accuracy"]),
             percent_interval(model["pooled"]["interval"]),
+            *_macro_cells(model["pooled"], macro),
         )
         for name, model in results["models"].items()
     ]
     pairs = [(f"{pair['one']} - {pair['other']}", *difference_cells(pair)) for pair in results["comparisons"]]
     return Document(
         title=f"Cross-validation on {encodable(results['data']['name'])}",
-        models=Table(columns, rows),
+        models=Table((*columns, *macro), rows),
         differences=Table(("models", *DIFFERENCE_COLUMNS), pairs),
         about_differences="Differences of pooled track accuracy, paired on the same tracks.",
         meaning=_MEANING_OF_CROSS_VALIDATION,
@@ -171,6 +175,7 @@ def comparison(compared: Mapping[str, Any]) -> Document:
         "accuracy per seed",
         "seeds",
     )
+    macro = _macro_columns(list(compared["entries"].values()))
     rows = [
         (
             name,
@@ -181,19 +186,29 @@ def comparison(compared: Mapping[str, Any]) -> Document:
             percent_interval(entry["interval"]),
             spread(entry["over_seeds"]) if len(entry["seeds"]) > 1 else percent(entry["over_seeds"]["mean"]),
             str(len(entry["seeds"])),
+            *_macro_cells(entry, macro),
         )
         for name, entry in compared["entries"].items()
     ]
     pairs = [(pair["one"], pair["other"], *difference_cells(pair)) for pair in compared["comparisons"]]
     return Document(
         title=f"Comparison on {encodable(compared['data']['name'])}",
-        models=Table(columns, rows),
+        models=Table((*columns, *macro), rows),
         differences=Table(("model", "against", *DIFFERENCE_COLUMNS), pairs),
         about_differences="Differences of track accuracy, paired on the same tracks and draws.",
         meaning=_MEANING_OF_COMPARISON,
         facts=_facts_of_comparison(compared),
         command=compared["command"],
     )
+
+
+def _macro_columns(scores: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the columns of scores that count all genres alike; results of earlier versions have none."""
+    return ("macro recall", "macro F1") if all("macro_recall" in each for each in scores) else ()
+
+
+def _macro_cells(scores: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    return (percent(scores["macro_recall"]), f"{scores['macro_f1']:.3f}") if columns else ()
 
 
 def difference_cells(pair: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -14,47 +14,62 @@ from trainer.training_job import TrainingJob
 
 FACTS_FILE = "export.json"
 MODEL_FILE = "model.keras"
+ONNX_FILE = "model.onnx"
+SAVED_MODEL, ONNX = FORMATS = ("saved_model", "onnx")
 
 
-def export(job_dir: Path, export_dir: Path, job: TrainingJob | None = None) -> None:
-    """Write a job's model as a SavedModel, with the Keras model alone in model.keras, and export.json.
+def export(job_dir: Path, export_dir: Path, job: TrainingJob | None = None, *, file_format: str = SAVED_MODEL) -> None:
+    """Write a job's model: a SavedModel and the Keras model alone in model.keras, or an ONNX file; and export.json.
 
     Args:
       job_dir: directory of the trained job.
       export_dir: replaced if it exists.
       job: the job's configuration, where the caller has already read it.
+      file_format: one of FORMATS.
 
     Raises:
       UserError: there is no trained model, Keras runs on another backend than TensorFlow, or the directory cannot be
         written.
     """
-    export_model(Recognizer.load(job_dir, job), export_dir)
+    export_model(Recognizer.load(job_dir, job), export_dir, file_format=file_format)
 
 
-def export_model(recognizer: Recognizer, export_dir: Path) -> None:
+def export_model(recognizer: Recognizer, export_dir: Path, *, file_format: str = SAVED_MODEL) -> None:
     """Write a recognizer's model as `export` does.
 
     Raises:
       UserError: Keras runs on another backend than TensorFlow, or the directory cannot be written.
     """
     import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"Keras runs on {keras.backend.backend()}, but an export needs TensorFlow; set KERAS_BACKEND=tensorflow "
+            "(a model that was trained on another backend can be exported)"
+        )
+    facts = _facts(recognizer)
+    with whole_directory(export_dir) as temporary:
+        if file_format == ONNX:
+            from trainer.serving.onnx_model import to_onnx
+
+            (temporary / ONNX_FILE).write_bytes(to_onnx(recognizer, facts))
+        else:
+            _save(recognizer, temporary, export_dir)
+        files.write_text(temporary / FACTS_FILE, json.dumps(facts, indent=1) + "\n")
+
+
+def _save(recognizer: Recognizer, directory: Path, export_dir: Path) -> None:
+    """Write a SavedModel and the Keras model into a directory that is going to be `export_dir`."""
     import tensorflow as tf
 
     from trainer.serving.served_model import ServedModel
 
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"Keras runs on {keras.backend.backend()}, but a SavedModel needs TensorFlow; set KERAS_BACKEND=tensorflow "
-            "(a model that was trained on another backend can be exported)"
-        )
-    with whole_directory(export_dir) as temporary:
-        served = ServedModel(recognizer.job, recognizer.model, recognizer.front_end)
-        try:
-            tf.saved_model.save(served, temporary, signatures=served.signatures())
-        except tf.errors.OpError as error:
-            raise UserError(f"{export_dir} cannot be written: {error.message}") from None
-        recognizer.model.save(temporary / MODEL_FILE)
-        files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer), indent=1) + "\n")
+    served = ServedModel(recognizer.job, recognizer.model, recognizer.front_end)
+    try:
+        tf.saved_model.save(served, directory, signatures=served.signatures())
+    except tf.errors.OpError as error:
+        raise UserError(f"{export_dir} cannot be written: {error.message}") from None
+    recognizer.model.save(directory / MODEL_FILE)
 
 
 def check_replaceable(export_dir: Path, *, overwrite: bool) -> None:

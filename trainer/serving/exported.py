@@ -14,7 +14,7 @@ from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from tfrecords.common import command_line, files, json_data
 from tfrecords.common.command_line import UserError
 from trainer.config import RESIZE, WINDOWS
-from trainer.serving.export_dir import FACTS_FILE
+from trainer.serving.export_dir import FACTS_FILE, ONNX_FILE
 from trainer.serving.recognizer import MAX_DURATION_S, DecodedTrack, Recognizer
 
 # Patches of several requests that share a step of the model.
@@ -88,6 +88,8 @@ class ExportedModel(Recognizer):
         self.labels, self.genres = self.facts.labels, self.facts.genres
         self.front_end = FrontEnd(self.facts.front_end)
         self.patch_frames = self.facts.patch_frames
+        if (export_dir / ONNX_FILE).is_file():
+            raise UserError(f"{export_dir} holds a model for ONNX runtimes; export it with --format=saved_model")
         command_line.import_tensorflow()
         import tensorflow as tf
 

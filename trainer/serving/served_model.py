@@ -18,7 +18,7 @@ _BLOCK_FRAMES = 8192
 # Patches per step of the model, as in trainer.serving.recognizer: memory does not grow with the recording.
 _BATCH = 256
 # The smallest power that decibels distinguish, as in beam_preprocess.audio.front_end.
-_AMIN = 1e-10
+AMIN = 1e-10
 
 
 class GraphFrontEnd(tf.Module):
@@ -62,7 +62,7 @@ class GraphFrontEnd(tf.Module):
         power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
         mel = power @ self._filters
         if self._decibels:
-            return tf.cast(10 / math.log(10) * tf.math.log(tf.maximum(mel, _AMIN)), tf.float32)
+            return tf.cast(10 / math.log(10) * tf.math.log(tf.maximum(mel, AMIN)), tf.float32)
         return tf.math.log1p(mel * 1e4) * (1 / math.log(10))
 
 
@@ -211,7 +211,8 @@ def resized_pieces(log_mel: tf.Tensor, length: int) -> tf.Tensor:
 
 def _piece_lengths(frames: tf.Tensor) -> tf.Tensor:
     """Return the frames of each record of a track, as beam_preprocess.audio.front_end.segment_lengths does."""
-    pieces = -(-frames // MAX_RECORD_FRAMES)
+    # Not -(-frames // ...): ONNX, into which this is converted too, rounds towards 0.
+    pieces = (frames + MAX_RECORD_FRAMES - 1) // MAX_RECORD_FRAMES
     return frames // pieces + tf.cast(tf.range(pieces) < frames % pieces, tf.int32)
 
 

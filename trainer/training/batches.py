@@ -3,7 +3,9 @@
 Labels are numbers, [batch] int32, or shares of every label, [batch, labels] float32, where training has such labels
 (`TrainConfig.soft_labels`). Smoothing takes a share s of each training label's 1 and deals it evenly to all labels:
 (1 - s) x label + s / labels (Szegedy et al. 2016, Rethinking the Inception Architecture). It is done here and not in
-the loss, so that the validation loss is that of the labels as they are.
+the loss, so that the validation loss is that of the labels as they are. So are the weights of labels: a row of shares
+sums to the weight of its patch in the loss (`trainer.training.losses.WeightedCrossentropy`), that of a mixed patch to
+the mean of its labels' weights.
 """
 
 import dataclasses
@@ -19,8 +21,11 @@ from tfrecords.augment import Augmenter, augmented
 from tfrecords.augmentation import Augmentation
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
-from tfrecords.reader import load
+from tfrecords.manifest import Manifest
+from tfrecords.reader import load, patches_per_label
 from tfrecords.streams import count_streams
+from trainer.config import BALANCED
+from trainer.training.losses import balanced_weights
 from trainer.training_job import TrainingJob, count_patches
 
 
@@ -160,6 +165,7 @@ def training_batches(
         patch_frames=job.patch_frames,
         patch_mode=job.patch_mode,
         statistics=job.statistics,
+        balanced=job.sampling == BALANCED,
         **rows.load_options(shares=shares),
     )
     if job.augmentation != Augmentation():
@@ -167,8 +173,9 @@ def training_batches(
             job.augmentation, num_classes=len(job.labels), front_end=job.front_end, statistics=job.statistics
         )
         batches = augmented(batches, augmenter, seed=job.seed, first_batch=epoch * steps + step)
-    if job.label_smoothing:
-        batches = batches.map(lambda patches, labels: (patches, _smoothed(_shares(labels, job), job)))
+    if job.label_smoothing or job.class_weights == BALANCED:
+        weights = label_weights(job)
+        batches = batches.map(lambda patches, labels: (patches, _weighted(_shares(labels, job), job, weights)))
     if log:
         batches = log.record(batches, epoch=epoch, step=step)
     return rows.keep(batches, shares=shares, batch_size=job.batch_size, patches=patches, step=step)
@@ -198,5 +205,29 @@ def _shares(labels: tf.Tensor, job: TrainingJob) -> tf.Tensor:
     return labels if labels.shape.rank == 2 else tf.one_hot(labels, len(job.labels))
 
 
-def _smoothed(shares: tf.Tensor, job: TrainingJob) -> tf.Tensor:
-    return (1 - job.label_smoothing) * shares + job.label_smoothing / len(job.labels)
+def _weighted(shares: tf.Tensor, job: TrainingJob, weights: np.ndarray | None) -> tf.Tensor:
+    """Return shares, smoothed, whose rows sum to the mean weight of the labels that they were before."""
+    smoothed = (1 - job.label_smoothing) * shares + job.label_smoothing / len(job.labels)
+    if weights is None:
+        return smoothed
+    return smoothed * tf.linalg.matvec(shares, tf.constant(weights, tf.float32))[:, tf.newaxis]
+
+
+def label_weights(job: TrainingJob) -> np.ndarray | None:
+    """Return the weight of each label in the training loss, [labels] float64; None where all are equal."""
+    return balanced_weights(label_counts(job)) if job.class_weights == BALANCED else None
+
+
+def label_counts(job: TrainingJob) -> np.ndarray:
+    """Return how many patches of each label the training parts hold, [labels] int64."""
+    return patches_per_label(
+        job.data_dir, parts=job.parts.train, patch_frames=job.patch_frames, patch_mode=job.patch_mode
+    )
+
+
+def count_training_patches(job: TrainingJob, manifest: Manifest) -> int:
+    """Return how many patches an epoch trains on."""
+    if job.sampling == BALANCED:
+        counts = label_counts(job)
+        return int(counts.max() * np.count_nonzero(counts))
+    return count_patches(manifest, job.parts.train, patch_frames=job.patch_frames, patch_mode=job.patch_mode)

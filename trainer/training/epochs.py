@@ -8,6 +8,7 @@ import keras
 
 from tfrecords.reader import raise_shard_errors
 from trainer import job_store, models
+from trainer.config import BALANCED
 from trainer.distribution import precision
 from trainer.distribution.devices import Devices
 from trainer.training.batches import BatchLog, HostRows, training_batches, validation_batches
@@ -22,6 +23,7 @@ from trainer.training.callbacks import (
     WeightAverage,
 )
 from trainer.training.input_wait import InputWait
+from trainer.training.losses import MacroScore, WeightedCrossentropy
 from trainer.training.progress import PaceMeter, ProgressLines
 from trainer.training.run_options import RunOptions
 from trainer.training.schedules import History, new_optimizer
@@ -93,12 +95,13 @@ def new_model(job: TrainingJob, *, mel_bands: int, steps: int, options: RunOptio
         model = models.create(job.model, num_classes=len(job.labels), input_shape=shape, **job.model_options)
         optimizer = precision.with_scaled_loss(new_optimizer(job, steps=steps * job.epochs), job.precision)
         optimizer.build(model.trainable_variables)
-    soft = job.soft_labels
+    soft, score = job.soft_labels, job.macro_score
+    loss = keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy()
     # Outside of the scope: the metrics' variables are the host's own.
     model.compile(
         optimizer,
-        keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
+        WeightedCrossentropy() if job.class_weights == BALANCED else loss,
+        metrics=["accuracy", *([MacroScore(score, num_labels=len(job.labels))] if score else [])],
         jit_compile=devices.default_jit if options.jit_compile is None else options.jit_compile,
     )
     build(model, soft_labels=soft)

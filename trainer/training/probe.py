@@ -5,9 +5,10 @@ machine, so that only the first training on a dataset has to wait. Standardised,
 
   sum over tracks of -log p(label) + l2 / 2 x sum of the squared weights,
 
-a convex problem with one solution. l2 is chosen by cross-validation over groups (artists) within the training tracks,
-by the lowest loss. Means of patches are fitted, while patches are classified and their probabilities averaged: on real
-tracks that is as accurate as fitting patches, and needs no step size, epochs or seed.
+a convex problem with one solution; --class_weights=balanced multiplies each track's term by its label's weight, by the
+numbers of tracks. l2 is chosen by cross-validation over groups (artists) within the training tracks, by the lowest
+loss. Means of patches are fitted, while patches are classified and their probabilities averaged: on real tracks that is
+as accurate as fitting patches, and needs no step size, epochs or seed.
 """
 
 import hashlib
@@ -28,8 +29,10 @@ from tfrecords.manifest import count_patches
 from tfrecords.reader import raise_shard_errors
 from tfrecords.schema import Record
 from trainer import npz, training_job
+from trainer.config import BALANCED
 from trainer.models import musicnn
 from trainer.training.callbacks import save_model
+from trainer.training.losses import balanced_weights
 from trainer.training.schedules import History
 from trainer.training_job import TrainingJob
 
@@ -96,8 +99,10 @@ def start(model: keras.Model, job: TrainingJob) -> dict[str, float]:
     """Fit a new model's last layer; return the row of its history (see `run`)."""
     network = musicnn.feature_model(model)
     units = _all_units(network, job, job.parts.train)
-    l2 = choose_l2(units, num_labels=len(job.labels))
-    head = fit(units, num_labels=len(job.labels), l2=l2)
+    count = len(job.labels)
+    weights = balanced_weights(np.bincount(units.labels, minlength=count)) if job.class_weights == BALANCED else None
+    l2 = choose_l2(units, num_labels=count, weights=weights)
+    head = fit(units, num_labels=count, l2=l2, weights=weights)
     model.get_layer(musicnn.STANDARDIZE_LAYER).set_weights([head.mean, head.variance])
     model.get_layer(musicnn.HEAD_LAYER).set_weights([head.weights, head.biases])
     print(f"{model.name}: a layer for {len(units.labels)} tracks, L2 {l2:g}", flush=True)
@@ -108,8 +113,10 @@ def start(model: keras.Model, job: TrainingJob) -> dict[str, float]:
     return row
 
 
-def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERANCE) -> Head:
-    """Return the solution for a strength of regularisation.
+def fit(
+    units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERANCE, weights: np.ndarray | None = None
+) -> Head:
+    """Return the solution for a strength of regularisation; `weights`, [labels], multiply the losses of tracks.
 
     Example:
       >>> units = Units(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"]))
@@ -119,13 +126,14 @@ def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERAN
     count = units.means.shape[1]
     empty = Head(units.means.mean(axis=0), units.means.var(axis=0), np.zeros((count, num_labels)), np.zeros(num_labels))
     inputs, targets = _standardized(empty, units.means), np.eye(num_labels)[units.labels]
+    of_tracks = np.ones((len(targets), 1)) if weights is None else weights[units.labels, np.newaxis]
 
     def loss_and_gradient(values: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, biases = values[:-num_labels].reshape(count, num_labels), values[-num_labels:]
-        logs = scipy.special.log_softmax(inputs @ weights + biases, axis=1)
-        errors = np.exp(logs) - targets
-        gradient = np.append((inputs.T @ errors + l2 * weights).ravel(), errors.sum(axis=0))
-        return float(-(targets * logs).sum() + l2 / 2 * (weights**2).sum()), gradient
+        kernel, biases = values[:-num_labels].reshape(count, num_labels), values[-num_labels:]
+        logs = scipy.special.log_softmax(inputs @ kernel + biases, axis=1)
+        errors = of_tracks * (np.exp(logs) - targets)
+        gradient = np.append((inputs.T @ errors + l2 * kernel).ravel(), errors.sum(axis=0))
+        return float(-(of_tracks * targets * logs).sum() + l2 / 2 * (kernel**2).sum()), gradient
 
     begin = np.zeros((count + 1) * num_labels)
     options = {"maxiter": _MAX_ITERATIONS, "ftol": tolerance}
@@ -135,7 +143,7 @@ def fit(units: Units, *, num_labels: int, l2: float, tolerance: float = _TOLERAN
     return empty._replace(weights=values[:-num_labels].reshape(count, num_labels), biases=values[-num_labels:])
 
 
-def choose_l2(units: Units, *, num_labels: int) -> float:
+def choose_l2(units: Units, *, num_labels: int, weights: np.ndarray | None = None) -> float:
     """Return the strength that loses least on groups left out of the fit; the usual one where there is one group."""
     folds = group_folds(units.groups, _FOLDS)
     if folds.max() == 0:
@@ -145,8 +153,10 @@ def choose_l2(units: Units, *, num_labels: int) -> float:
         total = 0.0
         for fold in range(folds.max() + 1):
             own = folds == fold
-            head = fit(_select(units, ~own), num_labels=num_labels, l2=l2, tolerance=_ROUGH_TOLERANCE)
-            total -= head.log_probabilities(units.means[own])[np.arange(own.sum()), units.labels[own]].sum()
+            rest = _select(units, ~own)
+            head = fit(rest, num_labels=num_labels, l2=l2, tolerance=_ROUGH_TOLERANCE, weights=weights)
+            logs = head.log_probabilities(units.means[own])[np.arange(own.sum()), units.labels[own]]
+            total -= (logs if weights is None else weights[units.labels[own]] * logs).sum()
         return total
 
     return min(_L2, key=loss)

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 # Per finished epoch, metric name -> value: loss and accuracy, and val_loss and val_accuracy where there is validation.
 History = Sequence[Mapping[str, float]]
 
-_CHOICES = {"val_loss": "lowest validation loss", "val_accuracy": "highest validation accuracy", None: "the last epoch"}
+_CHOICES = {
+    "val_loss": "lowest validation loss",
+    "val_accuracy": "highest validation accuracy",
+    "val_macro_recall": "highest macro recall in validation",
+    "val_macro_f1": "highest macro F1 in validation",
+    None: "the last epoch",
+}
+METRICS = tuple(filter(None, _CHOICES))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +63,8 @@ class Recipe:
 
     Attributes:
       optimizer: "Adam" or "SGD" (plain, without momentum).
-      checkpoint_metric: the validation metric whose best epoch is kept, "val_loss" or "val_accuracy"; None: the last
-        epoch is kept, whatever validation says, so that its tracks may train as well.
+      checkpoint_metric: the validation metric whose best epoch is kept, one of METRICS; None: the last epoch is kept,
+        whatever validation says, so that its tracks may train as well.
       rises: halves the rate and ends training; None: the rate falls to 0 along a cosine.
       solves: fits a layer on a pretrained network that stays as it is (trainer.training.probe), in place of epochs.
       settings: fields of TrainConfig -> the recipe's values, where these are not the fields' defaults.

@@ -10,6 +10,7 @@ from trainer.distribution.loop import Loop, replica_batches
 from trainer.distribution.precision import with_scaled_loss
 from trainer.training.callbacks import WeightAverage, save_model
 from trainer.training.input_wait import InputWait
+from trainer.training.losses import RECALL, MacroScore, WeightedCrossentropy
 from trainer.training.training_state import build, values_of
 
 PATCHES = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32)
@@ -21,7 +22,7 @@ def batches(labels=LABELS, endless=False):
     return dataset.repeat() if endless else dataset
 
 
-def new_model(strategy, *, numbers="float32", soft=False, averages=False):
+def new_model(strategy, *, numbers="float32", soft=False, averages=False, macro=False):
     """A model that is made for a strategy, or for none."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
@@ -29,7 +30,10 @@ def new_model(strategy, *, numbers="float32", soft=False, averages=False):
         optimizer = with_scaled_loss(keras.optimizers.Adam(0.05, use_ema=averages, ema_momentum=0.5), numbers)
         optimizer.build(model.trainable_variables)
     loss = keras.losses.CategoricalCrossentropy() if soft else keras.losses.SparseCategoricalCrossentropy()
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+    if macro:
+        loss = WeightedCrossentropy()
+    metrics = ["accuracy", *([MacroScore(RECALL, num_labels=3)] if macro else [])]
+    model.compile(optimizer, loss, metrics=metrics, jit_compile=False)
     build(model, soft_labels=soft)
     return model
 
@@ -84,11 +88,14 @@ def strategy():
     return tf.distribute.MirroredStrategy(["CPU:0"])
 
 
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("soft", "macro"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("stop_after", [None, 2])
-def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, stop_after):
+def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, macro, stop_after):
     labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
-    single, many = new_model(tf.distribute.get_strategy(), soft=soft), new_model(strategy, soft=soft)
+    if macro:
+        labels *= np.array([0.5, 1, 2], np.float32)
+    options = {"soft": soft, "macro": macro}
+    single, many = new_model(tf.distribute.get_strategy(), **options), new_model(strategy, **options)
     expected, found = Listener(stop_after), Listener(stop_after)
     run(partial(devices.fit, single, InputWait()), expected, labels=labels)
     run(loop(many, strategy), found, labels=labels)

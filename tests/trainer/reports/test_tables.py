@@ -145,7 +145,7 @@ def test_an_evaluation():
     assert lines[0].split() == ["genre", "tracks", "accuracy", "precision", "recall", "F1"]
     assert lines[2].split() == ["blues", "2", "50.0", "%", "100.0", "%", "50.0", "%", "0.667"]
     assert lines[4].split() == ["jazz", "0", "-", "0.0", "%", "-", "0.000"]
-    assert lines[-1].split() == ["overall", "3", "66.7", "%", "0.667"]
+    assert lines[-1].split() == ["overall", "3", "66.7", "%", "75.0", "%", "0.667"]
     assert len({len(line) for line in lines}) == 1
     assert lines[3].startswith(r"\udcff ")
     assert set(lines[1]) == set(lines[5]) == {"-", " "}
@@ -155,8 +155,8 @@ def test_an_evaluation_of_a_leaking_split():
     scores = summary_of(1, 0, 1).scores
     new = (NewGroups("training", ["A"], 1, scores), NewGroups("training and validation", ["A", "B"], 3, None))
     lines = tables.evaluation(summary_of(0, 0, 1, new_groups=new)).splitlines()
-    assert lines[-2].split() == ["overall", "3", "100.0", "%", "1.000"]
-    assert lines[-1].split() == ["artists", "new", "to", "training", "3", "66.7", "%", "0.667"]
+    assert lines[-2].split() == ["overall", "3", "100.0", "%", "100.0", "%", "1.000"]
+    assert lines[-1].split() == ["artists", "new", "to", "training", "3", "66.7", "%", "75.0", "%", "0.667"]
     assert set(lines[-3]) == set(lines[1]) == {"-", " "}
 
 
@@ -235,7 +235,8 @@ trainings (seeds, folds) would vary the differences further. Of many pairs, some
 
 Each track is scored once, by the models that were trained without it, probabilities averaged over its patches and \
 over the seeds; the interval is a bootstrap over groups. Per seed: mean ± standard deviation over the seeds, each \
-alone. Training: processor time of the process of one training, all threads together, the mean over folds and seeds \
+alone. Macro recall and F1 count every genre alike. \
+Training: processor time of the process of one training, all threads together, the mean over folds and seeds \
 of those that were never interrupted. Predictions: 30 s clips through the model, from normalised patches to \
 probabilities.
 
@@ -288,6 +289,16 @@ def test_one_entry_is_compared_with_none(compared):
         "Differences" not in tables.comparison(compared).markdown()
         and "difference" not in tables.comparison(compared).text()
     )
+
+
+def test_scores_that_count_genres_alike_stand_last_where_all_have_them(compared):
+    names = list(compared["entries"])
+    scores = [{"macro_recall": 0.5, "macro_f1": 0.25}] + [{"macro_recall": 1.0, "macro_f1": 0.75}] * (len(names) - 1)
+    entries = {name: compared["entries"][name] | own for name, own in zip(names, scores, strict=True)}
+    table = tables.comparison(compared | {"entries": entries}).models
+    assert table.columns[-2:] == ("macro recall", "macro F1") and table.rows[0][-2:] == ("50.0 %", "0.250")
+    del entries[names[0]]["macro_recall"]
+    assert tables.comparison(compared | {"entries": entries}).models.columns[-1] == "seeds"
 
 
 def test_columns_of_the_terminals_table_stand_below_each_other_of_a_comparison(compared):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecords.common.command_line import UserError
-from trainer.training.batches import BatchLog, HostRows, training_batches, validation_batches
+from trainer.training.batches import BatchLog, HostRows, count_training_patches, training_batches, validation_batches
 
 
 def first_batch(job):
@@ -26,6 +26,31 @@ def test_mixed_labels_are_smoothed_too(tiny, job_of):
     same, smoothed = first_batch(job_of(tiny.path, mixed, "--label_smoothing=0.3"))
     np.testing.assert_array_equal(same, patches)
     np.testing.assert_allclose(smoothed, 0.7 * shares + 0.1, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.3])
+def test_balanced_labels_sum_to_their_weights(tiny, job_of, smoothing):
+    job = job_of(tiny.path, "--class_weights=balanced", f"--label_smoothing={smoothing}", "--batch_size=99")
+    _, labels = first_batch(job_of(tiny.path, "--batch_size=99"))
+    _, rows = first_batch(job)
+    # The first batch is all of the training part: weights are inverse to its numbers of patches.
+    counts = np.bincount(labels)
+    weights = len(labels) / (3 * counts)
+    np.testing.assert_allclose(rows.sum(axis=1), weights[labels], rtol=1e-5)
+    np.testing.assert_array_equal(rows.argmax(axis=1), labels)
+    np.testing.assert_allclose(
+        rows / rows.sum(axis=1, keepdims=True), (1 - smoothing) * np.eye(3)[labels] + smoothing / 3, atol=1e-6
+    )
+
+
+def test_balanced_sampling_trains_on_as_many_patches_of_every_label(tiny, job_of):
+    job = job_of(tiny.path, "--sampling=balanced", "--batch_size=4")
+    counts = np.bincount(first_batch(job_of(tiny.path, "--batch_size=99"))[1])
+    total = count_training_patches(job, tiny.manifest)
+    assert total == 3 * counts.max() and len(set(counts)) > 1
+    batches = training_batches(job, None, epoch=0, step=0, patches=total).take(-(-total // 4))
+    labels = np.concatenate([own for _, own in batches.as_numpy_iterator()])
+    assert np.bincount(labels).tolist() == [counts.max()] * 3
 
 
 def test_validation_has_the_labels_as_they_are_and_windows(tiny, job_of):
@@ -54,6 +79,7 @@ def test_random_patches_are_as_many_as_windows_and_others_in_every_epoch(tiny, j
     [
         (2, [], True),
         (4, ["--label_smoothing=0.3"], True),
+        (2, ["--class_weights=balanced"], True),
         (3, [], False),
         (2, ["--augment=gain_db=6,mixup_alpha=1"], False),
     ],

@@ -57,6 +57,16 @@ def test_the_solution_is_that_of_scikit_learn():
     np.testing.assert_allclose(head.weights, theirs.coef_.T, atol=1e-3)
 
 
+def test_weights_are_those_of_scikit_learn():
+    own = units()
+    weights = np.array([0.5, 2, 1])
+    head = probe.fit(own, num_labels=3, l2=4.0, weights=weights)
+    standard = (own.means - own.means.mean(axis=0)) / own.means.std(axis=0)
+    theirs = LogisticRegression(C=1 / 4, tol=1e-8, max_iter=1000, class_weight=dict(enumerate(weights)))
+    theirs.fit(standard, own.labels)
+    np.testing.assert_allclose(np.exp(head.log_probabilities(own.means)), theirs.predict_proba(standard), atol=1e-3)
+
+
 def test_folds_tear_no_group_apart():
     groups = np.random.default_rng(0).integers(0, 11, 200)
     folds = probe.group_folds(groups, 4)

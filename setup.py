@@ -35,6 +35,7 @@ setuptools.setup(
         "matplotlib",
         "pillow",
         "prometheus_client",
+        "pyarrow",
         "starlette",
         "tensorboard",
         "tensorflow>=2.21,<2.22",

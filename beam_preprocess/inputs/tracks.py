@@ -18,7 +18,7 @@ from beam_preprocess.inputs.csv_rows import check_row, open_quote, read_csv
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import log
 
-_PATH_COLUMN = "path"
+_PATH_COLUMN, _LABEL_COLUMN = "path", "genre"
 _GROUP_COLUMNS = ("group", "artist")
 _SIGNS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # Of a glob: text that stands for itself, or one of its signs.
@@ -32,7 +32,7 @@ class Track:
     Attributes:
       track_id: path below the input, with forward slashes; unique.
       uri: the file to read.
-      label: label name.
+      label: label name; empty where the input need not have labels.
       group: tracks of one group stay in one part; the track_id if no group is given.
       size: in bytes; None if it is unknown (missing, or on another file system than the CSV that lists it).
       origin: the path to show to users, if the uri is that of a copy.
@@ -47,7 +47,12 @@ class Track:
 
 
 def list_tracks(
-    source: str, *, label_column: str | None = None, group_column: str | None = None, label_folder: str = "parent"
+    source: str,
+    *,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    label_folder: str = "parent",
+    needs_labels: bool = True,
 ) -> list[Track]:
     """Return all tracks of a source, sorted by track_id. Memory grows by about 400 bytes a track.
 
@@ -58,6 +63,7 @@ def list_tracks(
       group_column: the CSV's column of groups. None: "group" if the CSV has it, else "artist", else no groups.
       label_folder: the folder that names the label: "parent", the one that a file is in, or "top", the first one below
         the source (for a glob, below its part without wildcards).
+      needs_labels: False: a CSV need not have the column genre, nor a label in every row.
 
     Raises:
       UserError: the source does not exist, cannot be listed or has no audio, a column is missing, a row is incomplete
@@ -68,7 +74,7 @@ def list_tracks(
     with storage.reporting(source):
         storage.local_path(source)
     if is_csv(source):
-        tracks = _from_csv(source, label_column or "genre", group_column)
+        tracks = _from_csv(source, label_column, group_column, needs_labels)
     else:
         if any(character in source for character in MAGIC) and not os.path.isdir(source):  # noqa: PTH112
             root, nothing = _fixed_part(source).rstrip("/"), "matches no audio file"
@@ -202,21 +208,23 @@ def _fixed_part(pattern: str) -> str:
     return pattern[:first].rpartition("/")[0]
 
 
-def _from_csv(source: str, label_column: str, group_column: str | None) -> list[Track]:
+def _from_csv(source: str, label_column: str | None, group_column: str | None, needs_labels: bool) -> list[Track]:
     columns, rows = read_csv(source, _PATH_COLUMN)
+    if label_column is None and (needs_labels or _LABEL_COLUMN in columns):
+        label_column = _LABEL_COLUMN
     group_column = _checked_columns(source, columns, label_column, group_column)
-    path_at, label_at = columns.index(_PATH_COLUMN), columns.index(label_column)
-    group_at = columns.index(group_column) if group_column else None
+    path_at = columns.index(_PATH_COLUMN)
+    label_at, group_at = (columns.index(column) if column else None for column in (label_column, group_column))
     find = _finder(source)
     uris: set[str] = set()
     lines = array("q")
     tracks: list[Track] = []
     for row in rows:
         fields = [*row.fields, *[""] * (len(columns) - len(row.fields))]
-        track_id, label = fields[path_at].strip(), one_name(fields[label_at].strip())
-        if not track_id or not label:
-            what = f"{_PATH_COLUMN} or {label_column} is empty"
-            raise UserError(f"{source}: line {row.line}: {what}{open_quote(row)}")
+        track_id, label = fields[path_at].strip(), one_name(fields[label_at].strip()) if label_at is not None else ""
+        if not track_id or (needs_labels and not label):
+            what = f"{_PATH_COLUMN} or {label_column}" if needs_labels else _PATH_COLUMN
+            raise UserError(f"{source}: line {row.line}: {what} is empty{open_quote(row)}")
         check_row(source, row, columns)
         track_id, uri, size = find(track_id, row.line)
         # By uri, not by track_id: "a.wav" and "./a.wav" are one file, and could get into two parts.
@@ -232,13 +240,15 @@ def _from_csv(source: str, label_column: str, group_column: str | None) -> list[
     return tracks
 
 
-def _checked_columns(source: str, columns: Sequence[str], label_column: str, group_column: str | None) -> str | None:
+def _checked_columns(
+    source: str, columns: Sequence[str], label_column: str | None, group_column: str | None
+) -> str | None:
     """Check that each column exists once; return the column of groups, if there is one."""
     if group_column is None:
         group_column = next((column for column in _GROUP_COLUMNS if column in columns), None)
         if group_column == "group":
             log(f"{source}: its column group says which tracks stay together (`group_column` takes another)")
-    for column in (_PATH_COLUMN, label_column, *([group_column] if group_column else [])):
+    for column in filter(None, (_PATH_COLUMN, label_column, group_column)):
         if column not in columns:
             raise UserError(f"{source}: no column {column!r}; it has {', '.join(columns) or 'none'}")
         if columns.count(column) > 1:

@@ -32,6 +32,7 @@ from trainer.serving.web.uploads import Refusal, busy, recognition_to_json
 
 if TYPE_CHECKING:
     from trainer.serving.recognizer import Recognizer
+    from trainer.serving.similarity import Collection
 
 _FOLDER = Path(__file__).parent / "page"
 # In this order: page.js uses the others.
@@ -74,6 +75,8 @@ HEADERS = [
 ]
 _HOSTS = ("127.0.0.1", "localhost")
 _BLOCK_BYTES = 1 << 18
+# Tracks that sound like the file.
+_NEIGHBOURS = 5
 # A refused client must send at least so fast to keep its connection; a browser sends to its own machine much faster.
 _LINGER_BYTES_PER_S = 1_000_000
 
@@ -121,10 +124,19 @@ class App:
       limits: of each client and of all together.
       port: that the server listens on.
       facts: what the page shows about the model.
+      collection: in which to find tracks that sound alike, if any; of the same model, whose recognitions hold units.
     """
 
-    def __init__(self, recognizer: "Recognizer", limits: Limits, port: int, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        recognizer: "Recognizer",
+        limits: Limits,
+        port: int,
+        facts: Mapping[str, Any],
+        collection: "Collection | None" = None,
+    ) -> None:
         self._recognizer = recognizer
+        self._collection = collection
         self._limits = limits
         self._port = port
         self._html, self._policy = page({**facts, "upload_bytes": limits.upload_bytes, "duration_s": limits.duration_s})
@@ -170,10 +182,16 @@ class App:
 
     async def _recognition(self, request: Request) -> Response:
         async with self._upload(request) as file, self._turn:
-            recognition = await run_in_threadpool(
-                self._recognizer.recognize, file, max_duration_s=self._limits.duration_s
-            )
-        return JSONResponse(recognition_to_json(recognition))
+            answer = await run_in_threadpool(self._recognize, file)
+        return JSONResponse(answer)
+
+    def _recognize(self, file: BinaryIO) -> dict[str, Any]:
+        recognition = self._recognizer.recognize(file, max_duration_s=self._limits.duration_s)
+        answer = recognition_to_json(recognition)
+        if self._collection is None or recognition.embedding is None:
+            return answer
+        neighbours = self._collection.nearest(recognition.embedding, _NEIGHBOURS)
+        return answer | {"sounds_like": [neighbour.to_json() for neighbour in neighbours]}
 
     async def _wav(self, request: Request) -> Response:
         with contextlib.ExitStack() as stack:

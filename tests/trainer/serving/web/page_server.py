@@ -27,6 +27,7 @@ def recognition_of(patches=3, frames=300, mel_bands=40, labels=("jazz", "rock"))
         patch_s=1.86,
         duration_s=frames / 43,
         log_mel=rng.uniform(0, 5, (frames, mel_bands)).astype(np.float32),
+        units=timeline,
     )
 
 
@@ -76,11 +77,11 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(recognizer=None, **limits):
+def running(recognizer=None, collection=None, **limits):
     limits = Limits(**{"upload_bytes": 100_000, "duration_s": 60} | limits)
     with take_port(0) as listener:
         port = listener.getsockname()[1]
-        app = App(recognizer or CountingRecognizer(), limits, port, {})
+        app = App(recognizer or CountingRecognizer(), limits, port, {}, collection)
         server = Server(app, limits)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -1,0 +1,214 @@
+"""Plants copies among clips and counts how often `trainer.similar` names the original first, and how fast it searches.
+
+python -m tools.planted_similar [--audio=DIR,DIR] [--clips=1000] [--copies=100] [--job_dir=JOB] [--rows=1000000]
+
+The clips are those of the folders of --audio, filled up with synthetic ones. Copies are made of some of them (of those
+of --audio, where there are enough) at a gain of 0.3 to 1, half of them resampled to 44.1 kHz, as MP3 or Ogg Vorbis at
+several qualities or as M4A: once from the clip's start, and once from a start of up to 5 s. trainer.embed embeds the
+clips and the copies with the published network or that of a job, and it is counted how many copies have their original
+as the nearest of all, as trainer.similar compares embeddings and in other ways. Then random embeddings, as many as
+--rows says and of the same size, are searched. Exit status 1 if trainer.similar misses more than 1 % of the copies
+from the start, or a search takes 2 s.
+"""
+
+import csv
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from beam_preprocess import synthesize
+from beam_preprocess.audio import EXTENSIONS
+from benchmarks import processes
+from tfrecords.common import command_line, shutdown
+from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import align_columns
+from tools import planted_copies
+from trainer.serving.recognizer import check_source
+
+WANTED, MAX_SEARCH_S = 0.99, 2.0
+_STARTS_S = {"from the start": 0.0, "from up to 5 s": 5.0}
+_SEARCHES = 5
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_list("audio", [], "folders of audio, a folder a genre", flag_values=FLAGS)
+flags.DEFINE_integer("clips", 1000, "clips in the collection", lower_bound=2, flag_values=FLAGS)
+flags.DEFINE_integer("copies", 100, "copies of each kind", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_float("seconds", 30.0, "length of a synthetic clip", lower_bound=10.0, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of the copies", flag_values=FLAGS)
+flags.DEFINE_string("job_dir", "", "job whose model embeds; by default the published network", flag_values=FLAGS)
+flags.DEFINE_integer("rows", 1_000_000, "random embeddings to search", lower_bound=1, flag_values=FLAGS)
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
+    """Plants copies, embeds, counts, and searches; returns the exit status."""
+    command_line.no_arguments(positional)
+    model = "" if flag_values.job_dir else "musicnn"
+    check_source(flag_values.job_dir, model)
+    source = f"--job_dir={flag_values.job_dir}" if flag_values.job_dir else f"--model={model}"
+    with tempfile.TemporaryDirectory() as temporary, shutdown.cleanup_on_signal(lambda: shutil.rmtree(temporary)):
+        folder = Path(temporary)
+        real, clips = make_collection(folder, flag_values.audio, clips=flag_values.clips, seconds=flag_values.seconds)
+        chosen = real if len(real) >= flag_values.copies else clips
+        originals = write_copies(folder, chosen, copies=flag_values.copies, seed=flag_values.seed)
+        collection = folder / "clips.parquet"
+        seconds = embed(source, folder / "clips.csv", collection)
+        print(f"{len(clips):,} clips embedded in {seconds:.0f} s, {len(real):,} of them not synthetic", flush=True)
+        found = {start: nearest_in_every_way(source, folder, start, originals[start]) for start in _STARTS_S}
+        units = read(collection)[1].shape[1]
+    print(align_columns([["nearest", *found], *table(found)]))
+    shares = [share for name, share in found["from the start"].items() if name == "trainer.similar"]
+    prepare_s, search_s = search_seconds(flag_values.rows, units)
+    print(
+        f"{flag_values.rows:,} random embeddings of {units} values: prepared in {prepare_s:.2f} s, "
+        f"a search takes {search_s:.3f} s (the median of {_SEARCHES})"
+    )
+    return int(min(shares) < WANTED or search_s >= MAX_SEARCH_S)
+
+
+def make_collection(folder: Path, audio: Sequence[str], *, clips: int, seconds: float) -> tuple[list[Path], list[Path]]:
+    """Lists the clips of a collection in folder/clips.csv, and writes the synthetic ones.
+
+    Returns:
+      The clips of the folders of `audio`, and those with all others.
+
+    Raises:
+      UserError: there is no audio in the folders.
+    """
+    real = [
+        path.absolute() for each in audio for path in sorted(Path(each).rglob("*")) if path.suffix.lower() in EXTENSIONS
+    ][:clips]
+    if audio and not real:
+        raise UserError(f"--audio={','.join(audio)} holds no audio")
+    missing = clips - len(real)
+    if missing:
+        per_genre = -(-missing // len(synthesize.GENRES))
+        synthesize.synthesize_dataset(folder / "synthetic", tracks_per_genre=per_genre, seconds=seconds)
+    synthetic = sorted((folder / "synthetic").rglob("*.wav"))[:missing]
+    with (folder / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path"])
+        writer.writerows([str(path)] for path in [*real, *synthetic])
+    return real, [*real, *synthetic]
+
+
+def write_copies(folder: Path, clips: Sequence[Path], *, copies: int, seed: int) -> dict[str, list[Path]]:
+    """Writes copies of clips to a folder for each kind, so that their names sort in order.
+
+    Returns:
+      Kind -> the originals, in the order of the copies.
+    """
+    rng = np.random.default_rng(seed)
+    originals: dict[str, list[Path]] = {}
+    for start, max_start_s in _STARTS_S.items():
+        (folder / start).mkdir()
+        originals[start] = [clips[index] for index in rng.permutation(len(clips))[:copies]]
+        for number, original in enumerate(originals[start]):
+            codec = planted_copies.CODECS[number % len(planted_copies.CODECS)]
+            copy = folder / start / f"{number:06d}.{codec.lower()}"
+            planted_copies.write_changed(original, copy, codec, rng, max_start_s=max_start_s)
+    return originals
+
+
+def embed(source: str, audio: Path, output: Path) -> float:
+    """Runs trainer.embed; returns the seconds that it took."""
+    return processes.run_checked("-m", "trainer.embed", source, f"--input={audio}", f"--output={output}").seconds
+
+
+def read(path: Path) -> tuple[list[str], np.ndarray]:
+    """Returns paths and vectors [tracks, units] of a file of embeddings."""
+    from trainer.serving.embeddings import Embeddings
+
+    embeddings = Embeddings.read(str(path))
+    return embeddings.paths.to_pylist(), embeddings.vectors
+
+
+def nearest_in_every_way(source: str, folder: Path, start: str, originals: Sequence[Path]) -> dict[str, float]:
+    """Returns way to compare -> share of the copies of a kind whose original is the nearest."""
+    output, collection = folder / f"{start}.parquet", folder / "clips.parquet"
+    embed(source, folder / start, output)
+    command = ("-m", "trainer.similar", f"--embeddings={collection}", "--num_neighbours=1", "--json")
+    lines = processes.run_checked(*command, str(folder / start)).stdout.splitlines()
+    named = [json.loads(line)["neighbours"][0]["path"] for line in lines]
+    expected = [str(path) for path in originals]
+    shares = {"trainer.similar": share_of(named, expected)}
+    paths, vectors = read(collection)
+    _, queries = read(output)
+    for way, fit in WAYS.items():
+        transform = fit(vectors)
+        products = _unit_length(transform(queries)) @ _unit_length(transform(vectors)).T
+        shares[way] = share_of([paths[row] for row in products.argmax(axis=1)], expected)
+    return shares
+
+
+def share_of(named: Sequence[str], expected: Sequence[str]) -> float:
+    """Returns the share of names that are the expected ones."""
+    return sum(name == right for name, right in zip(named, expected, strict=True)) / len(expected)
+
+
+def _unit_length(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _centred(vectors: np.ndarray) -> Transform:
+    mean = vectors.mean(axis=0)
+    return lambda rows: rows - mean
+
+
+def _standardized(vectors: np.ndarray) -> Transform:
+    mean, spread = vectors.mean(axis=0), vectors.std(axis=0)
+    return lambda rows: (rows - mean) / np.maximum(spread, 1e-6 * spread.max())
+
+
+def _whitened(vectors: np.ndarray) -> Transform:
+    centred = _centred(vectors)
+    values, directions = np.linalg.eigh(np.cov(centred(vectors), rowvar=False))
+    kept = values > 1e-6 * values.max()
+    return lambda rows: centred(rows) @ (directions[:, kept] / np.sqrt(values[kept]))
+
+
+# The cosine of embeddings that are changed in a way fitted to the collection.
+WAYS: dict[str, Callable[[np.ndarray], Transform]] = {
+    "cosine": lambda vectors: lambda rows: rows,
+    "cosine, centred": _centred,
+    "cosine, standardised": _standardized,
+    "cosine, whitened": _whitened,
+}
+
+
+def table(found: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Returns a row for each way to compare."""
+    return [[way, *(f"{100 * shares[way]:.1f} %" for shares in found.values())] for way in next(iter(found.values()))]
+
+
+def search_seconds(rows: int, units: int) -> tuple[float, float]:
+    """Returns the seconds to prepare random embeddings, and to search them once they are."""
+    import pyarrow as pa
+
+    from trainer.serving.embeddings import Embeddings, Origin
+    from trainer.serving.similarity import Collection
+
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((rows, units), np.float32)
+    names = pa.chunked_array([pa.array(map(str, range(rows)), pa.string())])
+    began = time.perf_counter()
+    collection = Collection(Embeddings(Origin("random", "", {}, 0), names, names, vectors))
+    prepare_s = time.perf_counter() - began
+    times = []
+    for query in rng.standard_normal((_SEARCHES, units), np.float32):
+        began = time.perf_counter()
+        collection.nearest(query, 10)
+        times.append(time.perf_counter() - began)
+    return prepare_s, statistics.median(times)
+
+
+if __name__ == "__main__":
+    command_line.run(main, FLAGS, usage=__doc__)

@@ -6,18 +6,17 @@ The clips are those of the folders of --audio, filled up with synthetic ones. Co
 of --audio, where there are enough) at a gain of 0.3 to 1, half of them resampled to 44.1 kHz, as MP3 or Ogg Vorbis at
 several qualities or as M4A: once from the clip's start, and once from a start of up to 5 s. trainer.embed embeds the
 clips and the copies with the published network or that of a job, and it is counted how many copies have their original
-as the nearest of all, as trainer.similar compares embeddings and in other ways. Then random embeddings, as many as
+as the nearest of all, by the search of trainer.similar and by other measures. Then random embeddings, as many as
 --rows says and of the same size, are searched. Exit status 1 if trainer.similar misses more than 1 % of the copies
 from the start, or a search takes 2 s.
 """
 
 import csv
-import json
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +61,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
         collection = folder / "clips.parquet"
         seconds = embed(source, folder / "clips.csv", collection)
         print(f"{len(clips):,} clips embedded in {seconds:.0f} s, {len(real):,} of them not synthetic", flush=True)
-        found = {start: nearest_in_every_way(source, folder, start, originals[start]) for start in _STARTS_S}
-        units = read(collection)[1].shape[1]
+        embed(source, folder / "copies", folder / "copies.parquet")
+        found, units = nearest_in_every_way(collection, folder / "copies.parquet", originals)
     print(align_columns([["nearest", *found], *table(found)]))
     shares = [share for name, share in found["from the start"].items() if name == "trainer.similar"]
     prepare_s, search_s = search_seconds(flag_values.rows, units)
@@ -101,7 +100,7 @@ def make_collection(folder: Path, audio: Sequence[str], *, clips: int, seconds: 
 
 
 def write_copies(folder: Path, clips: Sequence[Path], *, copies: int, seed: int) -> dict[str, list[Path]]:
-    """Writes copies of clips to a folder for each kind, so that their names sort in order.
+    """Writes copies of clips to folder/copies/KIND, named by numbers.
 
     Returns:
       Kind -> the originals, in the order of the copies.
@@ -109,11 +108,11 @@ def write_copies(folder: Path, clips: Sequence[Path], *, copies: int, seed: int)
     rng = np.random.default_rng(seed)
     originals: dict[str, list[Path]] = {}
     for start, max_start_s in _STARTS_S.items():
-        (folder / start).mkdir()
+        (folder / "copies" / start).mkdir(parents=True)
         originals[start] = [clips[index] for index in rng.permutation(len(clips))[:copies]]
         for number, original in enumerate(originals[start]):
             codec = planted_copies.CODECS[number % len(planted_copies.CODECS)]
-            copy = folder / start / f"{number:06d}.{codec.lower()}"
+            copy = folder / "copies" / start / f"{number:06d}.{codec.lower()}"
             planted_copies.write_changed(original, copy, codec, rng, max_start_s=max_start_s)
     return originals
 
@@ -123,30 +122,39 @@ def embed(source: str, audio: Path, output: Path) -> float:
     return processes.run_checked("-m", "trainer.embed", source, f"--input={audio}", f"--output={output}").seconds
 
 
-def read(path: Path) -> tuple[list[str], np.ndarray]:
-    """Returns paths and vectors [tracks, units] of a file of embeddings."""
+def nearest_in_every_way(
+    collection: Path, copies: Path, originals: Mapping[str, Sequence[Path]]
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Counts the copies whose original is the nearest.
+
+    Args:
+      collection: embeddings of the clips.
+      copies: those of the copies, whose label is their kind.
+      originals: kind -> the originals, in the order of the copies.
+
+    Returns:
+      Kind -> way to compare -> share of the copies; and the size of an embedding.
+    """
     from trainer.serving.embeddings import Embeddings
+    from trainer.serving.similarity import Collection
 
-    embeddings = Embeddings.read(str(path))
-    return embeddings.paths.to_pylist(), embeddings.vectors
+    clips, of_copies = Embeddings.read(str(collection)), Embeddings.read(str(copies))
+    paths, kinds = np.array(clips.paths.to_pylist()), np.array(of_copies.labels.to_pylist())
+    queries = {kind: of_copies.vectors[kinds == kind] for kind in originals}
+    ways = {way: _nearest_by_product(fit(clips.vectors), clips.vectors, paths) for way, fit in WAYS.items()}
+    search = Collection(clips)
+    ways = {"trainer.similar": lambda rows: [search.nearest(row, 1)[0].path for row in rows]} | ways
+    shares = {
+        kind: {way: share_of(name(queries[kind]), list(map(str, own))) for way, name in ways.items()}
+        for kind, own in originals.items()
+    }
+    return shares, clips.vectors.shape[1]
 
 
-def nearest_in_every_way(source: str, folder: Path, start: str, originals: Sequence[Path]) -> dict[str, float]:
-    """Returns way to compare -> share of the copies of a kind whose original is the nearest."""
-    output, collection = folder / f"{start}.parquet", folder / "clips.parquet"
-    embed(source, folder / start, output)
-    command = ("-m", "trainer.similar", f"--embeddings={collection}", "--num_neighbours=1", "--json")
-    lines = processes.run_checked(*command, str(folder / start)).stdout.splitlines()
-    named = [json.loads(line)["neighbours"][0]["path"] for line in lines]
-    expected = [str(path) for path in originals]
-    shares = {"trainer.similar": share_of(named, expected)}
-    paths, vectors = read(collection)
-    _, queries = read(output)
-    for way, fit in WAYS.items():
-        transform = fit(vectors)
-        products = _unit_length(transform(queries)) @ _unit_length(transform(vectors)).T
-        shares[way] = share_of([paths[row] for row in products.argmax(axis=1)], expected)
-    return shares
+def _nearest_by_product(transform: Transform, vectors: np.ndarray, paths: np.ndarray) -> Callable:
+    """Returns a function that names the nearest of the vectors for each row of others."""
+    known = _unit_length(transform(vectors))
+    return lambda rows: paths[(_unit_length(transform(rows)) @ known.T).argmax(axis=1)].tolist()
 
 
 def share_of(named: Sequence[str], expected: Sequence[str]) -> float:

@@ -50,7 +50,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     check_source(flag_values.job_dir, flag_values.model)
     upload_limits = parse_upload_limits(flag_values)
     # Imported here so that --help need not wait for it.
-    from trainer.serving.web.app import App, Limits
+    from trainer.serving.web.app import App, Limits, Similar
     from trainer.serving.web.server import HOST, Server, take_port
 
     limits = Limits(**upload_limits)
@@ -63,11 +63,11 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     with listener:
         port = listener.getsockname()[1]
         recognizer = load_recognizer(flag_values.job_dir, flag_values.model)
-        collection = None
+        similar = None
         if flag_values.embeddings:
-            recognizer = recognizer.with_units()
-            collection = load_collection(flag_values.embeddings, recognizer)
-        app = App(recognizer, limits, port, facts(recognizer), collection)
+            embedder = recognizer.with_units()
+            similar = Similar(embedder, load_collection(flag_values.embeddings, embedder))
+        app = App(recognizer, limits, port, facts(recognizer), similar)
         # The signal does not wait for a thread that may be decoding a long file.
         with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)

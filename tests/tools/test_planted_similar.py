@@ -23,7 +23,7 @@ def test_copies_are_of_other_codecs_and_gains(tmp_path):
         soundfile.write(path, 0.9 * np.sin(0.05 * (number + 1) * np.arange(8 * 22050)), 22050)
     originals = planted_similar.write_copies(tmp_path, clips, copies=6, seed=0)
     assert list(originals) == ["from the start", "from up to 5 s"]
-    copies = sorted((tmp_path / "from the start").iterdir())
+    copies = sorted((tmp_path / "copies" / "from the start").iterdir())
     assert [path.suffix for path in copies] == [".mp3", ".ogg", ".m4a"] * 2
     for copy, original in list(zip(copies, originals["from the start"], strict=True))[:2]:
         (samples, rate), exact = soundfile.read(copy), soundfile.read(original)[0]

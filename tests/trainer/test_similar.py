@@ -50,10 +50,10 @@ def lines(capsys):
 
 def test_the_original_of_a_copy_is_the_nearest(collection, tmp_path, capsys):
     for number in (2, 5):
-        soundfile.write(tmp_path / f"{number}.ogg", 0.7 * tones(number), RATE)
+        soundfile.write(tmp_path / f"{number}.flac", 0.98 * tones(number), RATE)
     assert run(f"--embeddings={collection}/all.parquet", "--json", "--num_neighbours=3", tmp_path) == 0
     found = lines(capsys)
-    assert [one["path"] for one in found] == [f"{tmp_path}/2.ogg", f"{tmp_path}/5.ogg"]
+    assert [one["path"] for one in found] == [f"{tmp_path}/2.flac", f"{tmp_path}/5.flac"]
     for one, number in zip(found, (2, 5), strict=True):
         assert len(one["neighbours"]) == 3
         assert one["neighbours"][0]["path"] == f"{collection}/music/genre {number % 2}/{number}.wav"

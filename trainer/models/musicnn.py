@@ -46,12 +46,11 @@ VARIANCE_FLOOR = 1e-6
 # Frames and bands of the first filters' kernels, two layers over both and three over time, and their filters.
 _KERNELS = ((7, 38), (7, 67), (128, 1), (64, 1), (32, 1))
 _FILTERS = (204, 204, 51, 51, 51)
-# The first two layers' names here. All over time are one layer, whose windows are those of the longest.
-_TIMBRE, _TIME = ("timbre_38", "timbre_67"), "time"
-_LONGEST = 128
+# Their names here.
+_TIMBRE, _TIME = ("timbre_38", "timbre_67"), ("time_128", "time_64", "time_32")
 # Neighbouring places, in bands and in frames, that a layer computes at once, as so many times its filters: with one
 # channel in and few filters, convolutions are slow otherwise.
-_BANDS_AT_ONCE, _FRAMES_AT_ONCE = 15, 64
+_BANDS_AT_ONCE, _FRAMES_AT_ONCE = 10, 32
 _MIDDLE = ("middle_1", "middle_2", "middle_3")
 _MIDDLE_FILTERS, _MIDDLE_FRAMES = 64, 7
 _WIDTH = sum(_FILTERS)
@@ -98,15 +97,20 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model
     return _loaded(keras.Model(log_mel, labels, name="musicnn"), weights)
 
 
-def tagger(*, patch_frames: int = PATCH_FRAMES) -> keras.Model:
+def tagger(*, patch_frames: int = PATCH_FRAMES, at_one_loudness: bool = False) -> keras.Model:
     """Return the published network: log-mel patches [batch, patch_frames, 96, 1] -> tags [batch, 50], from 0 to 1.
+
+    Args:
+      patch_frames: frames in a patch.
+      at_one_loudness: bring all patches to one loudness first, so that what it gives does not depend on the gain.
 
     Raises:
       UserError: the package with the weights is not installed.
     """
     weights = _live(read_weights())
     log_mel = keras.Input((patch_frames, MEL_BANDS, 1), name="log_mel")
-    units = keras.layers.BatchNormalization(epsilon=_EPSILON, name="units_norm")(_network(log_mel, weights))
+    heard = _at_one_loudness(log_mel) if at_one_loudness else log_mel
+    units = keras.layers.BatchNormalization(epsilon=_EPSILON, name="units_norm")(_network(heard, weights))
     tags = keras.layers.Dense(len(TAGS), activation="sigmoid", name="tags")(units)
     return _loaded(keras.Model(log_mel, tags, name="musicnn"), weights)
 
@@ -135,7 +139,7 @@ def _network(log_mel: Any, weights: Weights) -> Any:
     normalised = layers.BatchNormalization(epsilon=_EPSILON, name="log_mel_norm")(log_mel)
     x = layers.Reshape((patch_frames, MEL_BANDS))(normalised)
     highest = [_highest_over_bands(x, name, kernel=weights[name][0].shape) for name in _TIMBRE]
-    highest.append(_highest_over_time(x, kernel=weights[_TIME][0].shape))
+    highest += [_highest_over_time(x, name, kernel=weights[name][0].shape) for name in _TIME]
     # Bias, ReLU and normalisation of a filter come after its maximum over bands, with which they commute.
     x = layers.BatchNormalization(epsilon=_EPSILON, name="front_bias")(layers.Concatenate()(highest))
     first = layers.BatchNormalization(epsilon=_EPSILON, name="front_norm")(layers.Activation("relu")(x))
@@ -167,7 +171,7 @@ def _highest_over_bands(x: Any, name: str, *, kernel: tuple[int, ...]) -> Any:
     return layers.Reshape((x.shape[1], x.shape[3]))(layers.MaxPooling2D((1, _BANDS_AT_ONCE))(x))
 
 
-def _highest_over_time(x: Any, *, kernel: tuple[int, ...]) -> Any:
+def _highest_over_time(x: Any, name: str, *, kernel: tuple[int, ...]) -> Any:
     """Return the maximum over bands of each filter over time, [batch, frames, filters], of [batch, frames, bands].
 
     As in `_highest_over_bands`, for a few neighbouring frames at once; each band is a row of a matrix product.
@@ -175,10 +179,10 @@ def _highest_over_time(x: Any, *, kernel: tuple[int, ...]) -> Any:
     layers = keras.layers
     frames, (window, outputs) = x.shape[1], kernel
     groups = -(-frames // _FRAMES_AT_ONCE)
-    before = (_LONGEST - 1) // 2
+    length = window - _FRAMES_AT_ONCE + 1
     # So many zeros that there is a window for every frame, and for what is left of the last group.
-    padded = layers.ZeroPadding1D((before, groups * _FRAMES_AT_ONCE - frames + _LONGEST // 2))(x)
-    product = layers.Dense(outputs, use_bias=False, name=_TIME)
+    padded = layers.ZeroPadding1D(((length - 1) // 2, groups * _FRAMES_AT_ONCE - frames + length // 2))(x)
+    product = layers.Dense(outputs, use_bias=False, name=name)
     found = []
     for first in range(0, groups * _FRAMES_AT_ONCE, _FRAMES_AT_ONCE):
         cut = layers.Cropping1D((first, padded.shape[1] - first - window))(padded)
@@ -193,7 +197,7 @@ def _loaded(model: keras.Model, weights: Weights) -> keras.Model:
     for layer in model.layers:
         if layer.name in weights:
             layer.set_weights(weights[layer.name])
-        if layer.name in (*_TIMBRE, _TIME) or isinstance(layer, keras.layers.BatchNormalization):
+        if layer.name in (*_TIMBRE, *_TIME) or isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     return model
 
@@ -265,9 +269,12 @@ def _live(variables: Mapping[str, np.ndarray]) -> Weights:
         live.append(alive)
         constants.append(scale * np.maximum(bias, 0) + shift)
     layers |= _front(variables, norms, np.concatenate(live))
-    for name, kernel in zip(_TIMBRE, kernels, strict=False):
-        layers[name] = [_at_once(kernel, _BANDS_AT_ONCE, axis=1)]
-    layers[_TIME] = [_at_once(_one_window(kernels[len(_TIMBRE) :]), _FRAMES_AT_ONCE, axis=0)]
+    # The filter of ones.
+    kernels[-1] = np.pad(kernels[-1], ((0, 0), (0, 0), (0, 1)))
+    for name, kernel in zip((*_TIMBRE, *_TIME), kernels, strict=True):
+        over_bands = name in _TIMBRE
+        places, kernel = (_BANDS_AT_ONCE, kernel) if over_bands else (_FRAMES_AT_ONCE, kernel[:, 0])
+        layers[name] = [_at_once(kernel, places, axis=int(over_bands))]
     alive, constant = np.concatenate(live), np.where(np.concatenate(live), 0, np.concatenate(constants))
     for number, name in enumerate(_MIDDLE, len(_KERNELS)):
         kernel, bias = (variables[f"{_numbered('conv2d', number)}/{part}"] for part in ("kernel", "bias"))
@@ -306,15 +313,6 @@ def _front(
     neutral = [np.zeros_like(bias), np.full_like(bias, 1 - _EPSILON)]
     norm = [np.append(part, value) for part, value in zip(parts, (1, 0, 0, 1 - _EPSILON), strict=True)]
     return {"front_bias": [signs, bias, *neutral], "front_norm": norm}
-
-
-def _one_window(kernels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return filters over time, [frames, 1, filters] each, as [longest, all filters] with one of zeros at the end."""
-    windows = []
-    for kernel in kernels:
-        before = (_LONGEST - 1) // 2 - (len(kernel) - 1) // 2
-        windows.append(np.pad(kernel[:, 0], ((before, _LONGEST - len(kernel) - before), (0, 0))))
-    return np.pad(np.concatenate(windows, axis=1), ((0, 0), (0, 1)))
 
 
 def _at_once(kernel: np.ndarray, places: int, *, axis: int) -> np.ndarray:

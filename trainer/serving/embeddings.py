@@ -101,10 +101,13 @@ def write(location: str, origin: Origin, *, num_units: int, with_patches: bool =
             raise UserError(f"{location} is a directory; name a file, such as {storage.join(location, 'all.parquet')}")
         with storage.writing(location) as file:
             writer = Writer(file, origin, num_units=num_units, with_patches=with_patches)
-            yield writer
-            if not writer.num_tracks:
-                raise UserError(f"no track has an embedding, so {location} is not written")
-            writer.close()
+            try:
+                yield writer
+                if not writer.num_tracks:
+                    raise UserError(f"no track has an embedding, so {location} is not written")
+                writer.close()
+            finally:
+                writer.discard()
     except OSError as error:
         raise UserError(f"{location} cannot be written: {error.strerror or error}") from None
 
@@ -150,6 +153,12 @@ class Writer:
         """Write what is left, and the end of the file."""
         self._flush()
         self._parquet.close()
+
+    def discard(self) -> None:
+        """Let go of the file, whatever it holds; nothing happens after `close`."""
+        # Arrow would write to it at the end of the process, when it is closed.
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._parquet.close()
 
     def _flush(self) -> None:
         if not self._rows:

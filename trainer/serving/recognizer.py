@@ -185,8 +185,16 @@ class Recognizer:
         return cls(job, musicnn.tagger(), genres=musicnn.GENRE_TAGS)
 
     def with_units(self) -> "Recognizer":
-        """Return a recognizer of the same model whose recognitions hold its units as well."""
-        return Recognizer(self.job, self.model, genres=self.genres, with_units=True)
+        """Return a recognizer of the same model whose recognitions hold its units as well.
+
+        The published network hears the gain of a recording, which two copies of it may not share. For units all patches
+        are brought to one loudness, and so the tags of such a recognizer are not quite those of this one.
+        """
+        if self.genres is None:
+            return Recognizer(self.job, self.model, with_units=True)
+        from trainer.models import musicnn
+
+        return Recognizer(self.job, musicnn.tagger(at_one_loudness=True), genres=self.genres, with_units=True)
 
     def recognize(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S) -> Recognition:
         """Name the genre of one audio file.

@@ -14,7 +14,7 @@ import string
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,6 +27,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from beam_preprocess.audio import EXTENSIONS, Reject
 from trainer.reports.page import CSS
+from trainer.serving.recognizer import DecodedTrack
 from trainer.serving.web import uploads
 from trainer.serving.web.uploads import Refusal, busy, recognition_to_json
 
@@ -114,6 +115,18 @@ class Limits:
                 raise ValueError(f"{name} must be above 0, got {value}")
 
 
+class Similar(NamedTuple):
+    """What finds the tracks that sound like a recording.
+
+    Attributes:
+      embedder: gives embeddings; of the same front end as the page's recognizer.
+      collection: of embeddings by the same model.
+    """
+
+    embedder: "Recognizer"
+    collection: "Collection"
+
+
 class App:
     """GET / is the page; POST /recognition and POST /wav take a file as their body, with its Content-Length.
 
@@ -124,7 +137,7 @@ class App:
       limits: of each client and of all together.
       port: that the server listens on.
       facts: what the page shows about the model.
-      collection: in which to find tracks that sound alike, if any; of the same model, whose recognitions hold units.
+      similar: finds tracks that sound alike, if any.
     """
 
     def __init__(
@@ -133,10 +146,10 @@ class App:
         limits: Limits,
         port: int,
         facts: Mapping[str, Any],
-        collection: "Collection | None" = None,
+        similar: "Similar | None" = None,
     ) -> None:
         self._recognizer = recognizer
-        self._collection = collection
+        self._similar = similar
         self._limits = limits
         self._port = port
         self._html, self._policy = page({**facts, "upload_bytes": limits.upload_bytes, "duration_s": limits.duration_s})
@@ -188,10 +201,12 @@ class App:
     def _recognize(self, file: BinaryIO) -> dict[str, Any]:
         recognition = self._recognizer.recognize(file, max_duration_s=self._limits.duration_s)
         answer = recognition_to_json(recognition)
-        if self._collection is None or recognition.embedding is None:
+        if self._similar is None:
             return answer
-        neighbours = self._collection.nearest(recognition.embedding, _NEIGHBOURS)
-        return answer | {"sounds_like": [neighbour.to_json() for neighbour in neighbours]}
+        track = DecodedTrack(recognition.log_mel, recognition.duration_s, recognition.note)
+        embedding = self._similar.embedder.classify([track])[0].embedding
+        found = [] if embedding is None else self._similar.collection.nearest(embedding, _NEIGHBOURS)
+        return answer | {"sounds_like": [neighbour.to_json() for neighbour in found]}
 
     async def _wav(self, request: Request) -> Response:
         with contextlib.ExitStack() as stack:

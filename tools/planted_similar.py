@@ -1,6 +1,7 @@
 """Plants copies among clips and counts how often `trainer.similar` names the original first, and how fast it searches.
 
 python -m tools.planted_similar [--audio=DIR,DIR] [--clips=1000] [--copies=100] [--job_dir=JOB] [--rows=1000000]
+    [--work_dir=DIR]
 
 The clips are those of the folders of --audio, filled up with synthetic ones. Copies are made of some of them (of those
 of --audio, where there are enough) at a gain of 0.3 to 1, half of them resampled to 44.1 kHz, as MP3 or Ogg Vorbis at
@@ -42,6 +43,7 @@ flags.DEFINE_integer("copies", 100, "copies of each kind", lower_bound=1, flag_v
 flags.DEFINE_float("seconds", 30.0, "length of a synthetic clip", lower_bound=10.0, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the copies", flag_values=FLAGS)
 flags.DEFINE_string("job_dir", "", "job whose model embeds; by default the published network", flag_values=FLAGS)
+flags.DEFINE_string("work_dir", None, "where clips and copies are kept; by default nowhere", flag_values=FLAGS)
 flags.DEFINE_integer("rows", 1_000_000, "random embeddings to search", lower_bound=1, flag_values=FLAGS)
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +56,8 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     check_source(flag_values.job_dir, model)
     source = f"--job_dir={flag_values.job_dir}" if flag_values.job_dir else f"--model={model}"
     with tempfile.TemporaryDirectory() as temporary, shutdown.cleanup_on_signal(lambda: shutil.rmtree(temporary)):
-        folder = Path(temporary)
+        folder = Path(flag_values.work_dir or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         real, clips = make_collection(folder, flag_values.audio, clips=flag_values.clips, seconds=flag_values.seconds)
         chosen = real if len(real) >= flag_values.copies else clips
         originals = write_copies(folder, chosen, copies=flag_values.copies, seed=flag_values.seed)
@@ -100,20 +103,29 @@ def make_collection(folder: Path, audio: Sequence[str], *, clips: int, seconds: 
 
 
 def write_copies(folder: Path, clips: Sequence[Path], *, copies: int, seed: int) -> dict[str, list[Path]]:
-    """Writes copies of clips to folder/copies/KIND, named by numbers.
+    """Writes copies of clips to folder/copies/KIND, named by numbers, unless folder/copies.csv lists them already.
 
     Returns:
       Kind -> the originals, in the order of the copies.
     """
+    listed = folder / "copies.csv"
+    if listed.exists():
+        with listed.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {kind: [Path(row["original"]) for row in rows if row["kind"] == kind] for kind in _STARTS_S}
     rng = np.random.default_rng(seed)
     originals: dict[str, list[Path]] = {}
     for start, max_start_s in _STARTS_S.items():
-        (folder / "copies" / start).mkdir(parents=True)
+        (folder / "copies" / start).mkdir(parents=True, exist_ok=True)
         originals[start] = [clips[index] for index in rng.permutation(len(clips))[:copies]]
         for number, original in enumerate(originals[start]):
             codec = planted_copies.CODECS[number % len(planted_copies.CODECS)]
             copy = folder / "copies" / start / f"{number:06d}.{codec.lower()}"
             planted_copies.write_changed(original, copy, codec, rng, max_start_s=max_start_s)
+    with listed.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["kind", "original"])
+        writer.writerows([kind, path] for kind, own in originals.items() for path in own)
     return originals
 
 

@@ -29,6 +29,10 @@ def test_copies_are_of_other_codecs_and_gains(tmp_path):
         (samples, rate), exact = soundfile.read(copy), soundfile.read(original)[0]
         assert len(samples) / rate == pytest.approx(8, abs=0.1)
         assert 0.25 < samples.std() / exact.std() < 1.05
+    # Made once.
+    times = [copy.stat().st_mtime_ns for copy in copies]
+    assert planted_similar.write_copies(tmp_path, clips, copies=6, seed=1) == originals
+    assert [copy.stat().st_mtime_ns for copy in copies] == times
 
 
 @pytest.mark.parametrize("way", planted_similar.WAYS)

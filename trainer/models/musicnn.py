@@ -141,7 +141,7 @@ def _network(log_mel: Any, weights: Weights) -> Any:
     highest = [_highest_over_bands(x, name, kernel=weights[name][0].shape) for name in _TIMBRE]
     highest += [_highest_over_time(x, name, kernel=weights[name][0].shape) for name in _TIME]
     # Bias, ReLU and normalisation of a filter come after its maximum over bands, with which they commute.
-    x = layers.BatchNormalization(epsilon=_EPSILON, name="front_bias")(layers.Concatenate()(highest))
+    x = layers.BatchNormalization(epsilon=_EPSILON, name="front_bias")(layers.Concatenate(name="front")(highest))
     first = layers.BatchNormalization(epsilon=_EPSILON, name="front_norm")(layers.Activation("relu")(x))
     middle = [convolve(first, _MIDDLE[0])]
     for name in _MIDDLE[1:]:

@@ -69,7 +69,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     from trainer.serving.similarity import Collection
 
     read = embeddings.Embeddings.read(flag_values.embeddings)
-    status, queries = 0, {}
+    status, queries = 0, dict[str, "np.ndarray"]()
     if positional:
         # Before the search is prepared: embeddings of another model are refused at once.
         recognizer = embeddings.load_origin(flag_values.embeddings, read.origin, job_dir=flag_values.job_dir)
@@ -110,8 +110,7 @@ def similar(
     Returns:
       The exit status, and path -> embedding of the files that have one.
     """
-    status = 0
-    queries = {}
+    status, queries = 0, dict[str, "np.ndarray"]()
     for path, answer in recognize_with_progress(recognizer, list_inputs(arguments), max_duration_s=max_duration_s):
         if isinstance(answer, Reject):
             print(answers.reject_as_text(path, answer), file=sys.stderr, flush=True)

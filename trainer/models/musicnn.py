@@ -328,7 +328,7 @@ def _at_once(kernel: np.ndarray, places: int, *, axis: int) -> np.ndarray:
     for place in range(places):
         window = [slice(None)] * kernel.ndim
         window[axis] = slice(place, place + kernel.shape[axis])
-        wide[(place, *window)] = kernel
+        wide[place][tuple(window)] = kernel
     return np.moveaxis(wide, 0, -2).reshape(*shape[:-1], -1)
 
 

@@ -19,8 +19,9 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=setuptools.find_packages(include=["beam_preprocess*", "tfrecords*", "trainer*"]),
+    packages=setuptools.find_packages(include=["beam_predict*", "beam_preprocess*", "tfrecords*", "trainer*"]),
     package_data={
+        "beam_predict": ["py.typed"],
         "beam_preprocess": ["py.typed"],
         "beam_preprocess.gtzan": ["data/*", "data/*/*"],
         "tfrecords": ["py.typed"],

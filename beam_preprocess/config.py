@@ -71,6 +71,7 @@ class JobConfig:
         "top", the first folder below the source (below the folder of a part, with split_folders).
       merge_labels: treat labels that differ only in case, spaces or Unicode's compatibility forms as one.
       label_column: the CSV's column of labels; None: "genre".
+      needs_labels: False: a CSV need not have labels.
       group_column: the CSV's column of groups; None: "group" if there is one, else "artist" if there is one.
       groups: which tracks stay in one part: "auto", those of a group in the input, or if it has no groups, GTZAN's
         artists and songs for GTZAN's clips, and the pieces of one recording for other files; "gtzan", GTZAN's artists
@@ -98,6 +99,7 @@ class JobConfig:
     label_folder: str = "parent"
     merge_labels: bool = False
     label_column: str | None = None
+    needs_labels: bool = True
     group_column: str | None = None
     groups: str = "auto"
     num_shards: int | None = None

@@ -1,15 +1,11 @@
 """Running a pipeline: Beam's options, the runner, and a clear line when it fails."""
 
 import contextlib
-import dataclasses
 import difflib
 import io
-import json
 import logging
 import os
 import signal
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,13 +25,8 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_preprocess import finish, pipeline, storage, summary
-from beam_preprocess.audio.front_end import FrontEnd
-from beam_preprocess.config import JobConfig
-from beam_preprocess.finish import DatasetSpec
-from beam_preprocess.inputs.tracks import Track, absolute
-from beam_preprocess.plan import Plan
-from beam_preprocess.progress import Progress
+from beam_preprocess import storage
+from beam_preprocess.inputs.tracks import Track
 from tfrecords.common import shutdown
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import no_warnings
@@ -113,40 +104,25 @@ def _short_name(runner: str) -> str:
     return runner.lower().removesuffix("runner")
 
 
-def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track]) -> None:
+def check_reach(options: PipelineOptions, output: str, tracks: Iterable[Track], *others: str) -> None:
     """Check that the workers can reach the job's files, as far as that is known beforehand.
+
+    Args:
+      options: Beam's.
+      output: of the job.
+      tracks: of its input.
+      others: what else they read.
 
     Raises:
       UserError: Dataflow is to read or write files of this machine.
     """
     if _short_name(_runner(options)) != "dataflow":
         return
-    local = next((uri for uri in (output, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
+    local = next((uri for uri in (output, *others, *(track.uri for track in tracks)) if storage.local_path(uri)), None)
     if local is not None:
         raise UserError(
             f"--runner=DataflowRunner: {local} is on this machine, out of the workers' reach; use gs:// paths"
         )
-
-
-def execute(config: JobConfig, plan: Plan, front_end: FrontEnd, options: PipelineOptions) -> None:
-    """Run the job's pipeline to its end, with progress on standard error; a template is only submitted.
-
-    Raises:
-      UserError: too many rejects, no such runner, a worker cannot write, or the engine failed.
-    """
-    # Workers may run in another directory than the launcher.
-    worker_config = dataclasses.replace(config, output=absolute(config.output))
-    spec = DatasetSpec.from_plan(worker_config, plan)
-    with contextlib.nullcontext() if is_template(options) else Progress.of(config.output, plan, sys.stderr):
-        try:
-            run_pipeline(
-                options,
-                lambda job: pipeline.build(job, worker_config, spec, front_end),
-                explain=lambda error: _explain(config, plan, error),
-            )
-        except finish.TooManyRejectsError:
-            summary.log_rejects(config, plan)
-            raise
 
 
 def run_pipeline(
@@ -271,14 +247,6 @@ class _LocalRunner(FnApiRunner):
                 # The payload is a shell command.
                 environment.payload = b"trap '' INT; exec " + environment.payload
         return super().run_via_runner_api(pipeline_proto, options)
-
-
-def _explain(config: JobConfig, plan: Plan, error: str) -> None:
-    """Raise UserError for a failure, given as an engine's text, that the user can correct."""
-    rejects = storage.read_text(storage.join(config.output, finish.REJECTS_FILE)) or ""
-    finish.check_rejects(config, Counter(json.loads(line)["reason"] for line in rejects.splitlines()), plan.num_tracks)
-    if message := storage.message_in(error):
-        raise UserError(f"{message}; correct this and run the command again, it keeps what is done")
 
 
 def _cause(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The stages of the Beam job. Importing this module imports neither TensorFlow nor librosa."""
+"""The stages of the Beam jobs. Importing this module imports neither TensorFlow nor librosa."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -8,9 +8,11 @@ import apache_beam as beam
 from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
-from beam_preprocess.finish import DatasetSpec, WriteManifest
+from beam_preprocess.finish import FinishJob
+from beam_preprocess.shards import REJECTS, RESULTS, MakeShard
 from beam_preprocess.storage import reading_from
-from beam_preprocess.write_shard import CONTENTS, REJECTS, RESULTS, WriteShard
+from beam_preprocess.write_manifest import DatasetSpec, WriteManifest
+from beam_preprocess.write_shard import CONTENTS, WriteShard
 
 PLAN_FILE = "plan.jsonl"
 
@@ -27,28 +29,52 @@ def build(pipeline: beam.Pipeline, config: JobConfig, spec: DatasetSpec, front_e
     Returns:
       A collection of one element: the manifest's path, as bytes.
     """
-    plan_uri = storage.join(storage.partial_dir(config.output), PLAN_FILE)
-    write_shard = beam.ParDo(WriteShard(config, front_end, spec.labels))
-    written = (
-        pipeline
-        | "ReadPlan" >> read_plan(plan_uri)  # str: one shard's plan as JSON
-        | "Spread" >> beam.Reshuffle()  # str, on any worker
-        | "WriteShard" >> write_shard.with_outputs(CONTENTS, REJECTS, main=RESULTS)
-    )
+    written = make_shards(pipeline, config.output, WriteShard(config, front_end, spec.labels), CONTENTS)
     duplicates = (
         written[CONTENTS]  # (hash of a track's records, track_id)
         | "GroupByContent" >> beam.GroupByKey()  # (hash, track_ids)
         | "Duplicates" >> beam.FlatMap(duplicate_ids)  # tuple of the track_ids of one recording
     )
-    rejects = beam.pvalue.AsIter(written[REJECTS])  # Rejected
+    return finish_job(written, WriteManifest(spec), beam.pvalue.AsIter(duplicates))
+
+
+def make_shards(pipeline: beam.Pipeline, output: str, make_shard: MakeShard, *tags: str) -> beam.pvalue.DoOutputsTuple:
+    """Add the stages that make the shards of the plan in an output, each on one worker.
+
+    Args:
+      pipeline: a new one.
+      output: of the job.
+      make_shard: ShardPlan as JSON -> result.
+      tags: of its outputs beside REJECTS and RESULTS.
+
+    Returns:
+      Tag -> collection.
+    """
+    plan_uri = storage.join(storage.partial_dir(output), PLAN_FILE)
     return (
-        written[RESULTS]  # ShardResult
-        | "Collect" >> beam.combiners.ToList()  # list[ShardResult], one for the whole job
-        | "WriteManifest" >> beam.ParDo(WriteManifest(spec), rejects, beam.pvalue.AsIter(duplicates))  # bytes
+        pipeline
+        | "ReadPlan" >> _read_plan(plan_uri)  # str: one shard's plan as JSON
+        | "Spread" >> beam.Reshuffle()  # str, on any worker
+        | type(make_shard).__name__ >> beam.ParDo(make_shard).with_outputs(*tags, REJECTS, main=RESULTS)
     )
 
 
-def read_plan(uri: str) -> beam.PTransform:
+def finish_job(made: beam.pvalue.DoOutputsTuple, finish: FinishJob, *more: beam.pvalue.AsSideInput) -> beam.PCollection:
+    """Add the last stage: all results and rejects on one worker.
+
+    Args:
+      made: of `make_shards`.
+      finish: list of results -> path of the file that is written last.
+      more: what else it is given.
+    """
+    return (
+        made[RESULTS]  # a result
+        | "Collect" >> beam.combiners.ToList()  # list of results, one for the whole job
+        | type(finish).__name__ >> beam.ParDo(finish, beam.pvalue.AsIter(made[REJECTS]), *more)  # bytes
+    )
+
+
+def _read_plan(uri: str) -> beam.PTransform:
     """Read the lines of a plan, on one worker. (ReadFromText would take special characters in `uri` for a glob.)"""
     return beam.Impulse() | beam.FlatMap(_plan_lines, uri)
 

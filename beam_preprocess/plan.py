@@ -6,6 +6,7 @@ passed around; a spectrogram never leaves the worker that computed it.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import operator
@@ -205,20 +206,32 @@ def make_plan(
     total = sum(map(len, part_tracks.values()))
     label_names = tuple(sorted({track.label for chosen in part_tracks.values() for track in chosen}))
     front_end = dataclasses.astuple(config.front_end)
-    configuration = _digest([FORMAT_VERSION, versions(), config.name, front_end, config.record_dtype, label_names])
+    configuration = digest([FORMAT_VERSION, versions(), config.name, front_end, config.record_dtype, label_names])
     limits = [config.min_frames, config.max_duration_s]
     shards = []
     for part, chosen in part_tracks.items():
         chosen.sort(key=lambda track: stable_hash(0, track.track_id))
-        count = _num_shards(len(chosen), total, config.num_shards)
-        for index in range(count):
-            shard_tracks = tuple(chosen[len(chosen) * index // count : len(chosen) * (index + 1) // count])
+        pieces = cut(chosen, total=total, num_shards=config.num_shards)
+        for index, shard_tracks in enumerate(pieces):
             identity = [(track.track_id, track.label, track.group, track.size) for track in shard_tracks]
-            file = shard_file(config.name, part, index, count)
-            fingerprint = _digest([configuration, limits, part, file, identity])
+            file = shard_file(config.name, part, index, len(pieces))
+            fingerprint = digest([configuration, limits, part, file, identity])
             shards.append(ShardPlan(part, file, shard_tracks, fingerprint))
-    fingerprint = _digest([configuration, dict(split), [shard.fingerprint for shard in shards]])
+    fingerprint = digest([configuration, dict(split), [shard.fingerprint for shard in shards]])
     return Plan(label_names, tuple(part_tracks), tuple(shards), split, configuration, fingerprint)
+
+
+def cut(tracks: Sequence[Track], *, total: int, num_shards: int | None) -> list[tuple[Track, ...]]:
+    """Return the tracks of each shard of a part, in order.
+
+    Args:
+      tracks: of the part.
+      total: number of tracks over all parts.
+      num_shards: over all parts; None: depends on the number of tracks.
+    """
+    count = _num_shards(len(tracks), total, num_shards)
+    bounds = [len(tracks) * index // count for index in range(count + 1)]
+    return [tuple(tracks[first:last]) for first, last in itertools.pairwise(bounds)]
 
 
 def _num_shards(tracks: int, total: int, requested: int | None) -> int:
@@ -235,7 +248,8 @@ def _part_order(part: str) -> tuple[int, int, str]:
     return (1, int(number) if number.isdigit() else 0, stem)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Return the fingerprint of a value that JSON can hold, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()
 
 

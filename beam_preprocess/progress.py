@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from beam_preprocess import storage
 from beam_preprocess.plan import Plan
-from beam_preprocess.write_shard import ShardResult, sidecar
+from beam_preprocess.shards import Result, sidecar
 
 _POLL_S = 0.5
 _LOG_EVERY_S = 10.0
@@ -27,11 +27,13 @@ class Progress:
       output: the job's output.
       plan: the job's plan.
       stream: where to show it; by default standard error.
+      result_type: of the results.
     """
 
-    def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None) -> None:
+    def __init__(self, output: Path, plan: Plan, stream: TextIO | None = None, *, result_type: type[Result]) -> None:
         self._folder = (output / sidecar("")).parent
-        self._waiting = self._names(plan)
+        self._waiting = {Path(sidecar(shard.file)).name for shard in plan.shards}
+        self._result_type = result_type
         self._total = plan.num_tracks
         self._stream = stream or sys.stderr
         self._tracks = self._rejects = 0
@@ -40,19 +42,12 @@ class Progress:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     @classmethod
-    def of(cls, output: str, plan: Plan, stream: TextIO) -> contextlib.AbstractContextManager[object]:
+    def of(
+        cls, output: str, plan: Plan, stream: TextIO, *, result_type: type[Result]
+    ) -> contextlib.AbstractContextManager[object]:
         """Return the progress of a job; where its output is not on this machine, a context that shows nothing."""
         path = storage.local_path(output)
-        return cls(path, plan, stream) if path else contextlib.nullcontext()
-
-    def _names(self, plan: Plan) -> set[str]:
-        """Return the names of the files that show that a shard is done."""
-        return {Path(sidecar(shard.file)).name for shard in plan.shards}
-
-    def _counts(self, text: str) -> tuple[int, int, float]:
-        """Return a shard's good tracks, rejects and seconds of audio, from the content of such a file."""
-        result = ShardResult.from_json(text)
-        return sum(result.tracks.values()), len(result.rejects), result.audio_s
+        return cls(path, plan, stream, result_type=result_type) if path else contextlib.nullcontext()
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -92,13 +87,13 @@ class Progress:
         names = {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
         for name in self._waiting & names:
             try:
-                tracks, rejects, audio_s = self._counts((self._folder / name).read_text("utf-8"))
+                result = self._result_type.from_json((self._folder / name).read_text("utf-8"))
             except (OSError, KeyError, TypeError, ValueError):
                 continue
             self._waiting.discard(name)
-            self._tracks += tracks
-            self._rejects += rejects
-            self._audio_s += audio_s
+            self._tracks += result.num_tracks
+            self._rejects += len(result.rejects)
+            self._audio_s += result.audio_s
 
     def _details(self) -> str:
         speed = (self._audio_s - self._initial_audio_s) / max(1e-3, time.monotonic() - self._began)

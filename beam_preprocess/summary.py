@@ -33,7 +33,7 @@ def log_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: fl
     """
     with storage.open_file(storage.join(config.output, finish.METRICS_FILE)) as file:
         metrics = json.load(file)
-    log(_time_table(metrics))
+    log(time_table(metrics))
     if empty := [label for label, tracks in manifest.tracks(["all"]).items() if not tracks]:
         log(f"warning: not one track of {', '.join(empty)} can be used")
     log_rejects(config, plan)
@@ -50,7 +50,8 @@ def log_summary(config: JobConfig, plan: Plan, manifest: Manifest, elapsed_s: fl
     )
 
 
-def _time_table(metrics: dict[str, Any]) -> str:
+def time_table(metrics: dict[str, Any]) -> str:
+    """Return where the workers' time went, and the rejects by reason, as a table, from metrics.json."""
     tracks = metrics["tracks"] + sum(metrics["rejects"].values())
     rows = [["", "workers' time", "a track"]]
     for activity, seconds in metrics["work_s"].items():
@@ -64,7 +65,7 @@ def log_rejects(config: JobConfig, plan: Plan) -> None:
     text = storage.read_text(storage.join(config.output, finish.REJECTS_FILE)) or ""
     reason_of = {reject["track_id"]: reject["reason"] for reject in map(json.loads, text.splitlines())}
     rejected = [track for shard in plan.shards for track in shard.tracks if track.track_id in reason_of]
-    if not rejected:
+    if not rejected or not config.needs_labels:
         return
     totals = sum(plan.label_counts().values(), Counter())
     log(f"rejected by label: {by_label([track.label for track in rejected], totals)}")

@@ -52,11 +52,16 @@ class Finished:
 
 
 def start(
-    *command: str, stdout: int | None = None, stderr: int | None = None, env: Mapping[str, str] | None = None
+    *command: str,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Starts `python COMMAND` at the head of a session of its own, so that all it starts can be found and ended."""
     return subprocess.Popen(
         [sys.executable, *command],
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         text=True,

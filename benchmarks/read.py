@@ -1,205 +1,178 @@
-"""How fast patches are read, against the usual reader, the disk's own speed and memory; what ten times the data cost.
+"""How fast patches are read: by ours, by TensorFlow and by other libraries; then memory, and the wait for a batch.
 
-python -m benchmarks.read [--clips=2000] [--rounds=5] [--work_dir=DIR]
+python -m benchmarks.read [--readers=scan,float16,float32,...] [--clips=2000] [--rounds=5] [--output=FILE.json]
+    [--work_dir=DIR]
 
-The data are clips of noise in the default front end's shape. Every reader gives shuffled batches of 256 patches, over
-and over, in one process, in turn, from a warm cache of files; the medians of the rounds count. The raw scan counts
-the records of the same shards and parses nothing.
+The data are clips of noise in the default front end's shape. Every reader (`benchmarks.readers` says how each is set
+up) gives shuffled batches of 256 patches from a warm cache of files, in a process of its own, in turn; the medians of
+the rounds count. The raw scan counts the records of the same shards and parses nothing. A library that is not installed
+is left out: pip install -c constraints.txt -e '.[benchmark]'
 
 Then, on ten times as many shards: the peak memory of a process that reads an epoch, against that of one that reads the
-shards ten times over, and the time until a training that goes on in the middle of an epoch has its first batch.
+shards ten times over, and the time until a training that goes on in the middle of an epoch has its first batch. At
+last, on half as many clips, the wait for an epoch's first batch.
 """
 
+import contextlib
+import dataclasses
+import datetime
 import json
+import os
+import platform
+import re
 import statistics
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from absl import flags
 
 from benchmarks import processes
-from benchmarks.shards import MEL_BANDS, PART, link_many, write_noise
-from tfrecords.common import command_line
+from benchmarks.readers import BATCH_SIZE, PATCH_FRAMES, READERS
+from benchmarks.shards import PART, link_many, write_noise
+from tfrecords.common import command_line, files
 from tfrecords.dataset import Dataset
+from trainer.reports.tables import Table
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-PATCH_FRAMES = 80
-BATCH_SIZE = 256
+ROOT = Path(__file__).parents[1]
 _TIMES = 10
 _MEMORY_ROUNDS = 3
-# Patches in the usual reader's shuffle buffer.
-_SHUFFLED = 10_000
-# So that the start of a stream weighs little; the usual reader takes long enough for one.
-_EPOCHS = 3
-_USUAL, _DISK, _HALF, _CACHED = "usual reader", "from disk", "float16 batches", "in memory"
-_SCAN, _TENSOR = "raw scan", "float32 tensor"
-_RATIOS = ((_DISK, _USUAL), (_DISK, _SCAN), (_HALF, _SCAN), (_CACHED, _TENSOR))
+_FIRST_BATCHES = 5
+_SCAN = "scan"
+_TITLES = {
+    _SCAN: "the same shards scanned by TFRecordDataset and not parsed",
+    "float16": '`load` with `dtype="float16"`',
+    "float32": "`load`, float32, normalised",
+    "in_memory": "`load` with `in_memory=True`, float32, normalised",
+    "tensor": "a float32 tensor in memory, shuffled and batched by tf.data",
+    "usual": "the usual reader: a float_list Example a patch, parse_single_example, shuffle, batch",
+    "streaming": "MosaicML streaming: MDS, float16",
+    "grain": "Grain: ArrayRecord, float16",
+    "webdataset": "WebDataset: tar files of arrays, float16",
+    "datasets": "Hugging Face datasets: Arrow, float16, NumPy's format",
+}
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=16, flag_values=FLAGS)
+flags.DEFINE_list("readers", list(READERS), "readers to compare", flag_values=FLAGS)
+flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=32, flag_values=FLAGS)
 flags.DEFINE_float("seconds", 30.0, "length of a clip", lower_bound=3.0, flag_values=FLAGS)
 flags.DEFINE_integer("shards", 16, "shards of the dataset", lower_bound=1, flag_values=FLAGS)
 flags.DEFINE_integer("rounds", 5, "rounds, of which the median counts", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_string("output", None, "also write the table of speeds, as docs/results/read.json is", flag_values=FLAGS)
 flags.DEFINE_string("work_dir", "build/benchmark", "where the datasets are kept", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
-    """Writes the datasets once, then measures speed, memory and going on."""
+    """Writes the datasets once, then measures speed, memory, going on, and the first batch."""
     command_line.no_arguments(positional)
-    command_line.import_tensorflow()
-    sizes = f"{flag_values.clips}x{flag_values.seconds:g}s_{flag_values.shards}"
-    data_dir = Path(flag_values.work_dir) / f"noise_{sizes}"
-    manifest = write_noise(data_dir, clips=flag_values.clips, seconds=flag_values.seconds, shards=flag_values.shards)
-    patches = manifest.num_patches([PART], patch_frames=PATCH_FRAMES, patch_hop=PATCH_FRAMES)
+    if unknown := set(flag_values.readers) - set(READERS):
+        raise command_line.UserError(f"--readers knows {', '.join(READERS)}, got {', '.join(sorted(unknown))}")
+    data_dir = _noise(flag_values.clips, flag_values)
+    patches = Dataset(data_dir).manifest.num_patches([PART], patch_frames=PATCH_FRAMES, patch_hop=PATCH_FRAMES)
     print(f"{flag_values.clips} clips, {patches} patches, {flag_values.shards} shards", flush=True)
-    tell_speed(readers(data_dir, data_dir.with_name(f"usual_{sizes}"), patches), flag_values.rounds)
+    speeds = measure(data_dir, flag_values.readers, flag_values.rounds)
+    print(table(speeds).text(), flush=True)
+    if flag_values.output:
+        title = f"Reading {flag_values.clips:,} clips of {flag_values.seconds:g} s in {flag_values.shards} shards"
+        files.write_text(Path(flag_values.output), as_json(table(speeds), title, flag_values.rounds))
     many = data_dir.with_name(f"{data_dir.name}_x{_TIMES}")
     link_many(data_dir, many, times=_TIMES)
     tell_memory(data_dir, many)
+    command_line.import_tensorflow()
     tell_resume(many)
+    tell_first_batch(_noise(flag_values.clips // 2, flag_values))
 
 
-def readers(data_dir: Path, usual_dir: Path, patches: int) -> dict[str, Callable[[], tuple["tf.data.Dataset", int]]]:
-    """Name -> a function that gives a dataset and how many patches come out of it."""
-    usual = write_usual(data_dir, usual_dir)
-    dataset = Dataset(data_dir)
-    files = dataset.check_files([PART])
-    ours: dict[str, Any] = {"batch_size": BATCH_SIZE, "training": True, "epochs": _EPOCHS}
-    normalised = ours | {"statistics": dataset.manifest.statistics([PART])}
-    cached = dataset.batches(in_memory=True, **normalised)
-    tensor = _float32_tensor(data_dir)
-    return {
-        _USUAL: lambda: (read_usual(usual), patches),
-        _DISK: lambda: (dataset.batches(**normalised), _EPOCHS * patches),
-        _HALF: lambda: (dataset.batches(dtype="float16", **ours), _EPOCHS * patches),
-        _CACHED: lambda: (cached, _EPOCHS * patches),
-        _SCAN: lambda: (_scan(files), _EPOCHS * patches),
-        _TENSOR: lambda: (_batches_of(*tensor), _EPOCHS * patches),
+def _noise(clips: int, flag_values: flags.FlagValues) -> Path:
+    path = Path(flag_values.work_dir) / f"noise_{clips}x{flag_values.seconds:g}s_{flag_values.shards}"
+    write_noise(path, clips=clips, seconds=flag_values.seconds, shards=flag_values.shards)
+    return path
+
+
+@dataclasses.dataclass
+class Speeds:
+    """What the rounds of one reader gave: patches a second, and processor time of a patch in microseconds."""
+
+    patches_per_s: list[float] = dataclasses.field(default_factory=list)
+    work_us: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """Patches a second."""
+        return statistics.median(self.patches_per_s)
+
+
+class _Process:
+    """A reader's process, which answers each line that it is sent by one."""
+
+    def __init__(self, stack: contextlib.ExitStack, name: str, data_dir: Path) -> None:
+        self._log = stack.enter_context(tempfile.TemporaryFile("w+", errors="backslashreplace"))  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log.fileno()}
+        self._process = stack.enter_context(processes.started("-m", "benchmarks.readers", name, str(data_dir), **pipes))
+        self._answers = iter(self._process.stdout or ())
+
+    def answer(self) -> str:
+        """Return the next line of what it prints; empty if it has ended."""
+        return next(self._answers, "")
+
+    def ask(self) -> dict[str, float]:
+        """Have it read once more."""
+        print(file=self._process.stdin, flush=True)
+        return json.loads(self.answer() or "{}")
+
+    def last_words(self) -> str:
+        """Return the last line that it logged."""
+        self._log.seek(0)
+        return (self._log.read().strip().splitlines() or ["it ended without a word"])[-1]
+
+
+def measure(data_dir: Path, readers: Sequence[str], rounds: int) -> dict[str, Speeds]:
+    """Return name -> what its rounds gave, of each reader that is installed, after saying which are not."""
+    speeds: dict[str, Speeds] = {}
+    with contextlib.ExitStack() as stack:
+        started = {}
+        # One after another: while one starts, the others rest.
+        for name in readers:
+            process = _Process(stack, name, data_dir)
+            if process.answer():
+                started[name], speeds[name] = process, Speeds()
+            else:
+                print(f"{name} is left out: {process.last_words()}", flush=True)
+        for _ in range(rounds):
+            for name, process in started.items():
+                answer = process.ask()
+                speeds[name].patches_per_s.append(answer["patches"] / answer["seconds"])
+                speeds[name].work_us.append(1e6 * answer["processor_s"] / answer["patches"])
+    return speeds
+
+
+def table(speeds: Mapping[str, Speeds]) -> Table:
+    """Return the speeds, a row for each reader: medians and ranges, and their ratio to the raw scan."""
+    rows = []
+    scan = speeds.get(_SCAN)
+    for name, found in speeds.items():
+        spread = f"{min(found.patches_per_s):,.0f} to {max(found.patches_per_s):,.0f}"
+        ratio = f"{found.median / scan.median:.2f}" if scan else ""
+        work = f"{statistics.median(found.work_us):.1f} µs"
+        rows.append([_TITLES[name], f"{found.median:,.0f}", spread, ratio, work])
+    return Table(["what", "patches/s", "in all rounds", "of the scan", "processor time a patch"], rows)
+
+
+def as_json(found: Table, title: str, rounds: int) -> str:
+    """Return the table as a file of docs/results."""
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    today = f"{datetime.date.today():%d %B %Y}".lstrip("0")
+    machine = f"a machine with {os.cpu_count()} {platform.machine()} cores"
+    data = {
+        "title": f"{title}: batches of {BATCH_SIZE} patches, shuffled, warm cache, a process for each reader",
+        "commands": ["python -m benchmarks.read"],
+        "measured": f"{today}, version {versions[0]}, {machine}, medians of {rounds} interleaved rounds",
+        "columns": found.columns,
+        "rows": found.rows,
     }
-
-
-def write_usual(data_dir: Path, path: Path) -> list[str]:
-    """Writes a dataset's patches as people usually store them: a tf.train.Example with a float_list for each.
-
-    As many files as the dataset has shards; those that are there already stay.
-    """
-    import tensorflow as tf
-
-    dataset = Dataset(data_dir)
-    path.mkdir(parents=True, exist_ok=True)
-    files = []
-    for shard in dataset.manifest.parts[PART].shards:
-        file = path / shard.file
-        files.append(str(file))
-        if file.is_file():
-            continue
-        temporary = path / f".tmp-{shard.file}"
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
-            for record in dataset.shard_records(shard):
-                for start in range(0, len(record.log_mel) - PATCH_FRAMES + 1, PATCH_FRAMES):
-                    writer.write(_example(record.log_mel[start : start + PATCH_FRAMES], record.label))
-        temporary.replace(file)
-    return files
-
-
-def _example(patch: np.ndarray, label: int) -> bytes:
-    import tensorflow as tf
-
-    feature = {
-        "log_mel": tf.train.Feature(float_list=tf.train.FloatList(value=patch.ravel())),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-
-
-def read_usual(files: list[str]) -> "tf.data.Dataset":
-    """One shuffled epoch of (patches [batch, PATCH_FRAMES, MEL_BANDS, 1] float32, labels [batch]), each parsed."""
-    import tensorflow as tf
-
-    features = {
-        "log_mel": tf.io.FixedLenFeature([PATCH_FRAMES, MEL_BANDS, 1], tf.float32),
-        "label": tf.io.FixedLenFeature([], tf.int64),
-    }
-
-    def parse(serialized: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        example = tf.io.parse_single_example(serialized, features)
-        return example["log_mel"], example["label"]
-
-    return (
-        tf.data.Dataset.from_tensor_slices(files)
-        .shuffle(len(files))
-        .interleave(tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE)
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        .shuffle(_SHUFFLED)
-        .batch(BATCH_SIZE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def _scan(files: list[str]) -> "tf.data.Dataset":
-    import tensorflow as tf
-
-    records = tf.data.Dataset.from_tensor_slices(files).interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=16,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    # In batches, so that what is measured is not Python's loop.
-    return records.repeat(_EPOCHS).batch(64).prefetch(tf.data.AUTOTUNE)
-
-
-def _float32_tensor(data_dir: Path) -> tuple["tf.Tensor", "tf.Tensor"]:
-    import tensorflow as tf
-
-    pieces = list(Dataset(data_dir).batches().map(lambda patches, labels, track_ids: (patches, labels)))
-    return tf.concat([patches for patches, _ in pieces], 0), tf.concat([labels for _, labels in pieces], 0)
-
-
-def _batches_of(patches: "tf.Tensor", labels: "tf.Tensor") -> "tf.data.Dataset":
-    """What is fastest by hand: all patches as one tensor, an order for each epoch, a gather for each batch."""
-    import tensorflow as tf
-
-    def order(epoch: "tf.Tensor") -> "tf.data.Dataset":
-        shuffled = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), tf.stack([0, epoch]))
-        return tf.data.Dataset.from_tensor_slices(shuffled).batch(BATCH_SIZE)
-
-    orders = tf.data.Dataset.range(_EPOCHS, output_type=tf.int32).flat_map(order)
-    whole = tf.data.Dataset.from_tensors((patches, labels)).repeat()
-    return (
-        tf.data.Dataset.zip(orders, whole)
-        .map(lambda chosen, data: tuple(tf.gather(values, chosen) for values in data), tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def tell_speed(found: dict[str, Callable[[], tuple["tf.data.Dataset", int]]], rounds: int) -> None:
-    """Prints patches per second of each reader and its processor time a patch, and the ratios that count."""
-    speeds: dict[str, list[float]] = {name: [] for name in found}
-    work_us: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(rounds):
-        for name, make in found.items():
-            dataset, patches = make()
-            began, began_work = time.perf_counter(), time.process_time()
-            for _ in dataset:
-                pass
-            speeds[name].append(patches / (time.perf_counter() - began))
-            work_us[name].append(1e6 * (time.process_time() - began_work) / patches)
-    print(f"patches/s, median of {rounds} rounds (slowest to fastest), and processor time")
-    for name, values in speeds.items():
-        print(
-            f"  {name:<16}{statistics.median(values):10,.0f}   ({min(values):,.0f} to {max(values):,.0f})"
-            f"   {statistics.median(work_us[name]):.1f} us a patch"
-        )
-    for one, other in _RATIOS:
-        ratio = statistics.median(speeds[one]) / statistics.median(speeds[other])
-        work = statistics.median(work_us[other]) / statistics.median(work_us[one])
-        print(f"  {one} / {other} = {ratio:.2f}, by processor time {work:.2f}", flush=True)
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def tell_memory(once: Path, many: Path) -> None:
@@ -212,15 +185,16 @@ def tell_memory(once: Path, many: Path) -> None:
     one, other = (statistics.median(values) for values in peaks.values())
     print(
         f"peak memory: {one:.0f} MiB, of {_TIMES} times the shards {other:.0f} MiB, "
-        f"larger / smaller = {other / one:.2f}"
+        f"larger / smaller = {other / one:.2f}",
+        flush=True,
     )
 
 
 def consume(data_dir: str, *, epochs: int) -> None:
     """Reads some epochs."""
     dataset = Dataset(data_dir)
-    statistics = dataset.manifest.statistics([PART])
-    for _ in dataset.batches(batch_size=BATCH_SIZE, training=True, statistics=statistics, epochs=epochs):
+    found = dataset.manifest.statistics([PART])
+    for _ in dataset.batches(batch_size=BATCH_SIZE, training=True, statistics=found, epochs=epochs):
         pass
 
 
@@ -233,7 +207,33 @@ def tell_resume(data_dir: Path) -> None:
         began = time.perf_counter()
         next(iter(dataset.batches(batch_size=BATCH_SIZE, training=True, step=step)))
         times[step] = round(time.perf_counter() - began, 2)
-    print(f"step -> seconds to its first batch, of {steps} steps: {json.dumps(times)}")
+    print(f"step -> seconds to its first batch, of {steps} steps: {json.dumps(times)}", flush=True)
+
+
+def tell_first_batch(data_dir: Path) -> None:
+    """Prints how long the first batch of a training takes, and the longest wait where its epochs meet."""
+    dataset = Dataset(data_dir)
+    found = dataset.manifest.statistics([PART])
+    steps = int(dataset.batches(batch_size=BATCH_SIZE, training=True).cardinality())
+    firsts, usual, between = [], [], []
+    for _ in range(_FIRST_BATCHES):
+        began = time.perf_counter()
+        batches = iter(dataset.batches(batch_size=BATCH_SIZE, training=True, statistics=found, epochs=3))
+        waits = []
+        for _ in range(3 * steps):
+            next(batches)
+            waits.append(time.perf_counter() - began)
+            began = time.perf_counter()
+        firsts.append(waits[0])
+        usual.append(statistics.median(waits[1:]))
+        between.append(max(waits[steps : steps + 2] + waits[2 * steps : 2 * steps + 2]))
+    first, wait, gap = (1e3 * statistics.median(values) for values in (firsts, usual, between))
+    manifest = dataset.manifest
+    print(
+        f"{sum(part.records for part in manifest.parts[PART].shards)} clips: first batch after {first:.0f} ms, the "
+        f"others every {wait:.2f} ms, the first ones of a later epoch after {gap:.2f} ms at most (medians of "
+        f"{_FIRST_BATCHES} trainings that do nothing else)"
+    )
 
 
 if __name__ == "__main__":

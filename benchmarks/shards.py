@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard
+from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard, lengths_text
 from tfrecords.schema import Record, encode
 from tfrecords.shard import RecordWriter, shard_file
 
@@ -34,7 +34,8 @@ def write_noise(path: Path, *, clips: int, seconds: float, shards: int) -> Manif
                 log_mel = rng.uniform(0, 7, (frames, MEL_BANDS)).astype(np.float16)
                 statistics = statistics.merge(BandStatistics.of(log_mel))
                 writer.write(encode(Record(f"{clip}.wav", f"{clip}.wav", clip % GENRES, 0, log_mel)))
-        written.append(Shard(file.name, writer.records, writer.records * frames, writer.size, writer.sha256))
+        lengths = lengths_text([frames] * writer.records)
+        written.append(Shard(file.name, writer.records, writer.records * frames, writer.size, writer.sha256, lengths))
     front_end = {"sample_rate": 22050, "hop_length": 512, "frame_length": 1024, "n_mels": MEL_BANDS}
     labels = tuple(f"genre {index}" for index in range(GENRES))
     tracks = {label: len(range(index, clips, GENRES)) for index, label in enumerate(labels)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfrecords.common import shutdown
-from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard
+from tfrecords.manifest import FILE_NAME, BandStatistics, Manifest, Part, Shard, lengths_text
 from tfrecords.schema import DTYPES, Record, encode
 from tfrecords.shard import RecordWriter, shard_file
 from trainer.evaluation import metrics
@@ -31,6 +31,12 @@ def handlers_of_signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_shards(tmp_path_factory):
+    """In the place of the user's own, also for processes that tests start."""
+    os.environ["TFRECORDS_CACHE_DIR"] = str(tmp_path_factory.mktemp("shards"))
 
 
 @pytest.fixture
@@ -128,8 +134,22 @@ def _write_shard(path, records):
         writer = RecordWriter(file)
         for record in records:
             writer.write(encode(record))
-    frames = sum(len(record.log_mel) for record in records)
-    return Shard(path.name, writer.records, frames, writer.size, writer.sha256)
+    frames = [len(record.log_mel) for record in records]
+    return Shard(path.name, writer.records, sum(frames), writer.size, writer.sha256, lengths_text(frames))
+
+
+def without_lengths(path):
+    """Make the manifest of a dataset one that does not say how long records are, as earlier versions wrote it."""
+    data = json.loads((path / FILE_NAME).read_text("utf-8"))
+    for part in data["parts"].values():
+        for shard in part["shards"]:
+            del shard["lengths"]
+    (path / FILE_NAME).write_text(json.dumps(data), "utf-8")
+
+
+@pytest.fixture(scope="session", name="without_lengths")
+def without_lengths_fixture():
+    return without_lengths
 
 
 @pytest.fixture(scope="session", name="write_dataset")

@@ -204,7 +204,7 @@ def asked_for_its_state(tmp_path, said):
         ('region="${_REGION}" \\\n          --temp', 'region="${_REGOIN}" \\\n          --temp', "_REGOIN is not"),
         ("jobs/${_REGION}/$$job", "jobs/${_REGION}/$job", "job is not declared"),
         ('case "$$state"', 'case "$STATE"', "STATE is not declared"),
-        ("/gcs/${_BUCKET}/${_JOB}", "/gcs/${_BUCKET}/${_JOBS}", "_JOBS is not declared"),
+        ("_dir=gs://${_BUCKET}/${_JOB}", "_dir=gs://${_BUCKET}/${_JOBS}", "_JOBS is not declared"),
         ("${PROJECT_ID}", "${PROJECT}", "PROJECT is not declared"),
         ("dynamicSubstitutions", "dynamicSubstitution", "options"),
         ("name: python:3.12", "name: python:3.21", "no builder python:3.21"),

@@ -23,7 +23,7 @@ _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
 _INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )?(?:python -m|make) [^`]+)`")
 # Parts of Beam, of pip and the like have flags of their own.
 TAKES_FILES = ("tfrecords", "trainer.predict", "trainer.similar")
-_OURS = ("tfrecords", "beam_preprocess", "trainer", "tools", "benchmarks")
+_OURS = ("tfrecords", "beam_preprocess", "trainer", "beam_predict", "tools", "benchmarks")
 
 
 def blocks(text, *languages):
@@ -52,7 +52,7 @@ def check_python(words):
     if not hasattr(module, "FLAGS"):
         assert not words[3:], words
         return
-    passes_on = name in ("beam_preprocess", "beam_preprocess.audit")
+    passes_on = name in ("beam_preprocess", "beam_preprocess.audit", "beam_predict")
     # A copy: other tests use the command's own.
     values = copy.deepcopy(module.FLAGS)
     values.set_gnu_getopt(True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"beam_preprocess", "tfrecords", "trainer"}
+PACKAGES = {"beam_predict", "beam_preprocess", "tfrecords", "trainer"}
 
 
-def test_three_packages_are_installed_that_need_no_other_folder_of_the_checkout(tmp_path):
+def test_four_packages_are_installed_that_need_no_other_folder_of_the_checkout(tmp_path):
     command = ["--quiet", "egg_info", f"--egg-base={tmp_path}", "build", f"--build-base={tmp_path / 'build'}"]
     subprocess.run([sys.executable, "setup.py", *command], cwd=ROOT, capture_output=True, check=True)
     built = tmp_path / "build" / "lib"
@@ -30,10 +30,11 @@ def test_three_packages_are_installed_that_need_no_other_folder_of_the_checkout(
 
 def test_importing_the_packages_costs_none_of_the_large_libraries():
     code = """
-import sys, beam_preprocess, tfrecords, trainer
+import sys, beam_predict, beam_preprocess, tfrecords, trainer
 large = {"apache_beam", "keras", "matplotlib", "numpy", "tensorflow"}
 assert not large & sys.modules.keys(), large & sys.modules.keys()
-beam_preprocess.FrontEnd, beam_preprocess.JobConfig, tfrecords.Dataset, trainer.TrainConfig, trainer.TrainingJob
+beam_predict.PredictConfig, beam_preprocess.FrontEnd, beam_preprocess.JobConfig
+tfrecords.Dataset, trainer.TrainConfig, trainer.TrainingJob
 assert not {"apache_beam", "keras", "tensorflow"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

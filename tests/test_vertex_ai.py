@@ -11,14 +11,19 @@ from google.protobuf import json_format
 
 from trainer import train
 from trainer.distribution.choice import Choice
+from trainer.training.directories import Directories
 
 ROOT = Path(__file__).parent.parent
 JOBS = sorted((ROOT / "trainer/vertex_ai").glob("*.yaml"))
 
 
-def pools(path):
+def specification(path):
     spec = yaml.safe_load(path.read_text("utf-8"))
-    return json_format.ParseDict(spec, CustomJobSpec.pb(CustomJobSpec())).worker_pool_specs
+    return json_format.ParseDict(spec, CustomJobSpec.pb(CustomJobSpec()))
+
+
+def pools(path):
+    return specification(path).worker_pool_specs
 
 
 def parsed(arguments):
@@ -33,8 +38,23 @@ def test_a_specification_is_one_that_training_understands(path):
         assert pool.container_spec.image_uri == "IMAGE" and pool.replica_count >= 1
         assert pool.machine_spec.accelerator_type and pool.machine_spec.accelerator_count >= 1
         flags = parsed(pool.container_spec.args)
-        assert flags.data_dir.startswith("/gcs/BUCKET/") and flags.job_dir.startswith("/gcs/BUCKET/")
+        assert flags.data_dir.startswith("gs://BUCKET/") and not flags.job_dir
         assert Choice.of(flags.distribution, tpu=flags.tpu, environ={"TF_CONFIG": ""} | hosts(pools(path), 0))
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_it_writes_below_the_output_directory(path, monkeypatch):
+    base = specification(path).base_output_directory.output_uri_prefix
+    assert base.startswith("gs://BUCKET/")
+    for variable, folder in (
+        ("AIP_MODEL_DIR", "model"),
+        ("AIP_CHECKPOINT_DIR", "checkpoints"),
+        ("AIP_TENSORBOARD_LOG_DIR", "logs"),
+    ):
+        monkeypatch.setenv(variable, f"{base}/{folder}/")
+    found = Directories.of(parsed(pools(path)[0].container_spec.args))
+    assert found == Directories(f"{base}/checkpoints/", f"{base}/model/", f"{base}/logs/")
+    assert Directories.of(parsed(["--job_dir=JOB"])).job_dir == "JOB"
 
 
 def hosts(specified, index):

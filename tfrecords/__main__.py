@@ -11,7 +11,7 @@ import dataclasses
 
 from absl import flags
 
-from tfrecords import show, storage
+from tfrecords import shard_cache, show, storage
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
@@ -34,6 +34,7 @@ flags.DEFINE_string(
     + ", ".join(field.name for field in dataclasses.fields(Augmentation)),
     flag_values=FLAGS,
 )
+shard_cache.define_flags(FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
@@ -41,6 +42,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     commands = {"info": _info, "verify": _verify, "show": _show}
     if len(positional) != 2 or positional[0] not in commands:
         raise UserError(f"expected {', '.join(commands)} and a directory, got {positional or 'nothing'} (see --help)")
+    shard_cache.use_flags(flag_values)
     command, data_dir = positional
     return commands[command](Dataset(data_dir), flag_values)
 

@@ -1,7 +1,12 @@
 """Batches as arrays: the rows of each, gathered from the mapped shards straight into the batch."""
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +18,15 @@ from tfrecords.streams import Block, PatchTable, Stream
 
 # TensorFlow copies an array that does not begin at a multiple of so many bytes.
 _ALIGNMENT = 64
-_CONVERTED_ROWS = 16
+# Patches of a window whose places are looked up together.
+_LOOKED_UP = 256
+# Batches that are filled at the same time: NumPy lets another thread run while it converts.
+_THREADS = 2
 
 # Patches [rows, frames, mel_bands, 1], labels [rows] int32 and, where wanted, track ids [rows] object.
 Batch = tuple[np.ndarray, ...]
+# The bytes of a patch's frames, or of a whole clip that is to be resized; its label; its track id where it is wanted.
+_Patch = tuple[memoryview, int, bytes]
 
 
 class PatchSource:
@@ -51,6 +61,7 @@ class PatchSource:
         self.dtype = np.dtype(dtype)
         self._record_dtype = DTYPES[manifest.dtype]
         self._normalizer = normalizer
+        self.converts = self.dtype != self._stored or not normalizer.is_identity
         self._shards = shards
         self._kept: dict[Block, MappedRecords] = {}
 
@@ -60,9 +71,27 @@ class PatchSource:
         Raises:
           ShardError: as `records`.
         """
-        for block in blocks:
-            records = self.records(block)
-            self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+        with self.fetching_ahead((number, {block.shard}) for number, block in enumerate(blocks)) as reach:
+            for number, block in enumerate(blocks):
+                reach(number)
+                records = self.records(block)
+                self._kept[block] = records._replace(data=memoryview(bytes(records.data)))
+
+    @contextlib.contextmanager
+    def fetching_ahead(self, rounds: Iterator[tuple[Any, Set[int]]]) -> Iterator[Callable[[Any], None]]:
+        """Fetch shards of a store ahead of a reader; the block gets a function to call as it comes to each round.
+
+        Args:
+          rounds: as of `tfrecords.shard_cache.FetchAhead`, the numbers of shards.
+        """
+        ahead = None if self._kept else self._shards.fetch_ahead(rounds)
+        if ahead is None:
+            yield lambda key: None
+            return
+        try:
+            yield ahead.reach
+        finally:
+            ahead.close()
 
     def records(self, block: Block) -> MappedRecords:
         """Return the records of a block.
@@ -84,15 +113,16 @@ class PatchSource:
 
     def fill(self, rows: Sequence[memoryview], out: np.ndarray) -> None:
         """Make patches of their bytes, those of their frames, in `out`, [rows, frames, mel_bands] of `dtype`."""
-        if self.dtype == self._stored and self._normalizer.is_identity:
+        if not self.converts:
             self._gather(rows, out)
             return
         # Few rows at a time, so that they are still in the processor's cache when they are converted.
-        gathered = np.empty((_CONVERTED_ROWS, *self.shape), self._stored)
-        for begin in range(0, len(rows), _CONVERTED_ROWS):
+        step = self._normalizer.rows
+        gathered = np.empty((step, *self.shape), self._stored)
+        for begin in range(0, len(rows), step):
             piece = gathered[: len(rows) - begin]
-            self._gather(rows[begin : begin + _CONVERTED_ROWS], piece)
-            self._convert(piece, out[begin : begin + _CONVERTED_ROWS])
+            self._gather(rows[begin : begin + step], piece)
+            self._convert(piece, out[begin : begin + step])
 
     def _gather(self, rows: Sequence[memoryview], out: np.ndarray) -> None:
         """Copy patches to `out`, [rows, frames, mel_bands] of the records' dtype or, resized, float32."""
@@ -133,7 +163,7 @@ class _Window:
         self._record = np.concatenate(owners)[order] + offsets[self._block]
         begin, frames, labels, self._track_ids = map(np.concatenate, list(zip(*read, strict=True))[1:])
         self._views = [records.data for records in read]
-        self._labels = labels.astype(np.int32)
+        self._labels = labels
         self._begin, self._size = begin[self._record], np.int64(source.extractor.frames)
         extractor = source.extractor
         if extractor.mode == RESIZE:
@@ -148,43 +178,31 @@ class _Window:
     def __len__(self) -> int:
         return len(self._record)
 
-    def rows(self, begin: int, end: int) -> list[memoryview]:
-        """Return the bytes of patches, or of whole clips that are to be resized."""
-        views, chosen = self._views, slice(begin, end)
-        places = (values[chosen].tolist() for values in (self._block, self._begin, self._end))
-        return [views[block][first:last] for block, first, last in zip(*places, strict=True)]
-
-    def labels(self, begin: int, end: int) -> np.ndarray:
-        """Return the labels of patches."""
-        return self._labels[self._record[begin:end]]
-
-    def track_ids(self, begin: int, end: int) -> np.ndarray:
-        """Return the track ids of patches."""
-        return self._track_ids[self._record[begin:end]]
+    def patches(self, begin: int) -> Iterator[_Patch]:
+        """Yield the patches from one on."""
+        for start in range(begin, len(self), _LOOKED_UP):
+            chosen = slice(start, start + _LOOKED_UP)
+            records = self._record[chosen]
+            places = (values[chosen].tolist() for values in (self._block, self._begin, self._end))
+            rows = [self._views[block][first:last] for block, first, last in zip(*places, strict=True)]
+            track_ids = self._track_ids[records].tolist() if len(self._track_ids) else repeat(b"")
+            yield from zip(rows, self._labels[records].tolist(), track_ids, strict=False)
 
 
-class _Cursor:
-    """A position in one epoch of a stream."""
-
-    def __init__(self, source: PatchSource, stream: Stream, epoch: int, position: int) -> None:
-        self._source = source
-        self._stream = stream
-        self._epoch = epoch
-        self._number, begin = stream.window_at(epoch, position)
-        self._position = position - begin
-        self._window: _Window | None = None
-
-    def take(self, count: int) -> Iterator[tuple[_Window, int, int]]:
-        """Yield (window, begin, end) of the next patches, so many together."""
-        while count:
-            if self._window is None:
-                self._window = _Window(self._source, self._stream, self._epoch, self._number)
-            begin, end = self._position, min(self._position + count, len(self._window))
-            yield self._window, begin, end
-            count -= end - begin
-            self._position = end
-            if end == len(self._window):
-                self._window, self._number, self._position = None, self._number + 1, 0
+def _patches(
+    source: PatchSource, stream: Stream, epoch: int, position: int, reach: Callable[[Any], None]
+) -> Iterator[_Patch]:
+    """Yield the patches of a stream from a position in an epoch on; `reach` is called as each window begins."""
+    if position >= stream.patches:
+        return
+    number, begin = stream.window_at(epoch, position)
+    while begin < stream.patches:
+        reach((epoch, number))
+        window = _Window(source, stream, epoch, number)
+        yield from window.patches(max(0, position - begin))
+        begin, number = begin + len(window), number + 1
+        # Not kept beside the next one.
+        del window
 
 
 class BatchReader:
@@ -211,27 +229,49 @@ class BatchReader:
         Raises:
           ShardError: a shard cannot be read or is corrupt.
         """
-        # A pool for each iterator, as several of the same reader may run side by side.
+        # For each iterator, as several of the same reader may run side by side.
         pool = _Pool((self._rows * len(self._streams), *self._source.shape, 1), self._source.dtype)
+        with self._source.fetching_ahead(self._rounds(epoch, end, step)) as reach:
+            yield from self._filled(pool, self._chosen(epoch, end, step, reach))
+
+    def _filled(self, pool: "_Pool", chosen: Iterator[list[_Patch]]) -> Iterator[Batch]:
+        """Yield the batches of chosen patches; those that are to be converted, by several threads."""
+        if not self._source.converts:
+            yield from (self._batch(pool, patches) for patches in chosen)
+            return
+        with ThreadPoolExecutor(_THREADS, "batches") as threads:
+            filled: deque[Future[Batch]] = deque()
+            for patches in chosen:
+                filled.append(threads.submit(self._batch, pool, patches))
+                if len(filled) > _THREADS:
+                    yield filled.popleft().result()
+            while filled:
+                yield filled.popleft().result()
+
+    def _chosen(self, epoch: int, end: int, step: int, reach: Callable[[Any], None]) -> Iterator[list[_Patch]]:
+        """Yield the patches of each batch."""
         for number in range(epoch, end):
             begin = step if number == epoch else 0
-            cursors = [_Cursor(self._source, stream, number, begin * self._rows) for stream in self._streams]
-            for index in range(begin, self._steps):
-                yield self._batch(pool, cursors, index)
+            streams = [_patches(self._source, stream, number, begin * self._rows, reach) for stream in self._streams]
+            for _ in range(begin, self._steps):
+                yield [patch for patches in streams for patch in islice(patches, self._rows)]
 
-    def _batch(self, pool: "_Pool", cursors: Sequence[_Cursor], step: int) -> Batch:
-        rows, labels, track_ids = list[memoryview](), [np.zeros(0, np.int32)], [np.zeros(0, object)]
-        for stream, cursor in zip(self._streams, cursors, strict=True):
-            left = stream.patches - step * self._rows
-            for window, begin, end in cursor.take(max(0, min(self._rows, left))):
-                rows += window.rows(begin, end)
-                labels.append(window.labels(begin, end))
-                if self._source.with_track_ids:
-                    track_ids.append(window.track_ids(begin, end))
-        out = pool.take()[: len(rows)]
-        self._source.fill(rows, out[..., 0])
-        about = (labels, track_ids) if self._source.with_track_ids else (labels,)
-        return out, *map(np.concatenate, about)
+    def _rounds(self, epoch: int, end: int, step: int) -> Iterator[tuple[tuple[int, int], set[int]]]:
+        """Yield (epoch, window) and the shards that this window of any stream needs, from a step of an epoch on."""
+        for number in range(epoch, end):
+            begin = step * self._rows if number == epoch else 0
+            window = min((stream.window_at(number, begin)[0] for stream in self._streams), default=0)
+            while shards := {block.shard for stream in self._streams for block in stream.blocks(number, window)}:
+                yield (number, window), shards
+                window += 1
+
+    def _batch(self, pool: "_Pool", patches: Sequence[_Patch]) -> Batch:
+        out = pool.take()[: len(patches)]
+        self._source.fill([row for row, _, _ in patches], out[..., 0])
+        labels = np.array([label for _, label, _ in patches], np.int32)
+        if not self._source.with_track_ids:
+            return out, labels
+        return out, labels, np.array([track_id for _, _, track_id in patches], object)
 
 
 class _Pool:

@@ -3,19 +3,21 @@
 Nothing here imports TensorFlow, except `Dataset.batches`.
 """
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from tfrecords import storage
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import align_columns
-from tfrecords.manifest import BandStatistics, Manifest, Part, Shard
+from tfrecords.manifest import BandStatistics, Manifest, Part, Shard, lengths_text
 from tfrecords.schema import DTYPES, Record
 from tfrecords.shard import ShardError, open_shard, read_records
+from tfrecords.shard_cache import ShardCache
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -27,6 +29,7 @@ class Dataset:
     Args:
       location: the dataset's directory, a path or a URL such as gs://bucket/data.
       manifest: the manifest, if it has been read already.
+      cache: where shards of a store are kept on this machine; by default `ShardCache.of()`.
 
     Attributes:
       location: the directory.
@@ -44,12 +47,15 @@ class Dataset:
       batches = dataset.batches(parts=["fold_0"], training=True)
     """
 
-    def __init__(self, location: storage.Location, manifest: Manifest | None = None) -> None:
+    def __init__(
+        self, location: storage.Location, manifest: Manifest | None = None, *, cache: ShardCache | None = None
+    ) -> None:
         try:
             self.location = storage.as_location(location)
         except OSError as error:
             raise UserError(f"{location}: {error.strerror}") from None
         self.manifest = Manifest.load(location) if manifest is None else manifest
+        self._cache = cache
 
     @classmethod
     def of(cls, data: "storage.Location | Dataset") -> "Dataset":
@@ -59,6 +65,29 @@ class Dataset:
     def path(self, shard: Shard) -> str:
         """Return the location of a shard's file."""
         return storage.join(self.location, shard.file)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the dataset is in a store."""
+        return storage.is_remote(self.location)
+
+    @functools.cached_property
+    def cache(self) -> ShardCache:
+        """Where shards of a store are kept on this machine.
+
+        Raises:
+          UserError: as `ShardCache.of`.
+        """
+        return self._cache or ShardCache.of()
+
+    def open(self, shard: Shard) -> BinaryIO:
+        """Open a shard's file for reading; of a store's, the copy in the cache, where it is fetched to first.
+
+        Raises:
+          ShardError: it cannot be read, or is not the one that the manifest describes.
+        """
+        path = self.path(shard)
+        return self.cache.open(path, shard) if self.is_remote else open_shard(path)
 
     def records(self, part: str) -> Iterator[Record]:
         """Yield the records of a part, in order.
@@ -80,14 +109,16 @@ class Dataset:
           ShardError: the shard cannot be read, is torn or corrupt, or a record does not parse or has no known label;
             the message names the file, and the offset in bytes or the record's number.
         """
-        path = self.path(shard)
-        with open_shard(path) as file:
-            for index, serialized in enumerate(read_records(file, path)):
-                try:
-                    record = self.manifest.decode(serialized, any_label=any_label)
-                except ValueError as error:
-                    raise ShardError(f"{path}: record {index}: {error}") from None
-                yield record
+        with self.open(shard) as file:
+            yield from self._decode(file, self.path(shard), any_label=any_label)
+
+    def _decode(self, file: BinaryIO, path: str, *, any_label: bool) -> Iterator[Record]:
+        for index, serialized in enumerate(read_records(file, path)):
+            try:
+                record = self.manifest.decode(serialized, any_label=any_label)
+            except ValueError as error:
+                raise ShardError(f"{path}: record {index}: {error}") from None
+            yield record
 
     def batches(self, **options: Any) -> "tf.data.Dataset":
         """Return batches of patches as a tf.data.Dataset; options and errors are those of `tfrecords.load`."""
@@ -103,17 +134,24 @@ class Dataset:
         """
         try:
             sizes = storage.list_files(self.location)
+            return [
+                self._check_file(shard, sizes.get(shard.file))
+                for part in self.manifest.select(parts)
+                for shard in self.manifest.parts[part].shards
+            ]
         except OSError as error:
             raise UserError(f"{self.location} cannot be listed: {error.strerror}") from None
-        paths = []
-        for part in self.manifest.select(parts):
-            for shard in self.manifest.parts[part].shards:
-                path, size = self.path(shard), sizes.get(shard.file)
-                if size != shard.bytes:
-                    state = "missing" if size is None else f"{size} bytes"
-                    raise UserError(f"{path} should hold {shard.bytes} bytes but is {state}; write the dataset again")
-                paths.append(path)
-        return paths
+
+    def _check_file(self, shard: Shard, size: int | None) -> str:
+        """Return a shard's path, unless its size differs."""
+        path = self.path(shard)
+        if size != shard.bytes and self.is_remote:
+            # A list may be older than what the store holds.
+            size = storage.size(path)
+        if size != shard.bytes:
+            state = "missing" if size is None else f"{size} bytes"
+            raise UserError(f"{path} should hold {shard.bytes} bytes but is {state}; write the dataset again")
+        return path
 
     def verify(self) -> Iterator[str]:
         """Read the whole dataset and yield one line for each difference from the manifest; none for a sound dataset.
@@ -172,20 +210,23 @@ class Dataset:
         record_frames: Counter[int] = Counter()
         statistics = BandStatistics.empty(self.manifest.mel_bands)
         for shard in part.shards:
-            path, records, frames = self.path(shard), 0, 0
-            for record in self.shard_records(shard, any_label=True):
-                records += 1
-                frames += len(record.log_mel)
-                record_frames[len(record.log_mel)] += 1
-                with np.errstate(invalid="ignore"):  # Values that are not finite are reported by record.
-                    statistics = statistics.merge(BandStatistics.of(record.log_mel))
-                if record.segment == 0 and 0 <= record.label < len(labels):
-                    tracks[labels[record.label]] += 1
-                for problem in self._record_problems(record, name, part_of_group.setdefault(record.group, name)):
-                    yield f"{path}: {record.track_id}: {problem}"
-            if (records, frames) != (shard.records, shard.frames):
+            path, lengths = self.path(shard), list[int]()
+            # Not by the cache, which need not make room for what is read once.
+            with open_shard(path) as file:
+                for record in self._decode(file, path, any_label=True):
+                    lengths.append(len(record.log_mel))
+                    record_frames[len(record.log_mel)] += 1
+                    with np.errstate(invalid="ignore"):  # Values that are not finite are reported by record.
+                        statistics = statistics.merge(BandStatistics.of(record.log_mel))
+                    if record.segment == 0 and 0 <= record.label < len(labels):
+                        tracks[labels[record.label]] += 1
+                    for problem in self._record_problems(record, name, part_of_group.setdefault(record.group, name)):
+                        yield f"{path}: {record.track_id}: {problem}"
+            if (len(lengths), sum(lengths)) != (shard.records, shard.frames):
                 stated = f"{shard.records} records of {shard.frames} frames"
-                yield f"{path}: found {records} records of {frames} frames, the manifest says {stated}"
+                yield f"{path}: found {len(lengths)} records of {sum(lengths)} frames, the manifest says {stated}"
+            elif shard.lengths and shard.lengths != lengths_text(lengths):
+                yield f"{path}: its records have not the lengths that the manifest says"
         for what, found, listed in (
             ("tracks per label", dict(tracks), dict(part.tracks)),
             ("record lengths", dict(record_frames), dict(part.record_frames)),

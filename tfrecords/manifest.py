@@ -4,6 +4,7 @@ It is written last, so a directory without it holds no finished dataset.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections import Counter
@@ -23,6 +24,7 @@ PARTIAL_DIR = ".partial"
 FORMAT_VERSION = 1
 # Standard deviation, in log10 units or dB, below which a band counts as silent.
 _SILENT_STD = 1e-3
+_LENGTHS = re.compile(r"([1-9][0-9]{0,17})(?:x([1-9][0-9]{0,9}))?")
 
 
 def count_patches(frames: int, *, patch_frames: int, patch_hop: int) -> int:
@@ -33,6 +35,17 @@ def count_patches(frames: int, *, patch_frames: int, patch_hop: int) -> int:
       3
     """
     return max(0, (frames - patch_frames) // patch_hop + 1)
+
+
+def lengths_text(frames: Iterable[int]) -> str:
+    """Return the lengths of a shard's records as text, equal ones next to each other as LENGTHxNUMBER.
+
+    Example:
+      >>> lengths_text([80, 80, 80, 22])
+      '80x3 22'
+    """
+    runs = ((length, len(list(run))) for length, run in itertools.groupby(frames))
+    return " ".join(str(length) if count == 1 else f"{length}x{count}" for length, count in runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +144,8 @@ class Shard:
       frames: number of spectrogram frames over all records.
       bytes: size of the file.
       sha256: hexadecimal checksum of the file.
+      lengths: frames of each record, in order, as `lengths_text` writes them: where patches lie is known before any
+        shard is read. Empty in what earlier versions wrote.
 
     Raises:
       ValueError: file is not a plain file name, a number is below 0, or sha256 is not a SHA-256.
@@ -141,6 +156,7 @@ class Shard:
     frames: int
     bytes: int
     sha256: str
+    lengths: str = ""
 
     def __post_init__(self) -> None:
         if not self.file or "/" in self.file or "\0" in self.file or self.file in (".", ".."):
@@ -150,6 +166,28 @@ class Shard:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ValueError(f"sha256 must be 64 hexadecimal digits, got {self.sha256!r}")
+
+    def record_frames(self) -> np.ndarray | None:
+        """Return the number of frames of each record, [records] int64; None where `lengths` does not say.
+
+        Raises:
+          ValueError: `lengths` does not agree with `records` and `frames`.
+
+        Example:
+          >>> Shard("a", records=4, frames=262, bytes=9, sha256="0" * 64, lengths="80x3 22").record_frames().tolist()
+          [80, 80, 80, 22]
+        """
+        if not self.lengths:
+            return None if self.records else np.zeros(0, np.int64)
+        runs = [_LENGTHS.fullmatch(run) for run in self.lengths.split(" ")]
+        pairs = [(int(run[1]), int(run[2] or 1)) for run in runs if run]
+        counts = sum(count for _, count in pairs), sum(frames * count for frames, count in pairs)
+        if len(pairs) < len(runs) or counts != (self.records, self.frames):
+            raise ValueError(
+                f"the lengths of {self.file!r} are not those of {self.records} records of {self.frames} frames"
+            )
+        frames, times = np.array(pairs, np.int64).T
+        return np.repeat(frames, times)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,25 +2,23 @@
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from tfrecords import schema, storage
+from tfrecords import schema
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import Shard
 from tfrecords.schema import DTYPES
-from tfrecords.shard import CRC_BYTES, HEADER_BYTES, ShardError, check_record, open_shard, record_bounds
+from tfrecords.shard import CRC_BYTES, HEADER_BYTES, ShardError, check_record, record_bounds
+from tfrecords.shard_cache import FetchAhead
 
 # Shards of so many bytes together stay mapped: mapping them again for each block would cost more than reading them.
 _MAX_MAPPED_BYTES = 1 << 30
-# Bytes of one request to a store, and how many are under way for a block.
-_FETCHED_BYTES = 512 << 10
-_IN_FLIGHT = 8
 # The bits of a float16's exponent, all set in infinities and NaN.
-_EXPONENT = np.int16(0x7C00)
+_EXPONENT = np.uint16(0x7C00)
 
 
 class MappedRecords(NamedTuple):
@@ -45,8 +43,7 @@ class MappedShards:
     """The shards of some parts, of which any records can be read.
 
     Shards that are small together stay mapped, and a record of theirs is checked when it is first read. Of others, only
-    what is in use is mapped, and checked each time. Of shards in a store, that is fetched instead; where the records of
-    one lie is found by reading it once.
+    what is in use is mapped, and checked each time. Of shards in a store, the copies in the dataset's cache are mapped.
 
     Args:
       dataset: the dataset.
@@ -62,8 +59,9 @@ class MappedShards:
         self.files = dataset.check_files(parts)
         self.shards: list[Shard] = [shard for part in parts for shard in dataset.manifest.parts[part].shards]
         self._with_track_ids = with_track_ids
-        is_small = sum(shard.bytes for shard in self.shards) <= _MAX_MAPPED_BYTES
-        self._stays_mapped = is_small and not storage.is_remote(dataset.location)
+        # What is mapped takes room on the disk also where the cache has removed it.
+        limit = min(_MAX_MAPPED_BYTES, dataset.cache.max_bytes) if dataset.is_remote else _MAX_MAPPED_BYTES
+        self._stays_mapped = sum(shard.bytes for shard in self.shards) <= limit
         self._mapped: dict[int, memoryview] = {}
         self._indices: dict[int, _Index] = {}
 
@@ -72,14 +70,37 @@ class MappedShards:
         """Number of records of each shard."""
         return [shard.records for shard in self.shards]
 
+    def fetch_ahead(self, rounds: Iterator[tuple[Any, Set[int]]]) -> FetchAhead | None:
+        """Return what fetches shards into the cache ahead of a reader; None of a dataset on this machine.
+
+        Args:
+          rounds: as of `FetchAhead`, the numbers of shards.
+        """
+        if not self.dataset.is_remote:
+            return None
+        return FetchAhead(
+            rounds,
+            fetch=lambda shard: self._open(shard).close(),
+            size=lambda shard: self.shards[shard].bytes,
+            # As much stays for what is being read: further ahead, shards would be removed before their turn.
+            max_bytes=self.dataset.cache.max_bytes // 2,
+        )
+
     def frames(self) -> np.ndarray:
-        """Return the number of frames of every record, [records] int64, as each says; checksums are not compared.
+        """Return the number of frames of every record, [records] int64: as the manifest says, or else each record.
 
         Raises:
-          ShardError: a shard cannot be read or is corrupt, or a record does not parse.
+          ShardError: a shard cannot be read or is corrupt, or a record does not parse; checksums are not compared.
         """
         found = [np.zeros(0, np.int64)]
-        for shard in range(len(self.shards)):
+        for shard, stated in enumerate(self.shards):
+            try:
+                frames = stated.record_frames()
+            except ValueError as error:
+                raise ShardError(f"{self.dataset.location}: {error}") from None
+            if frames is not None:
+                found.append(frames)
+                continue
             offsets = self._index(shard).offsets.tolist()
             data = self._data(shard, 0, offsets[-1], populate=False)
             for number, (begin, end) in enumerate(pairwise(offsets)):
@@ -142,7 +163,9 @@ class MappedShards:
         log_mel = np.frombuffer(record, DTYPES[manifest.dtype], values, int(index.begin[number]))
         # NumPy takes far longer for half the bytes in float16.
         if manifest.dtype == "float16":
-            is_finite = (log_mel.view(np.int16) & _EXPONENT).max() != _EXPONENT
+            bits = log_mel.view(np.uint16)
+            # Where none is negative, as log10(1 + 10000 x) never is, the largest number has the largest exponent.
+            is_finite = bits.max() < _EXPONENT or (bits & _EXPONENT).max() != _EXPONENT
         else:
             is_finite = np.isfinite(log_mel).all()
         if not is_finite:
@@ -151,7 +174,7 @@ class MappedShards:
     def _index(self, shard: int) -> "_Index":
         if shard not in self._indices:
             name, expected = self.files[shard], self.shards[shard].records
-            with open_shard(name) as file:
+            with self._open(shard) as file:
                 offsets = np.array(list(record_bounds(file, name)), np.int64)
             if len(offsets) - 1 != expected:
                 raise ShardError(f"{name}: has {len(offsets) - 1} records; the manifest says {expected}")
@@ -161,11 +184,22 @@ class MappedShards:
     def _data(self, shard: int, begin: int, end: int, *, populate: bool) -> memoryview:
         """Return a shard's bytes from `begin` to before `end`."""
         if not self._stays_mapped:
-            return _map(self.files[shard], begin, end, populate=populate)
+            return self._map(shard, begin, end, populate=populate)
         if shard not in self._mapped:
-            self._mapped[shard] = _map(self.files[shard], 0, int(self._index(shard).offsets[-1]), populate=False)
-        _check_size(self.files[shard], end)
+            self._mapped[shard] = self._map(shard, 0, int(self._index(shard).offsets[-1]), populate=False)
+        # A copy in the cache is replaced or removed, never changed.
+        if not self.dataset.is_remote:
+            _check_size(self.files[shard], end)
         return self._mapped[shard][begin:end]
+
+    def _map(self, shard: int, begin: int, end: int, *, populate: bool) -> memoryview:
+        if begin == end:
+            return memoryview(b"")
+        with self._open(shard) as file:
+            return _map(file, self.files[shard], begin, end, populate=populate)
+
+    def _open(self, shard: int) -> BinaryIO:
+        return self.dataset.open(self.shards[shard])
 
 
 class _Index(NamedTuple):
@@ -192,11 +226,12 @@ class _Index(NamedTuple):
         return cls(offsets, begin, frames, labels, np.zeros(len(offsets) - 1, bool))
 
 
-def _map(path: str, begin: int, end: int, *, populate: bool) -> memoryview:
+def _map(file: BinaryIO, name: str, begin: int, end: int, *, populate: bool) -> memoryview:
     """Return a view of a file's bytes from `begin` to before `end`; the last view of it unmaps them.
 
     Args:
-      path: of the file.
+      file: open for reading; it may be closed while views are left.
+      name: its name in errors.
       begin: offset of the first byte.
       end: offset of the byte after the last.
       populate: whether all of them are going to be read.
@@ -204,33 +239,15 @@ def _map(path: str, begin: int, end: int, *, populate: bool) -> memoryview:
     Raises:
       ShardError: the file cannot be read, or is shorter by now.
     """
-    if begin == end:
-        return memoryview(b"")
-    if storage.is_remote(path):
-        return _fetch(path, begin, end)
     start = begin - begin % mmap.ALLOCATIONGRANULARITY
-    with open_shard(path) as file:
-        _check_size(path, end, file.fileno())
-        # Populated at once, pages take a fraction of the time that faults one by one do.
-        flags = mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) if populate else 0)
-        try:
-            mapped = mmap.mmap(file.fileno(), end - start, flags=flags, prot=mmap.PROT_READ, offset=start)
-        except OSError as error:
-            raise ShardError(f"{path} cannot be read: {error.strerror}") from None
-    return memoryview(mapped)[begin - start :]
-
-
-def _fetch(url: str, begin: int, end: int) -> memoryview:
-    """Return bytes of an object, fetched by several requests at once; errors as of `_map`."""
-    cuts = [*range(begin, end, _FETCHED_BYTES), end]
-    data, filled = bytearray(end - begin), 0
+    _check_size(name, end, file.fileno())
+    # Populated at once, pages take a fraction of the time that faults one by one do.
+    flags = mmap.MAP_SHARED | (getattr(mmap, "MAP_POPULATE", 0) if populate else 0)
     try:
-        for piece in storage.read_ranges(url, pairwise(cuts), in_flight=_IN_FLIGHT):
-            data[filled : filled + len(piece)] = piece
-            filled += len(piece)
+        mapped = mmap.mmap(file.fileno(), end - start, flags=flags, prot=mmap.PROT_READ, offset=start)
     except OSError as error:
-        raise ShardError(f"{url} cannot be read: {error.strerror}") from None
-    return memoryview(data).toreadonly()
+        raise ShardError(f"{name} cannot be read: {error.strerror}") from None
+    return memoryview(mapped)[begin - start :]
 
 
 def _check_size(path: str, end: int, descriptor: int | None = None) -> None:

@@ -5,6 +5,7 @@ it.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -19,13 +20,14 @@ from tfrecords.mapped_shards import MappedShards
 from tfrecords.patches import RANDOM, WINDOWS, Normalizer, PatchExtractor
 from tfrecords.schema import DTYPES
 from tfrecords.shard import ShardError
+from tfrecords.shard_cache import ShardCache
 from tfrecords.streams import SHUFFLE_BYTES, PatchTable, Stream, block_records, count_streams, host_streams
 
 _ENDLESS = int(tf.int64.max)
 # Enough to bridge steps of uneven time; left to itself, tf.data keeps more and more batches.
 _PREFETCHED_BATCHES = 8
-# The text that TensorFlow was given of each error -> the error's own. Shards are read ahead, so errors are met in other
-# threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
+# The text that TensorFlow was given of each error -> the error's own, with advice. Shards are read ahead, so errors are
+# met in other threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
 _texts: dict[str, str] = {}
 
 
@@ -42,11 +44,11 @@ def raise_shard_errors() -> Iterator[None]:
     try:
         yield
     except ShardError as error:
-        raise UserError(_with_advice(str(error))) from None
+        raise UserError(_with_advice(error)) from None
     except tf.errors.OpError as error:
         # A model may fail by itself before a bad shard's turn comes. The longest: one text may begin another.
         if met := max((text for text in list(_texts) if text in error.message), key=len, default=None):
-            raise UserError(_with_advice(_texts[met])) from None
+            raise UserError(_texts[met]) from None
         raise
 
 
@@ -54,12 +56,12 @@ def _for_tensorflow(error: ShardError) -> ShardError:
     """Return the error to raise inside of a tf.data.Dataset, and keep its text for `raise_shard_errors`."""
     # TensorFlow passes on UTF-8 only.
     text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
-    _texts[text] = str(error)
+    _texts[text] = _with_advice(error)
     return ShardError(text)
 
 
-def _with_advice(message: str) -> str:
-    return f"{message}; write the dataset again"
+def _with_advice(error: ShardError) -> str:
+    return f"{error}; {error.advice}"
 
 
 def load(
@@ -80,6 +82,8 @@ def load(
     num_hosts: int = 1,
     in_memory: bool = False,
     dtype: str = "float32",
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
 ) -> tf.data.Dataset:
     """Return batches of patches from the parts of a dataset.
 
@@ -107,6 +111,10 @@ def load(
         shuffled as one. Otherwise the shards are read in every epoch, which suits local disks.
       dtype: dtype of the patches, "float32" or "float16". In float16 they are as stored, for a model that normalises
         them itself, and take half the memory and less than half the time.
+      cache_dir: directory of this machine where shards of a store are kept; by default that of the environment
+        variable TFRECORDS_CACHE_DIR, or ~/.cache/music_genre_tfrecords/shards. Several processes may share one.
+      cache_bytes: most bytes of all files there, of which those least recently used are removed for others; by default
+        TFRECORDS_CACHE_BYTES, or 16 GiB. With less than the shards in use take, shards are fetched again.
 
     Returns:
       A dataset of (patches [batch, patch_frames, mel_bands, 1] of dtype, labels [batch] int32) when training, with
@@ -133,6 +141,8 @@ def load(
     if dtype != "float32" and statistics is not None:
         raise UserError(f"`statistics` are for `dtype=float32`, got {dtype!r}; normalise in the model")
     dataset = Dataset.of(data_dir)
+    if cache_dir is not None or cache_bytes is not None:
+        dataset = Dataset(dataset.location, dataset.manifest, cache=ShardCache.of(cache_dir, cache_bytes))
     parts = dataset.manifest.select(parts)
     _check_patches(dataset, parts, extractor)
     # On one host, an evaluation's batches keep the shards' order.
@@ -177,7 +187,7 @@ def _check_patches(dataset: Dataset, parts: Sequence[str], extractor: PatchExtra
 
 
 def _patch_table(shards: MappedShards, parts: Sequence[str], extractor: PatchExtractor) -> PatchTable:
-    """Return where all patches lie. Only where records differ in their number of patches, the records' heads are read.
+    """Return where all patches lie. Only where records differ in their number of patches, their lengths are read.
 
     Raises:
       ShardError: a shard cannot be read for that.

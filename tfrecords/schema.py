@@ -186,6 +186,33 @@ class Location(NamedTuple):
     track_id: bytes
 
 
+class _Layout:
+    """Where all lies in records that differ from one, as `encode` writes it, in nothing but their values.
+
+    Most records of a dataset are alike, and looking is several times as fast as following the fields.
+    """
+
+    def __init__(self, serialized: memoryview, places: dict[str, tuple[int, int]], frames: int) -> None:
+        self._places = places
+        self._frames = frames
+        varying = sorted(places[name] for name in places if name != FRAMES)
+        begins, ends = [0, *(end for _, end in varying)], [*(begin for begin, _ in varying), len(serialized)]
+        # All that is not a value, with the number of frames.
+        self._fixed = [(slice(*cut), bytes(serialized[slice(*cut)])) for cut in zip(begins, ends, strict=True)]
+
+    def location(self, serialized: memoryview) -> Location | None:
+        """Return what `locate` does, or None for a record of another layout or with a label above 127."""
+        (begin, end), (at, after) = self._places[LOG_MEL], self._places[LABEL]
+        if after - at > 1 or serialized[at] > 127 or any(serialized[cut] != expected for cut, expected in self._fixed):
+            return None
+        return Location(begin, end, self._frames, serialized[at], bytes(serialized[slice(*self._places[TRACK_ID])]))
+
+
+# (Length of a record in bytes, mel_bands, dtype) -> the layout of one that was located.
+_layouts: dict[tuple[int, int, str], _Layout] = {}
+_MAX_LAYOUTS = 1000
+
+
 def locate(serialized: memoryview, *, mel_bands: int, dtype: str) -> Location:
     """Find log_mel in a record, without the copies that parsing makes of it; arguments and errors as of `decode`.
 
@@ -195,6 +222,9 @@ def locate(serialized: memoryview, *, mel_bands: int, dtype: str) -> Location:
       >>> found.label, found.end - found.begin
       (3, 400)
     """
+    layout = _layouts.get((len(serialized), mel_bands, dtype))
+    if layout is not None and (found := layout.location(serialized)):
+        return found
     try:
         places = _value_places(serialized)
         begin, end = places[LOG_MEL]
@@ -204,6 +234,9 @@ def locate(serialized: memoryview, *, mel_bands: int, dtype: str) -> Location:
         pass
     else:
         if len(places) == len(_SCHEMA) and frames > 0 and end - begin == frames * mel_bands * DTYPES[dtype].itemsize:
+            if len(_layouts) >= _MAX_LAYOUTS:
+                _layouts.clear()
+            _layouts[len(serialized), mel_bands, dtype] = _Layout(serialized, places, frames)
             return Location(begin, end, frames, label, track_id)
     # An Example may be written in other ways than `encode` does; or there is something wrong, which `decode` says.
     record = decode(bytes(serialized), mel_bands=mel_bands, dtype=dtype)

@@ -26,7 +26,13 @@ _MAX_RECORD_BYTES = 1 << 31
 
 
 class ShardError(UserError):
-    """A shard that cannot be read or is damaged; the message names the file and the offset in bytes."""
+    """A shard that cannot be read or is damaged; the message names the file and the offset in bytes.
+
+    Attributes:
+      advice: what to do.
+    """
+
+    advice = "write the dataset again"
 
 
 def shard_file(name: str, part: str, index: int, count: int) -> str:

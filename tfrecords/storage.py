@@ -447,13 +447,16 @@ def make_directories(directory: Location) -> None:
         raise _error(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from None
 
 
-def download(directory: Location, target: Path, *, only: Callable[[str], bool] = lambda name: True) -> None:
+def download(
+    directory: Location, target: Path, *, only: Callable[[str], bool] = lambda name: True, also: Iterable[str] = ()
+) -> None:
     """Copy the files in and below a directory of a store to one of this machine, several at a time.
 
     Args:
       directory: in a store.
       target: the directory to copy to.
       only: whether to copy a file, by its path below the directory.
+      also: files to copy if they are there, also where the store's list, which may be older, does not say so.
 
     Raises:
       OSError: a file cannot be read or written.
@@ -462,13 +465,14 @@ def download(directory: Location, target: Path, *, only: Callable[[str], bool] =
     names = [location[begin:] for location, _ in walk(directory) if only(location[begin:])]
 
     def fetch(name: str) -> None:
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with writing(path) as file:
-            # Not by open_file, whose blocks would wait for this very pool.
-            file.write(read(join(directory, name)))
+        # Not by open_file, whose blocks would wait for this very pool. The list may have what is deleted by now.
+        with contextlib.suppress(FileNotFoundError):
+            data = read(join(directory, name))
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, data)
 
-    for _ in _pool().map(fetch, names):
+    for _ in _pool().map(fetch, sorted({*names, *also})):
         pass
 
 

@@ -6,7 +6,8 @@ so that all streams end together, however uneven the shards are. H hosts take S 
 the global batch is the same for every H that divides S.
 
 A stream is read in blocks of neighbouring records. Each epoch shuffles the blocks, and then the patches of every few
-blocks (a window) as one.
+blocks (a window) as one. Of a long stream, it shuffles the shards first, and then the blocks of every few shards (a
+group): so a shard is read in one stretch of the epoch, and a cache of shards need not hold them all.
 """
 
 import dataclasses
@@ -20,9 +21,14 @@ from tfrecords.common.command_line import UserError
 # Bytes of records that are shuffled as one, over the windows of all streams. Part of what decides the order.
 SHUFFLE_BYTES = 128 << 20
 # The order's version: a training that stopped in the middle of an epoch can go on only in the same order.
-ORDER_VERSION = 2
+ORDER_VERSION = 3
 _MAX_STREAMS = 32
 _BLOCKS_IN_WINDOW = 4
+# In a group at least, unless the stream has fewer: with all streams' groups together 4 GiB.
+_BLOCKS_IN_GROUP = 128
+# What random numbers are for: 0 the order of the blocks, from 1 on that of the patches in a window.
+_OF_SHARDS = (1 << 64) - 1
+_ORDERS_KEPT = 2
 _WORD = 0xFFFFFFFF
 
 
@@ -133,7 +139,8 @@ class Stream:
         self._seed = seed
         self._blocks = _blocks(table, begin, begin + self.patches, block_records)
         self._window_blocks = max(1, len(self._blocks[0])) if shuffles_all else _BLOCKS_IN_WINDOW
-        self._last_order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+        # Of few epochs: one that is read, and the next, of which shards are fetched ahead.
+        self._orders: dict[int, np.ndarray] = {}
 
     def window_at(self, epoch: int, position: int) -> tuple[int, int]:
         """Return the window of an epoch that holds a position of the stream, and where the window begins."""
@@ -166,9 +173,24 @@ class Stream:
         count = len(self._blocks[0])
         if self._seed is None:
             return np.arange(count)
-        if self._last_order[0] != epoch:
-            self._last_order = epoch, np.argsort(self._random(count, epoch, 0), kind="stable")
-        return self._last_order[1]
+        if epoch not in self._orders:
+            # By their groups, then at random.
+            order = np.lexsort((self._random(count, epoch, 0), self._groups(epoch)))
+            self._orders = {epoch: order, **dict(list(self._orders.items())[: _ORDERS_KEPT - 1])}
+        return self._orders[epoch]
+
+    def _groups(self, epoch: int) -> np.ndarray:
+        """Return the group of each block in an epoch, [blocks] int64."""
+        shards = np.searchsorted(self._table.first_record, self._blocks[0], "right")
+        _, shards, sizes = np.unique(shards, return_inverse=True, return_counts=True)
+        order = np.argsort(self._random(len(sizes), epoch, _OF_SHARDS), kind="stable")
+        group_of, group, blocks = np.zeros(len(sizes), np.int64), 0, 0
+        for shard in order.tolist():
+            group_of[shard] = group
+            blocks += int(sizes[shard])
+            if blocks >= _BLOCKS_IN_GROUP:
+                group, blocks = group + 1, 0
+        return group_of[shards]
 
     def _block(self, number: int) -> Block:
         begin, end, first_patch, last_patch = (int(values[number]) for values in self._blocks)

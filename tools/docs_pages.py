@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 # Where the tutorials are run; `make docs` empties it.
 WORK = ROOT / "build" / "docs"
-PACKAGES = ("tfrecords", "beam_preprocess", "trainer")
+PACKAGES = ("tfrecords", "beam_preprocess", "trainer", "beam_predict")
 COMMAND_PAGES = (*PACKAGES, "tools", "benchmarks")
 _BLOCK = re.compile(r"^```(?P<language>bash|python) run(?P<options>[^\n]*)\n(?P<code>.*?)^```\n", re.M | re.S)
 _TABLE = re.compile(

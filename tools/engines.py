@@ -11,6 +11,8 @@ was started is ended by its process id.
 Engines are fetched once, into --engines_dir, by the clients of their languages: Prism by go; Flink by pip and Maven, to
 be run by Java. An engine whose clients are not on this machine is left out, with a word, unless --engines names it.
 
+On Prism and on the first cluster, beam_predict names the clips as well, with a model that was trained on some of them.
+
 Exit status 1 if anything differs.
 """
 
@@ -28,14 +30,15 @@ import tarfile
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from benchmarks import processes
+from benchmarks import clips as clip_files
+from benchmarks import predict, processes
 from tfrecords.common import command_line
 from tools.kill_and_resume import differences, digests, job, make_source, wait_for_shards
 
@@ -101,13 +104,26 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     engines = choose_engines(flag_values.engines)
     work_dir, engines_dir = Path(flag_values.work_dir), Path(flag_values.engines_dir)
     source = make_source(work_dir, clips=flag_values.clips, seconds=flag_values.seconds)
-    comparison = Comparison(source, work_dir, num_shards=flag_values.num_shards)
-    print(f"{comparison.files} files, {comparison.shards} shards; apache-beam {metadata.version('apache-beam')}")
+    comparison = Comparison(work_dir, "", lambda output: job(source, output, flag_values.num_shards))
+    named = Comparison(work_dir, "predict_", predict_job(source, work_dir, num_shards=flag_values.num_shards))
+    shards = sum(".tfrecord-" in name for name in comparison.expected)
+    files = sum(path.is_file() for path in source.rglob("*"))
+    print(f"{files} files, {shards} shards; apache-beam {metadata.version('apache-beam')}")
     if "prism" in engines:
-        comparison.run("prism", ["--runner=PrismRunner", f"--prism_location={install_prism(engines_dir)}"])
+        prism = ["--runner=PrismRunner", f"--prism_location={install_prism(engines_dir)}"]
+        comparison.run("prism", prism)
+        named.run("prism", prism)
     if "flink" in engines:
-        run_flink(comparison, engines_dir)
-    return 1 if comparison.failed else 0
+        run_flink(comparison, named, engines_dir)
+    return 1 if comparison.failed or named.failed else 0
+
+
+def predict_job(source: Path, work_dir: Path, *, num_shards: int) -> Callable[[Path], list[str]]:
+    """Output -> the command line that names the clips by a model, which is trained here on some of them."""
+    few = clip_files.link_clips(source, work_dir / "few", times=1, per_genre=3)
+    model_dir = predict.make_job(work_dir, few, model="time")
+    flags = [f"--input={source}", f"--model_dir={model_dir}", f"--num_shards={num_shards}", "--embedding"]
+    return lambda output: ["-m", "beam_predict", *flags, f"--output={output}"]
 
 
 def choose_engines(names: Sequence[str] | None) -> list[str]:
@@ -311,20 +327,19 @@ class Comparison:
 
     Attributes:
       failed: runs that wrote something else so far.
-      files: of the input.
-      shards: of the dataset.
+      work_dir: where outputs and logs are.
+      expected: file of the first run -> its digest.
     """
 
-    def __init__(self, source: Path, work_dir: Path, *, num_shards: int) -> None:
+    def __init__(self, work_dir: Path, prefix: str, command: Callable[[Path], list[str]]) -> None:
+        """Args: where outputs and logs go; what their names begin with; output -> the job's command line."""
         self.failed = 0
         self.work_dir = work_dir
-        self.files = sum(path.is_file() for path in source.rglob("*"))
-        self._source = source
-        self._num_shards = num_shards
-        shutil.rmtree(work_dir / "local", ignore_errors=True)
-        processes.run_checked(*job(source, work_dir / "local", num_shards))
-        self._expected = digests(work_dir / "local")
-        self.shards = sum(".tfrecord-" in name for name in self._expected)
+        self._prefix, self._command = prefix, command
+        local = work_dir / f"{prefix}local"
+        shutil.rmtree(local, ignore_errors=True)
+        processes.run_checked(*command(local))
+        self.expected = digests(local)
 
     def run(
         self, name: str, arguments: Sequence[str], *, cluster: FlinkCluster | None = None, kill: bool = False
@@ -337,28 +352,29 @@ class Comparison:
           cluster: what it runs on; its own failures, from which it has to recover, are told.
           kill: kill a task manager when half of the shards are finished.
         """
+        name = f"{self._prefix}{name}"
         output, log = self.work_dir / name, self.work_dir / f"{name}.log"
         shutil.rmtree(output, ignore_errors=True)
-        command = [*job(self._source, output, self._num_shards), *arguments]
+        command = [*self._command(output), *arguments]
         failures = cluster.failures() if cluster else 0
         began = time.monotonic()
         with log.open("w") as stream:
             process = processes.start(*command, stdout=stream.fileno(), stderr=stream.fileno())
             try:
                 if cluster and kill:
-                    wait_for_shards(output, self.shards // 2, process)
+                    wait_for_shards(output, sum(".tfrecord-" in name for name in self.expected) // 2, process)
                     cluster.kill_task_manager()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=_JOB_LIMIT_S)
             finally:
                 processes.kill(process)
-        problems = differences(digests(output), self._expected)
+        problems = differences(digests(output), self.expected)
         if process.returncode:
             problems.append(f"the job's status was {process.returncode}; see {log}")
         failures = cluster.failures() - failures if cluster else 0
         if kill and not failures:
             problems.append("the engine did not notice that a task manager was killed")
-        outcome = f"{len(problems)} problems" if problems else f"{len(self._expected)} files identical"
+        outcome = f"{len(problems)} problems" if problems else f"{len(self.expected)} files identical"
         recovered = f", recovered from {failures} failures" if failures else ""
         print(f"{name}: {outcome}, {time.monotonic() - began:.0f} s{recovered}", flush=True)
         for problem in problems:
@@ -366,14 +382,15 @@ class Comparison:
         self.failed += bool(problems)
 
 
-def run_flink(comparison: Comparison, engines_dir: Path) -> None:
-    """The four runs on Flink."""
+def run_flink(comparison: Comparison, named: Comparison, engines_dir: Path) -> None:
+    """The four runs of preprocessing on Flink, and one of beam_predict."""
     installed = engines_dir / f"flink-{_FLINK_VERSION}"
     install_flink(installed)
     logs = comparison.work_dir / "flink_logs"
     with FlinkCluster(installed, logs / "two", task_managers=2, slots=_SLOTS) as cluster:
         process = ["--environment_type=PROCESS", f"--environment_config={worker_command(logs)}"]
         comparison.run("flink", [*flink_job(cluster), *process], cluster=cluster)
+        named.run("flink", [*flink_job(cluster), *process], cluster=cluster)
         comparison.run("flink_killed", [*flink_job(cluster), *process], cluster=cluster, kill=True)
     # Task managers number their workers alike, so one launcher or pool cannot tell those of two apart.
     with FlinkCluster(installed, logs / "one", task_managers=1, slots=_SLOTS) as cluster, worker_pool() as address:

@@ -1,14 +1,21 @@
 """Runs the whole path on emulated stores, through a network that fails, and compares it with a run on this machine.
 
-python -m tools.stores [--stores=gcs,s3] [--faults=0.05] [--latency_ms=5] [--seed=0] [--tracks_per_genre=3]
-    [--work_dir=DIR]
+python -m tools.stores [--stores=gcs,s3] [--checks=path,hosts,reading] [--faults=0.05] [--latency_ms=5] [--seed=0]
+    [--tracks_per_genre=3] [--work_dir=DIR] [--results=FILE]
 
 fake-gcs-server and moto's server for S3 are reached through a proxy that adds latency and, drawn by the seed for a
-share of the requests, answers 429 or 503, resets the connection before or after the store has done what was asked, or
-cuts an answer's body. On each store the job reads audio from a bucket and writes a dataset there, which is verified; a
-training is killed (SIGKILL) once it has finished an epoch, and started again by the same command; then the model is
-scored and names the genre of a file. Shards and manifest have to be those of the run on this machine, byte for byte;
-losses, scores and answers the same to the last digit.
+share of the requests, answers 429 or 503, resets the connection before or after the store has done what was asked, cuts
+an answer's body, or gives a list of objects as it was some seconds ago.
+
+  path     The job reads audio from a bucket and writes a dataset there, which is verified; a training is killed
+           (SIGKILL) once it has finished an epoch, and started again by the same command; then the model is scored and
+           names the genre of a file. Shards and manifest have to be those of the run on this machine, byte for byte;
+           losses, scores and answers the same to the last digit.
+  hosts    1, 2 and 4 hosts, processes of this machine, read a dataset: each may fetch 1.1 of its share, and their
+           batches together have to be those of one. A training on 2 hosts is killed in the middle, and goes on on 1
+           and on 4: its losses have to be those of one host to 1e-5.
+  reading  A reader takes 20,000 patches/s through 50 ms of latency, from an empty cache: it may wait 2 % of its time,
+           and its memory may not grow with the data. Only on gcs: moto gives less than a tenth of that.
 
 fake-gcs-server is built once, into --engines_dir, by go; without go on the PATH that store is left out, with a word.
 
@@ -16,86 +23,185 @@ Exit status 1 if anything differs.
 """
 
 import contextlib
-import http.client
-import http.server
+import csv
+import datetime
+import io
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from benchmarks import processes
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
+from tfrecords.shard_cache import DIR_VARIABLE
+from tools import store_readers
+from tools.emulated_stores import NAMES, FaultyProxy, emulator, environment, free_port, root
 
-_FAKE_GCS = "github.com/fsouza/fake-gcs-server"
-_FAKE_GCS_VERSION = "v1.56.1"
-_STORES = ("gcs", "s3")
-_BUCKET = "music"
-_START_LIMIT_S = 60
-# Headers that hold for one connection only.
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host", "te", "upgrade"}
 _THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 _EPOCHS = 4
+_PATH, _HOSTS, _READING = CHECKS = ("path", "hosts", "reading")
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_list("stores", None, f"of {', '.join(_STORES)}; by default those that can run here", flag_values=FLAGS)
+flags.DEFINE_list("stores", None, f"of {', '.join(NAMES)}; by default those that can run here", flag_values=FLAGS)
+flags.DEFINE_list("checks", list(CHECKS), f"of {', '.join(CHECKS)}", flag_values=FLAGS)
 flags.DEFINE_float("faults", 0.05, "share of requests that fail", lower_bound=0.0, upper_bound=0.5, flag_values=FLAGS)
 flags.DEFINE_float("latency_ms", 5.0, "added to every request", lower_bound=0.0, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the faults", flag_values=FLAGS)
 flags.DEFINE_integer("tracks_per_genre", 3, "tracks of each of ten genres", lower_bound=3, flag_values=FLAGS)
 flags.DEFINE_string("engines_dir", "build/engines", "where fake-gcs-server is kept", flag_values=FLAGS)
 flags.DEFINE_string("work_dir", "build/stores", "where audio and outputs are kept", flag_values=FLAGS)
+flags.DEFINE_string("results", "", "JSON file for the table of docs/results", flag_values=FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
-    """Run the path here, then on each store; return the exit status."""
+    """Run the path here, then all checks on each store; return the exit status."""
     command_line.no_arguments(positional)
-    stores = _choose(flag_values.stores)
+    stores, checks = _choose(flag_values.stores), _choose_checks(flag_values.checks)
     work_dir = Path(flag_values.work_dir).resolve()
     audio = _make_audio(work_dir, flag_values.tracks_per_genre)
-    shutil.rmtree(work_dir / "local", ignore_errors=True)
-    expected = run_path(str(audio), str(work_dir / "local"), os.environ | _THREADS, kills=False)
-    failed = 0
+    local = work_dir / "local"
+    expected: dict[str, Any] = {}
+    if {_PATH, _HOSTS} & set(checks):
+        shutil.rmtree(local, ignore_errors=True)
+        expected = run_path(str(audio), str(local), os.environ | _THREADS, kills=False)
+    rows = []
+    faults = {"share": flag_values.faults, "latency_s": flag_values.latency_ms / 1000, "seed": flag_values.seed}
     for name in stores:
-        with contextlib.ExitStack() as stack:
-            upstream = stack.enter_context(_emulator(name, work_dir, Path(flag_values.engines_dir)))
-            proxy = FaultyProxy(
-                upstream, share=flag_values.faults, latency_s=flag_values.latency_ms / 1000, seed=flag_values.seed
-            )
-            stack.enter_context(proxy)
-            env = os.environ | _THREADS | _environment(name, proxy.port)
-            root = f"{'gs' if name == 'gcs' else 's3'}://{_BUCKET}"
-            _upload(audio, f"{root}/audio", env)
-            found = run_path(f"{root}/audio", root, env, kills=True)
-        problems = differences(found, expected)
-        failed += bool(problems)
-        print(f"{name}: {'; '.join(problems) if problems else 'as on this machine'}; {proxy.describe()}", flush=True)
-    return 1 if failed else 0
+        with emulator(name, work_dir, Path(flag_values.engines_dir)) as upstream:
+            if _PATH in checks:
+                rows.append((name, _PATH, *_check_path(name, upstream, audio, expected, faults)))
+            if _HOSTS in checks:
+                shares = store_readers.hosts(name, upstream, work_dir, clips=640, shards=128, **faults)
+                rows.append((name, _HOSTS, *shares))
+                rows.append((name, _HOSTS, *_check_training(name, upstream, local, expected, faults)))
+            if _READING in checks and name == "gcs":
+                problems, lines = store_readers.waiting(name, upstream, work_dir, clips=(1920, 7680))
+                rows += [(name, _READING, problems if line == lines[-1] else [], line) for line in lines]
+        for row in rows:
+            if row[0] == name:
+                print(": ".join([f"{name}, {row[1]}", *row[2], row[3]]), flush=True)
+    if flag_values.results:
+        _write_results(Path(flag_values.results), rows, flag_values)
+    return int(any(problems for _, _, problems, _ in rows))
+
+
+def _write_results(path: Path, rows: list[tuple[str, str, list[str], str]], flag_values: flags.FlagValues) -> None:
+    """Write a table for the documentation (see tools.docs_pages)."""
+    given = [flag_values[name].serialize() for name in flag_values if flag_values[name].present and name != "results"]
+    data = {
+        "title": "Emulated stores, through a network that fails",
+        "commands": [" ".join(["python -m tools.stores", *given])],
+        "measured": f"{datetime.date.today():%d %B %Y}, {os.cpu_count()} cores",
+        "columns": ["store", "check", "outcome"],
+        "rows": [[name, check, "; ".join([*problems, line])] for name, check, problems, line in rows],
+    }
+    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
 
 
 def _choose(names: list[str] | None) -> list[str]:
     for name in names or ():
-        if name not in _STORES:
-            raise UserError(f"--stores: no store {name!r}; choose of {', '.join(_STORES)}")
+        if name not in NAMES:
+            raise UserError(f"--stores: no store {name!r}; choose of {', '.join(NAMES)}")
     if shutil.which("go"):
-        return names or list(_STORES)
+        return names or list(NAMES)
     if names and "gcs" in names:
         raise UserError("--stores=gcs: needs go on the PATH")
     print("gcs: left out, no go on the PATH", flush=True)
     return ["s3"]
+
+
+def _choose_checks(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in CHECKS:
+            raise UserError(f"--checks: no check {name!r}; choose of {', '.join(CHECKS)}")
+    return names
+
+
+def _check_path(
+    name: str, upstream: int, audio: Path, expected: Mapping[str, Any], faults: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Return how the path on a store differs from that on this machine, and what the proxy did."""
+    with FaultyProxy(upstream, **faults) as proxy:
+        env = _env(name, proxy.port, audio.parent)
+        _upload(audio, f"{root(name)}/audio", env)
+        found = run_path(f"{root(name)}/audio", root(name), env, kills=True)
+        problems = differences(found, expected)
+        return problems, ("" if problems else "as on this machine; ") + proxy.describe()
+
+
+def _check_training(
+    name: str, upstream: int, local: Path, expected: Mapping[str, Any], faults: Mapping[str, Any]
+) -> tuple[list[str], str]:
+    """Train on 2 hosts, kill them, go on on 1 and on 4; return what is wrong, and how far the losses are apart."""
+    url = f"{root(name)}/several"
+    with FaultyProxy(upstream, **faults) as proxy:
+        env = _env(name, proxy.port, local.parent)
+        _upload(local / "data", f"{url}/data", env)
+        _train_on_hosts(env, url, "job", 2, kills=True)
+        _copy_job(f"{url}/job", f"{url}/job_4", env)
+        apart = {}
+        for job, count in (("job", 1), ("job_4", 4)):
+            _train_on_hosts(env, url, job, count)
+            found = _read_all(url, (job,), env)[f"{job}/history.csv"]
+            apart[count] = _most_apart(found, expected["job/history.csv"])
+    problems = [f"the losses of 2 hosts and {count} are {most:.1e} off" for count, most in apart.items() if most > 1e-5]
+    words = ", ".join(f"{most:.0e} on {count}" for count, most in apart.items())
+    return problems, f"a training killed on 2 hosts goes on on 1 and on 4; losses off those of one host: {words}"
+
+
+def _env(name: str, port: int, work_dir: Path) -> dict[str, str]:
+    """Return the environment of commands on a store, with an empty cache of shards."""
+    cache_dir = store_readers.fresh_cache(work_dir, f"{name}_commands")
+    return os.environ | _THREADS | environment(name, port) | {DIR_VARIABLE: cache_dir}
+
+
+def _most_apart(found: bytes, expected: bytes) -> float:
+    """Return the largest difference between the numbers of two histories, infinity where they have others."""
+    one, other = ([[float(value) for value in row.values()] for row in _rows(text)] for text in (found, expected))
+    return float(np.abs(np.subtract(one, other)).max()) if np.shape(one) == np.shape(other) else float("inf")
+
+
+def _rows(text: bytes) -> "csv.DictReader[str]":
+    return csv.DictReader(io.StringIO(text.decode("utf-8")))
+
+
+def _train_on_hosts(env: Mapping[str, str], url: str, job: str, count: int, *, kills: bool = False) -> None:
+    """Train on so many hosts to the end; or, killed, until the first epoch is published."""
+    ports = [free_port() for _ in range(count)]
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    with contextlib.ExitStack() as stack:
+        started = []
+        for index in range(count):
+            config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
+            own = {**env, "TF_CONFIG": config} if count > 1 else env
+            out = subprocess.PIPE if index == 0 else subprocess.DEVNULL
+            started.append(stack.enter_context(processes.started(*_train(url, job), stdout=out, env=own)))
+        for line in started[0].stdout or ():
+            # The line is printed before the epoch is published.
+            if kills and line.startswith("epoch 2 "):
+                return
+        statuses = [process.wait() for process in started]
+    if kills or any(statuses):
+        raise RuntimeError(f"a training on {count} hosts ended with status {statuses}")
+
+
+def _copy_job(source: str, target: str, env: Mapping[str, str]) -> None:
+    _in_process(
+        "import sys; from tfrecords import storage\n"
+        "for location, _ in storage.walk(sys.argv[1]):\n"
+        "    if not location.endswith('.lock'):\n"
+        "        storage.copy(location, sys.argv[2] + location[len(sys.argv[1]):])",
+        env,
+        source,
+        target,
+    )
 
 
 def _make_audio(work_dir: Path, tracks_per_genre: int) -> Path:
@@ -119,19 +225,22 @@ def run_path(source: str, root: str, env: Mapping[str, str], *, kills: bool) -> 
     job = ("--folds=3", "--name=stores", "--num_shards=6")
     _run(env, "beam_preprocess", f"--input={source}", f"--output={data_dir}", *job)
     _run(env, "tfrecords", "verify", data_dir)
-    train = (
-        *("-m", "trainer.train", f"--data_dir={data_dir}", f"--job_dir={job_dir}", "--model=frequency"),
-        *(f"--epochs={_EPOCHS}", "--batch_size=8", "--save_every_s=0"),
-    )
     if kills:
-        _train_and_kill(env, *train)
-    _run(env, *train[1:])
+        _train_and_kill(env, *_train(root, "job"))
+    _run(env, *_train(root, "job")[1:])
     _run(env, "trainer.evaluate", f"--job_dir={job_dir}")
     song = source.removesuffix("/") + "/" + _first_song(source, env)
     answer = json.loads(_run(env, "trainer.predict", f"--job_dir={job_dir}", "--json", song))
     answer.pop("path", None)
-    written = _read_all(root, env)
+    written = _read_all(root, ("data", "job"), env)
     return {"predict": answer, **{name: data for name, data in written.items() if _is_compared(name)}}
+
+
+def _train(root: str, job: str) -> tuple[str, ...]:
+    return (
+        *("-m", "trainer.train", f"--data_dir={root}/data", f"--job_dir={root}/{job}", "--model=frequency"),
+        *(f"--epochs={_EPOCHS}", "--batch_size=8", "--save_every_s=0"),
+    )
 
 
 def _is_compared(name: str) -> bool:
@@ -196,196 +305,16 @@ def _first_song(source: str, env: Mapping[str, str]) -> str:
     return _in_process(program, env, source).strip().lstrip("/")
 
 
-def _read_all(root: str, env: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the files of a dataset and of a training, by their names below the root."""
+def _read_all(root: str, directories: tuple[str, ...], env: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files in some directories, by their names below the root."""
     program = (
         "import sys; from tfrecords import storage\n"
-        "for part in ('data', 'job'):\n"
+        "for part in sys.argv[2:]:\n"
         "    for location, _ in storage.walk(f'{sys.argv[1]}/{part}'):\n"
         "        print(location[len(sys.argv[1]) + 1:], storage.read(location).hex())"
     )
-    lines = _in_process(program, env, root).splitlines()
+    lines = _in_process(program, env, root, *directories).splitlines()
     return {name: bytes.fromhex(data) for name, _, data in (line.partition(" ") for line in lines)}
-
-
-def _environment(name: str, port: int) -> dict[str, str]:
-    address = f"http://127.0.0.1:{port}"
-    if name == "gcs":
-        return {"STORAGE_EMULATOR_HOST": address}
-    return {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "anyone",
-        "AWS_SECRET_ACCESS_KEY": "anything",
-        "AWS_REGION": "us-east-1",
-    }
-
-
-@contextlib.contextmanager
-def _emulator(name: str, work_dir: Path, engines_dir: Path) -> Iterator[int]:
-    """Yield the port of an emulated store with an empty bucket."""
-    port = _free_port()
-    if name == "gcs":
-        program = str(_install_fake_gcs(engines_dir))
-        command = [program, "-scheme=http", "-host=127.0.0.1", f"-port={port}", "-backend=memory"]
-        command.append(f"-public-host=127.0.0.1:{port}")
-        create = urllib.request.Request(
-            f"http://127.0.0.1:{port}/storage/v1/b?project=music",
-            json.dumps({"name": _BUCKET}).encode(),
-            {"Content-Type": "application/json"},
-        )
-    else:
-        program = str(Path(sys.executable).with_name("moto_server"))
-        command = [program, "--host=127.0.0.1", f"--port={port}"]
-        create = urllib.request.Request(f"http://127.0.0.1:{port}/{_BUCKET}", method="PUT")
-    with (work_dir / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, text=True, start_new_session=True)
-    try:
-        _until_it_answers(create)
-        yield port
-    finally:
-        processes.kill(process)
-
-
-def _until_it_answers(request: urllib.request.Request) -> None:
-    ends = time.monotonic() + _START_LIMIT_S
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - of loopback
-                return
-        except urllib.error.HTTPError:
-            raise
-        except OSError as error:
-            if time.monotonic() > ends:
-                raise UserError(f"{request.full_url} does not answer: {error}") from None
-            time.sleep(0.1)
-
-
-def _install_fake_gcs(engines_dir: Path) -> Path:
-    folder = engines_dir.resolve() / f"fake-gcs-server-{_FAKE_GCS_VERSION}"
-    if not (folder / "fake-gcs-server").exists():
-        command = ["go", "install", f"{_FAKE_GCS}@{_FAKE_GCS_VERSION}"]
-        subprocess.run(command, env=os.environ | {"GOBIN": str(folder)}, check=True)
-    return folder / "fake-gcs-server"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class FaultyProxy(http.server.ThreadingHTTPServer):
-    """Stands between clients and a store, and fails now and then.
-
-    Attributes:
-      port: at which it listens, on loopback.
-      counts: what was done to requests -> how often.
-      bytes_sent: bodies of answers that clients were sent.
-    """
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, upstream: int, *, share: float, latency_s: float, seed: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.port = self.server_port
-        self.upstream = upstream
-        self.latency_s = latency_s
-        self.counts: Counter[str] = Counter()
-        self.bytes_sent = 0
-        self._share = share
-        self._rng = random.Random(seed)  # noqa: S311 - faults, not secrets
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> "FaultyProxy":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def draw(self) -> str:
-        """Return what is to be done to the next request."""
-        with self._lock:
-            faults = ("429", "503", "reset before", "reset after", "torn")
-            chosen = self._rng.choice(faults) if self._rng.random() < self._share else "passed"
-            self.counts[chosen] += 1
-            return chosen
-
-    def sent(self, size: int) -> None:
-        """Count the body of an answer."""
-        with self._lock:
-            self.bytes_sent += size
-
-    def describe(self) -> str:
-        """Return how many requests there were, and what was done to them."""
-        faults = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items()) if name != "passed")
-        return f"{self.counts.total()} requests, {self.bytes_sent / 1e6:.1f} MB sent; faults: {faults or 'none'}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: FaultyProxy
-    protocol_version = "HTTP/1.1"
-    # Or the system waits 40 ms between the headers and the body of an answer.
-    disable_nagle_algorithm = True
-
-    def _forward(self) -> None:
-        body = self._body()
-        time.sleep(self.server.latency_s)
-        fault = self.server.draw()
-        if fault in ("429", "503"):
-            self._answer(int(fault), {}, b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")
-            return
-        if fault != "reset before":
-            status, headers, data = self._ask(body)
-            if fault != "reset after" and (fault != "torn" or self.command == "HEAD" or not data):
-                self._answer(status, headers, data)
-                return
-            if fault == "torn":
-                self._answer(status, headers, data, sent=len(data) // 2)
-        self.close_connection = True
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _forward  # noqa: N815 - names of http.server
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        pieces = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
-            pieces.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
-
-    def _ask(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
-        try:
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
-
-    def _answer(self, status: int, headers: Mapping[str, str], data: bytes, sent: int | None = None) -> None:
-        self.send_response_only(status)
-        names = {name.lower() for name in headers}
-        for name, value in headers.items():
-            if name.lower() not in _HOP_BY_HOP and (name.lower() != "content-length" or self.command == "HEAD"):
-                self.send_header(name, value)
-        if self.command != "HEAD" or "content-length" not in names:
-            self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data[:sent])
-            self.wfile.flush()
-            self.server.sent(len(data[:sent]))
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - as in http.server
-        """Log nothing."""
 
 
 if __name__ == "__main__":

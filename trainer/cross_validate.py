@@ -34,6 +34,7 @@ from pathlib import Path
 
 from absl import flags
 
+from tfrecords import shard_cache
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import Manifest
@@ -80,11 +81,13 @@ flags.DEFINE_string(
 )
 config.define_flags(FLAGS, skip=_VARIED)
 settings.define_flags(RunOptions, FLAGS, skip=_NOT_FOR_MANY)
+shard_cache.define_flags(FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Checks everything, trains what is left, writes the results and prints them."""
     command_line.no_arguments(positional)
+    shard_cache.use_flags(flag_values)
     if not flag_values.data_dir or not flag_values.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=CV are needed (see --help)")
     # A folder that is not there is told of now, not when all is trained.

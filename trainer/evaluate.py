@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from tfrecords import shard_cache
 from tfrecords.augmentation import Augmentation
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
@@ -46,11 +47,13 @@ flags.DEFINE_string(
     "directory of the tracks' audio, for links; by default where preprocessing found it",
     flag_values=FLAGS,
 )
+shard_cache.define_flags(FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     """Evaluate, print a table and write metrics.json and report.html."""
     command_line.no_arguments(positional)
+    shard_cache.use_flags(flag_values)
     if not flag_values.job_dir:
         raise UserError("--job_dir=JOB is needed (see --help)")
     if (flag_values.data_dir or flag_values.parts) and not flag_values.output_dir:

@@ -21,7 +21,6 @@ which takes normalised patches.
 """
 
 import os
-from pathlib import Path
 
 from absl import flags
 
@@ -29,7 +28,7 @@ from tfrecords import storage
 from tfrecords.common import command_line
 from tfrecords.common.command_line import UserError
 from trainer import job_store
-from trainer.serving.export_dir import FACTS_FILE, export, export_model
+from trainer.serving.export_dir import check_replaceable, export, export_model
 from trainer.serving.recognizer import Recognizer, check_source
 from trainer.training.resume import tell_unfinished
 from trainer.training_job import TrainingJob
@@ -50,7 +49,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     # Before Keras is imported, and whatever backend the job was trained on: a SavedModel needs TensorFlow.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with job_store.opened(flag_values.export_dir, locks=True) as export_dir:
-        _check_replaceable(export_dir, overwrite=flag_values.overwrite)
+        check_replaceable(export_dir, overwrite=flag_values.overwrite)
         if flag_values.model:
             export_model(Recognizer.published(), export_dir)
         else:
@@ -65,19 +64,6 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
         print(
             "warning: TensorFlow cannot load a model from a path with a [ in it; move it, or load it by a relative path"
         )
-
-
-def _check_replaceable(export_dir: Path, *, overwrite: bool) -> None:
-    """Raise UserError if an export would replace something other than an exported model that may be overwritten."""
-    try:
-        if not export_dir.exists() or (export_dir.is_dir() and not any(export_dir.iterdir())):
-            return
-        if not (export_dir / FACTS_FILE).is_file():
-            raise UserError(f"--export_dir={export_dir} exists and is no exported model; choose another")
-    except OSError as error:
-        raise UserError(f"--export_dir={export_dir} cannot be read: {error.strerror}") from None
-    if not overwrite:
-        raise UserError(f"--export_dir={export_dir} holds an exported model; --overwrite replaces it")
 
 
 if __name__ == "__main__":

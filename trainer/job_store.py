@@ -22,22 +22,25 @@ from tfrecords import storage
 from tfrecords.common import files, shutdown
 from tfrecords.common.command_line import UserError
 from trainer.training.training_state import STATE_FILE
-from trainer.training_job import CONFIG_FILE, LOGS_DIR
+from trainer.training_job import CHECKPOINT_FILE, CONFIG_FILE, HISTORY_FILE, LOGS_DIR, RUN_FILE
 
 LOCK_FILE = ".lock"
 # Without these, what else is there is no job and no exported model.
 _LAST = (CONFIG_FILE, "saved_model.pb")
+# What decides whether a training goes on, and how: not left to a list that may be older than what the store holds.
+_KNOWN = (CONFIG_FILE, STATE_FILE, CHECKPOINT_FILE, HISTORY_FILE, RUN_FILE)
 # Whoever holds a lock writes it anew so often; one that stays the same for so long is a dead process's.
 _HEARTBEAT_S, _DEAD_AFTER_S = 15.0, 60.0
-# By the path of the copy.
+# By the path of the copy, and by that of the job whose logs are copied.
 _open: dict[Path, "JobCopy"] = {}
+_logs: dict[Path, "JobCopy"] = {}
 
 
 class JobCopy:
     """A directory of this machine that stands for one in a store.
 
     Attributes:
-      url: of the directory in the store.
+      url: of the directory in the store; to publish to, it may be one of this machine.
       path: of the copy.
     """
 
@@ -53,7 +56,7 @@ class JobCopy:
           UserError: it cannot be read.
         """
         try:
-            storage.download(self.url, self.path, only=_is_fetched)
+            storage.download(self.url, self.path, only=_is_fetched, also=_KNOWN)
         except OSError as error:
             raise UserError(f"{self.url} cannot be read: {error.strerror}") from None
         self._published = self._found()
@@ -70,8 +73,12 @@ class JobCopy:
         try:
             self._delete(name for name in gone if not _is(name, STATE_FILE))
             for name in sorted(changed, key=_order):
-                with (self.path / name).open("rb") as file:
-                    storage.put(storage.join(self.url, name), file)
+                target = storage.join(self.url, name)
+                if storage.is_remote(target):
+                    with (self.path / name).open("rb") as file:
+                        storage.put(target, file)
+                else:
+                    storage.copy(self.path / name, target)
                 self._published[name] = found[name]
             self._delete(name for name in gone if _is(name, STATE_FILE))
         except OSError as error:
@@ -156,10 +163,32 @@ def check_local(*locations: str | os.PathLike[str] | None) -> None:
             raise UserError(f"{os.fspath(location)}: has to be on this machine here; copy it, and name its path")
 
 
+@contextlib.contextmanager
+def logs_copied(job_dir: Path, location: str) -> Iterator[None]:
+    """Within the block, copy a job's logs to another directory, here or in a store, whenever the job is published.
+
+    Args:
+      job_dir: of the job, on this machine.
+      location: a path or a URL; empty: copy nothing.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    if not location:
+        yield
+        return
+    _logs[job_dir] = JobCopy(storage.plain(location).rstrip("/"), job_dir / LOGS_DIR)
+    try:
+        yield
+    finally:
+        _logs.pop(job_dir).publish()
+
+
 def publish(path: Path) -> None:
     """Put what has changed in the copy that a path is in or below; nothing to do on this machine's own directories."""
-    if copy := _copy_of(path):
-        copy.publish()
+    for directory, copy in (*_open.items(), *_logs.items()):
+        if path.is_relative_to(directory):
+            copy.publish()
 
 
 def fetch(path: Path) -> None:
@@ -168,9 +197,9 @@ def fetch(path: Path) -> None:
         copy.fetch()
 
 
-def is_copy(path: Path) -> bool:
-    """Return whether a path is in or below the copy of a directory in a store."""
-    return _copy_of(path) is not None
+def is_published(path: Path) -> bool:
+    """Return whether a path is in or below what `publish` puts elsewhere."""
+    return any(path.is_relative_to(directory) for directory in (*_open, *_logs))
 
 
 def shown(path: Path) -> str:

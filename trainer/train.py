@@ -48,7 +48,7 @@ import numpy as np
 from absl import flags
 
 from beam_preprocess.audio.front_end import PRESETS
-from tfrecords import storage
+from tfrecords import shard_cache, storage
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import name_flags
@@ -60,7 +60,8 @@ from trainer.distribution.hosts import STATUS as LOST_STATUS
 from trainer.distribution.hosts import VARIABLE as CLUSTER
 from trainer.distribution.hosts import HostLostError, end_process
 from trainer.evaluation.cross_validation import CROSS_VALIDATION_FILE
-from trainer.training import init_filters, run_record
+from trainer.training import directories, init_filters, run_record
+from trainer.training.directories import Directories
 from trainer.training.resume import describe_finished, is_finished, resume, start_over, sync_with_chief, unfinished
 from trainer.training.run_options import RunOptions
 from trainer.training.stop import Stop, Stopped
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("data_dir", "", "directory of the dataset", flag_values=FLAGS)
-flags.DEFINE_string("job_dir", "", "directory for the model, its history and logs", flag_values=FLAGS)
+directories.define_flags(FLAGS)
 flags.DEFINE_integer("test_fold", None, "fold kept for the score; by default the last", flag_values=FLAGS)
 flags.DEFINE_integer(
     "valid_fold",
@@ -92,18 +93,22 @@ flags.DEFINE_string(
 flags.DEFINE_bool("overwrite", False, "start over in a job_dir that holds a job", flag_values=FLAGS)
 config.define_flags(FLAGS)
 settings.define_flags(RunOptions, FLAGS)
+shard_cache.define_flags(FLAGS)
 
 
 def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     """Checks everything, then trains; returns the exit status."""
     command_line.no_arguments(positional)
-    if not flag_values.data_dir or not flag_values.job_dir:
+    shard_cache.use_flags(flag_values)
+    writes_to = Directories.of(flag_values)
+    if not flag_values.data_dir or not writes_to.job_dir:
         raise UserError("--data_dir=OUT and --job_dir=JOB are needed (see --help)")
+    writes_to.check_export()
     job_store.check_local(*flag_values.init_from.split(","), flag_values.log_batches)
     stop = Stop()
     try:
-        with stop.on_signals(flag_values.job_dir):
-            _main(flag_values, stop)
+        with stop.on_signals(writes_to.job_dir):
+            _main(flag_values, writes_to, stop)
         return 0
     except HostLostError as error:
         end_process(f"error: {error}", LOST_STATUS)
@@ -122,12 +127,16 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> int:
     return stop.status
 
 
-def _main(flag_values: flags.FlagValues, stop: Stop) -> None:
+def _main(flag_values: flags.FlagValues, writes_to: Directories, stop: Stop) -> None:
     options = _run_options(flag_values, stop)
     stop.resuming = options.devices.resuming
     job = make_job(flag_values)
-    with job_store.opened(flag_values.job_dir, locks=options.devices.is_chief) as job_dir:
-        _train_in(job_dir, job, flag_values, options)
+    is_chief = options.devices.is_chief
+    with job_store.opened(writes_to.job_dir, locks=is_chief) as job_dir:
+        with job_store.logs_copied(job_dir, writes_to.logs_dir if is_chief else ""):
+            _train_in(job_dir, job, flag_values, options)
+        if writes_to.export_dir and is_chief:
+            writes_to.export(job_dir)
 
 
 def _train_in(job_dir: Path, job: TrainingJob, flag_values: flags.FlagValues, options: RunOptions) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import scipy.fft
 
 from beam_preprocess.audio.rejects import Block
 
@@ -62,7 +63,7 @@ class TrackMeasure:
         if not starts:
             return
         windows = _windows(mean, starts)
-        np.maximum(self._spectrum, np.abs(np.fft.rfft(windows * _HANN)).max(axis=0), out=self._spectrum)
+        np.maximum(self._spectrum, np.abs(scipy.fft.rfft(windows * _HANN)).max(axis=0), out=self._spectrum)
         self._mean_power += float(np.vdot(windows, windows)) * len(block.channels)
         for channel in block.channels:
             # The mean of a single channel is the channel itself.
@@ -74,6 +75,10 @@ class TrackMeasure:
         """Return whether each channel stays within the range of silence, in this block and in all before it."""
         if not block.samples:
             return True
+        # Music moves within the first samples; only where it does not are all of them looked at.
+        first = [channel[:_WINDOW] for channel in block.channels]
+        if any(float(channel.max()) - float(channel.min()) > 2 * _STILL for channel in first):
+            return False
         ranges = [(float(channel.min()), float(channel.max())) for channel in block.channels]
         if len(self._ranges) == len(ranges):
             ranges = [(min(low, a), max(high, b)) for (low, high), (a, b) in zip(self._ranges, ranges, strict=True)]

@@ -1,4 +1,4 @@
-"""What a worker finds out about a batch of tracks, and the files in which it keeps that.
+"""What a worker finds out about the tracks of a shard, and the files in which it keeps that.
 
 One decoding of each track gives its measures and its fingerprint. From here on, only hashes and numbers of tracks
 travel.
@@ -6,16 +6,16 @@ travel.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
-import apache_beam as beam
 import google_crc32c
 import numpy as np
-from apache_beam.metrics import Metrics
 
-from beam_preprocess import storage, write_shard
+from beam_preprocess import storage
 from beam_preprocess.audio import Block, Reject
 from beam_preprocess.audio.measure import TrackMeasure, TrackSound
 from beam_preprocess.audit import fingerprint
@@ -23,9 +23,8 @@ from beam_preprocess.audit.fingerprint import RATE_HZ, Fingerprinter
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.plan import Plan, ShardPlan
-from beam_preprocess.storage import reading_from, writing_to
-from beam_preprocess.write_shard import NAMESPACE, Rejected, read_track
-from tfrecords.manifest import PARTIAL_DIR
+from beam_preprocess.shards import MakeShard, Rejected, ShardFile, attempt_file, read_track, sidecar
+from beam_preprocess.storage import reading_from
 
 # Length of the stretches whose level is measured (music has shorter rests), and the level (dB of full scale) below
 # which a stretch is silent.
@@ -124,65 +123,79 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Tracks that one worker analyzes: the unit of work. Tracks are numbered from 0 over all batches.
-
-    Attributes:
-      number: of the batch.
-      first: number of its first track.
-      shard: its tracks.
-    """
-
-    number: int
-    first: int
-    shard: ShardPlan
-
-    def to_json(self) -> str:
-        """Return one line of ASCII."""
-        return json.dumps([self.number, self.first, self.shard.to_json()])
-
-    @classmethod
-    def from_json(cls, line: str) -> "Batch":
-        """Return the batch that `to_json` wrote."""
-        number, first, shard = json.loads(line)
-        return cls(number, first, ShardPlan.from_json(shard))
-
-
-def batches(plan: Plan) -> Iterator[Batch]:
-    """Yield a batch for each shard of a plan."""
-    first = 0
-    for number, shard in enumerate(plan.shards):
-        yield Batch(number, first, shard)
-        first += len(shard.tracks)
-
-
 def tracks_of(plan: Plan) -> list[tuple[Track, str]]:
     """Return each track and its part, in the order of the tracks' numbers."""
     return [(track, shard.part) for shard in plan.shards for track in shard.tracks]
 
 
-def write_words(output: str, batch: int, fingerprints: Iterator[np.ndarray]) -> None:
-    """Write the fingerprints of a batch, one after another, then where each begins and the last one ends."""
-    places = [0]
-    with storage.replacing(output, _words_name(batch)) as file:
-        for words in fingerprints:
-            file.write(words.astype(_WORD).tobytes())
-            places.append(places[-1] + len(words))
-        file.write(np.array(places, _PLACE).tobytes())
+@dataclasses.dataclass(frozen=True)
+class AnalyzedShard:
+    """What a worker reports of a shard of fingerprints.
+
+    Attributes:
+      fingerprint: of the shard's plan.
+      shard: the file of fingerprints.
+      analyses: what was found out about each of its tracks, in order.
+    """
+
+    fingerprint: str
+    shard: ShardFile
+    analyses: tuple[AnalyzedTrack | Rejected, ...]
+
+    @property
+    def rejects(self) -> tuple[Rejected, ...]:
+        """Inputs that cannot be used."""
+        return tuple(item for item in self.analyses if isinstance(item, Rejected))
+
+    @property
+    def num_tracks(self) -> int:
+        """Number of the others."""
+        return len(self.analyses) - len(self.rejects)
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio of these."""
+        return sum(item.duration_s for item in self.analyses if isinstance(item, AnalyzedTrack))
+
+    @property
+    def work_s(self) -> Mapping[str, float]:
+        """Nothing: an audit does not tell where its time goes."""
+        return {}
+
+    def to_json(self) -> str:
+        """Return one line of ASCII."""
+        rows = [[isinstance(item, AnalyzedTrack), dataclasses.asdict(item)] for item in self.analyses]
+        return json.dumps([self.fingerprint, dataclasses.asdict(self.shard), rows])
+
+    @classmethod
+    def from_json(cls, text: str) -> "AnalyzedShard":
+        """Return the result that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is something else.
+        """
+        try:
+            fingerprint, shard, rows = json.loads(text)
+            analyses = (AnalyzedTrack(**fields) if usable else Rejected(**fields) for usable, fields in rows)
+            return cls(fingerprint, ShardFile(**shard), tuple(analyses))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
 
 
 class WordReader:
-    """Reads single fingerprints that `write_words` wrote.
+    """Reads single fingerprints of the shards of an audit.
 
     Args:
       output: of the audit.
-      sizes: tracks of each batch.
+      files: names of the shards, in order.
+      sizes: tracks of each.
     """
 
-    def __init__(self, output: str, sizes: Sequence[int]) -> None:
+    def __init__(self, output: str, files: Sequence[str], sizes: Sequence[int]) -> None:
         self._output = output
+        self._files = files
         self._ends = np.cumsum(sizes)
+        self._uris: dict[int, str] = {}
 
     def __call__(self, track: int) -> np.ndarray:
         """Return the words of the track of that number, [frames] uint32.
@@ -190,90 +203,87 @@ class WordReader:
         Raises:
           OutputError: its file cannot be read.
         """
-        batch = int(np.searchsorted(self._ends, track, "right"))
-        # From the end of the file: a place for each further track of the batch, and for this one and the end.
-        behind = int(self._ends[batch] - track + 1) * _PLACE.itemsize
-        uri = storage.join(self._output, _words_name(batch))
+        shard = int(np.searchsorted(self._ends, track, "right"))
+        # From the end of the file: a place for each further track of the shard, and for this one and the end.
+        behind = int(self._ends[shard] - track + 1) * _PLACE.itemsize
+        with reading_from(storage.join(self._output, sidecar(self._files[shard]))):
+            uri = self._uri(shard)
         with reading_from(uri), storage.open_file(uri) as file:
             file.seek(-behind, 2)
             begin, end = np.frombuffer(file.read(2 * _PLACE.itemsize), _PLACE).tolist()
             file.seek(begin * _WORD.itemsize)
             return np.frombuffer(file.read((end - begin) * _WORD.itemsize), _WORD)
 
-
-def _words_name(batch: int) -> str:
-    return f"{PARTIAL_DIR}/words-{batch:05d}.bin"
-
-
-def analysis_name(batch: int) -> str:
-    """Return the file of `write_analysis` below the output."""
-    return f"{PARTIAL_DIR}/analysis-{batch:05d}.jsonl"
-
-
-def write_analysis(output: str, batch: int, results: Sequence[AnalyzedTrack | Rejected]) -> None:
-    """Write what was found out about each track of a batch."""
-    rows = ([isinstance(item, AnalyzedTrack), dataclasses.asdict(item)] for item in results)
-    storage.write_text(output, analysis_name(batch), "".join(f"{json.dumps(row)}\n" for row in rows))
+    def _uri(self, shard: int) -> str:
+        """Return where the attempt at a shard is whose result was kept last."""
+        if shard not in self._uris:
+            with storage.open_file(storage.join(self._output, sidecar(self._files[shard]))) as file:
+                kept = AnalyzedShard.from_json(file.read().decode("utf-8"))
+            self._uris[shard] = attempt_file(self._output, kept.shard)
+        return self._uris[shard]
 
 
-def read_analysis(output: str, batch: int) -> list[AnalyzedTrack | Rejected]:
-    """Return what `write_analysis` wrote; nothing where there is no such file."""
-    return parse_analysis(storage.read_text(storage.join(output, analysis_name(batch))) or "")
+def read_words(uri: str, tracks: int) -> Iterator[np.ndarray]:
+    """Yield the fingerprints in the file of a shard of so many tracks, [frames] uint32 each."""
+    with storage.open_file(uri) as file:
+        data = file.read()
+    places = np.frombuffer(data[len(data) - (tracks + 1) * _PLACE.itemsize :], _PLACE).tolist()
+    for begin, end in itertools.pairwise(places):
+        yield np.frombuffer(data, _WORD, end - begin, begin * _WORD.itemsize)
 
 
-def parse_analysis(text: str) -> list[AnalyzedTrack | Rejected]:
-    """Return what a file of `write_analysis` holds."""
-    rows = map(json.loads, text.splitlines())
-    return [AnalyzedTrack(**fields) if usable else Rejected(**fields) for usable, fields in rows]
+class AnalyzeTracks(MakeShard):
+    """ShardPlan as JSON -> (partition, block of hashes), after the shard's fingerprints and measures are written.
 
-
-class AnalyzeTracks(beam.DoFn):
-    """Batch as JSON -> (partition, block of hashes), after the batch's two files are written.
-
-    The batch is the unit of retry: analyzed again, it writes the same files and yields the same blocks.
+    Args:
+      config: of the job whose input is audited.
+      partitions: number of them.
+      firsts: shard -> number of its first track; tracks are numbered from 0 over all shards.
     """
 
-    def __init__(self, config: JobConfig, partitions: int) -> None:
+    def __init__(self, config: JobConfig, partitions: int, firsts: Mapping[str, int]) -> None:
+        super().__init__(config.output, AnalyzedShard)
         self._config = config
         self._partitions = partitions
+        self._firsts = firsts
         # The shortest clip that the preprocessing job would take, at another rate.
         samples = (config.min_frames - 1) * config.front_end.hop_length
         self._min_samples = math.ceil(samples * RATE_HZ / config.front_end.sample_rate)
         self._fingerprinter = Fingerprinter()
 
-    def setup(self) -> None:
-        """Prepare the worker's process."""
-        self._limits = write_shard.prepare_worker()
+    def write(self, plan: ShardPlan, file: IO[bytes]) -> AnalyzedShard:
+        """Write the fingerprints, one after another, then where each begins and the last one ends."""
+        places = [0]
+        checksum = hashlib.sha256()
+        analyses: list[AnalyzedTrack | Rejected] = []
 
-    def process(self, line: str) -> Iterator[tuple[int, bytes]]:
-        """Analyze each track of a batch; yield at least one block, so that no later stage is empty.
+        def write(data: bytes) -> None:
+            file.write(data)
+            checksum.update(data)
 
-        Raises:
-          OutputError: the output cannot be written.
-        """
-        batch = Batch.from_json(line)
-        results: list[AnalyzedTrack | Rejected] = []
-        waiting: list[np.ndarray] = []
-        ready: list[tuple[int, bytes]] = []
+        for track in plan.tracks:
+            words, analyzed = self._analyze(track)
+            write(words.astype(_WORD).tobytes())
+            places.append(places[-1] + len(words))
+            analyses.append(analyzed)
+        write(np.array(places, _PLACE).tobytes())
+        size = places[-1] * _WORD.itemsize + len(places) * _PLACE.itemsize
+        shard = ShardFile(plan.file, len(analyses), size, checksum.hexdigest())
+        return AnalyzedShard(plan.fingerprint, shard, tuple(analyses))
 
-        def fingerprints() -> Iterator[np.ndarray]:
-            for number, track in enumerate(batch.shard.tracks, batch.first):
-                words, result = self._analyze(track)
-                results.append(result)
-                waiting.append(fingerprint.entries(number, words))
-                if sum(map(len, waiting)) > _MAX_WAITING:
-                    ready.extend(fingerprint.deal_entries(np.concatenate(waiting), self._partitions))
-                    waiting.clear()
-                yield words
-
-        with writing_to(self._config.output):
-            write_words(self._config.output, batch.number, fingerprints())
-            write_analysis(self._config.output, batch.number, results)
-        for item in results:
-            name = "tracks" if isinstance(item, AnalyzedTrack) else f"rejected_{item.reason}"
-            Metrics.counter(NAMESPACE, name).inc()
+    def report(self, plan: ShardPlan, result: AnalyzedShard) -> Iterator[tuple[int, bytes]]:
+        """Yield the hashes of a shard's tracks; at least one block, so that no later stage is empty."""
         yield 0, b""
-        yield from ready
+        waiting: list[np.ndarray] = []
+        uri = attempt_file(self._config.output, result.shard)
+        with reading_from(uri):
+            all_words = list(read_words(uri, len(plan.tracks)))
+        for number, words in enumerate(all_words, self._firsts[plan.file]):
+            waiting.append(fingerprint.entries(number, words))
+            # Entries do not wait for the end of a shard.
+            if sum(map(len, waiting)) > _MAX_WAITING:
+                yield from fingerprint.deal_entries(np.concatenate(waiting), self._partitions)
+                waiting.clear()
         if waiting:
             yield from fingerprint.deal_entries(np.concatenate(waiting), self._partitions)
 
@@ -290,5 +300,4 @@ class AnalyzeTracks(beam.DoFn):
             words = self._fingerprinter(blocks)
             return words, analyzer.result(words)
         except Reject as reject:
-            uri = track.origin or track.uri
-            return np.zeros(0, np.uint32), Rejected(track.track_id, uri, reject.reason, reject.detail)
+            return np.zeros(0, np.uint32), Rejected.of(track, reject)

@@ -15,7 +15,7 @@ from beam_preprocess.audit.pipeline import Match
 from beam_preprocess.inputs.tracks import Track
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import Plan, versions
-from beam_preprocess.write_shard import Rejected
+from beam_preprocess.shards import Rejected
 
 FORMAT_VERSION = 2
 # Share of a track's samples in flat tops from which it is clipped (a hundredth of a percent: 66 in 30 s).

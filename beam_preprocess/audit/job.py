@@ -5,28 +5,26 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_preprocess import engine, job, storage
+from beam_preprocess import engine, launch, shards, storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.audit import analysis, findings, pipeline, report
-from beam_preprocess.audit.analysis import AnalyzedTrack
+from beam_preprocess.audit.analysis import AnalyzedShard, AnalyzedTrack
 from beam_preprocess.audit.pipeline import Match
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs import archive
 from beam_preprocess.inputs.tracks import Track, absolute
-from beam_preprocess.job import list_input
 from beam_preprocess.plan import Plan, plan_job
 from beam_preprocess.progress import Progress
-from beam_preprocess.write_shard import Rejected
+from beam_preprocess.shards import Rejected
 from tfrecords.common.command_line import UserError
 from tfrecords.common.terminal import log
-from tfrecords.manifest import FILE_NAME
 
 AUDIT_FILE = "audit.json"
+_KIND = "audit"
 
 
 def run(
@@ -47,12 +45,12 @@ def run(
     options = engine.parse_options(beam_args, own_flags=own_flags)
     if engine.is_template(options):
         raise UserError("an audit cannot be made a template: it reports when its job has ended")
-    tracks = list_input(config)
+    tracks = launch.list_input(config)
     engine.check_reach(options, config.output, tracks)
     plan = plan_job(config, tracks)
     # Workers may run in another directory than the launcher.
     config = dataclasses.replace(config, output=absolute(config.output))
-    with job.lock_output(config.output):
+    with launch.lock_output(config.output):
         _prepare_output(config.output, plan)
         if archive.is_archive(config.source):
             archive.unpack(config, tracks)
@@ -62,35 +60,23 @@ def run(
     return audit
 
 
-class AuditProgress(Progress):
-    """Watches for the files that workers write of each batch."""
-
-    def _names(self, plan: Plan) -> set[str]:
-        return {PurePosixPath(analysis.analysis_name(number)).name for number in range(len(plan.shards))}
-
-    def _counts(self, text: str) -> tuple[int, int, float]:
-        analyses = analysis.parse_analysis(text)
-        usable = [item for item in analyses if isinstance(item, AnalyzedTrack)]
-        return len(usable), len(analyses) - len(usable), sum(item.duration_s for item in usable)
-
-
 def _prepare_output(output: str, plan: Plan) -> None:
-    """Delete what an earlier audit left in the output, and write the batches there.
+    """Delete what an earlier audit left in the output, but for the shards of one that was interrupted.
 
     Raises:
-      UserError: it holds a dataset, or an unfinished one, or cannot be written.
+      UserError: it holds the result of another job, or an unfinished one, or cannot be written.
     """
     with storage.reporting(f"`output={output}` cannot be used"):
-        unfinished = storage.join(storage.partial_dir(output), job.JOB_FILE)
-        for uri in (storage.join(output, FILE_NAME), unfinished):
-            if storage.exists(uri):
-                raise UserError(f"{output} holds a dataset, or one that is not finished; choose another `output`")
+        launch.check_kind(output, AUDIT_FILE)
+        unfinished = launch.unfinished_job(output)
+        if unfinished and unfinished.kind != _KIND:
+            raise UserError(f"{output} holds an unfinished {unfinished.kind}; choose another `output`")
         storage.delete([storage.join(output, AUDIT_FILE)])
         report.delete_pictures(output)
-        storage.make_directories(storage.partial_dir(output))
-        with storage.replacing(output, pipeline.PLAN_FILE) as file:
-            for batch in analysis.batches(plan):
-                file.write(f"{batch.to_json()}\n".encode("ascii"))
+        if unfinished and unfinished.configuration != plan.configuration:
+            storage.delete_tree(storage.partial_dir(output))
+        launch.write_job(output, plan, (), kind=_KIND)
+        launch.write_plan(output, plan)
 
 
 def _analyze(
@@ -98,15 +84,11 @@ def _analyze(
 ) -> tuple[list[AnalyzedTrack | Rejected], list[Match]]:
     """Run the pipeline; return what was found out about each track, by number, and the pairs that match."""
 
-    def explain(error: str) -> None:
-        if reason := storage.message_in(error):
-            raise UserError(f"{reason}; mend it and run the command again")
-
-    sizes = [len(shard.tracks) for shard in plan.shards]
-    with AuditProgress.of(config.output, plan, sys.stderr):
-        engine.run_pipeline(options, lambda root: pipeline.build(root, config, sizes), explain=explain)
+    with Progress.of(config.output, plan, sys.stderr, result_type=AnalyzedShard):
+        engine.run_pipeline(options, lambda root: pipeline.build(root, config, plan), explain=launch.explain)
     matches = pipeline.read_matches(config.output)
-    analyses = [item for batch in range(len(sizes)) for item in analysis.read_analysis(config.output, batch)]
+    results = [shards.read_result(config.output, shard, AnalyzedShard) for shard in plan.shards]
+    analyses = [item for result in results if result for item in result.analyses]
     if matches is None or len(analyses) != plan.num_tracks:
         raise UserError(
             f"{config.output}: {len(analyses)} of {plan.num_tracks} tracks were listened to; "

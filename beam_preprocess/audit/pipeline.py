@@ -1,5 +1,6 @@
-"""The audit as a Beam pipeline: batches of tracks -> hashes -> pairs that share them -> pairs of one recording."""
+"""The audit as a Beam pipeline: shards of fingerprints -> hashes -> pairs that share them -> pairs of one recording."""
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,38 +11,38 @@ from beam_preprocess.audit import fingerprint
 from beam_preprocess.audit.analysis import AnalyzeTracks, WordReader
 from beam_preprocess.audit.fingerprint import Alignment, align
 from beam_preprocess.config import JobConfig
-from beam_preprocess.pipeline import read_plan
+from beam_preprocess.pipeline import make_shards
+from beam_preprocess.plan import Plan
+from beam_preprocess.shards import RESULTS
 from beam_preprocess.storage import writing_to
 from tfrecords.manifest import PARTIAL_DIR
 
-PLAN_FILE = f"{PARTIAL_DIR}/batches.jsonl"
 _MATCHES_FILE = f"{PARTIAL_DIR}/matches.json"
 # The numbers of two tracks of one recording, and how they are aligned.
 Match = tuple[int, int, Alignment]
 
 
-def build(pipeline: beam.Pipeline, config: JobConfig, sizes: Sequence[int]) -> beam.PCollection:
+def build(pipeline: beam.Pipeline, config: JobConfig, plan: Plan) -> beam.PCollection:
     """Add the audit's stages to a pipeline; only hashes and numbers of tracks pass between them, never audio.
 
     Args:
       pipeline: to add to.
       config: of the job whose input is audited.
-      sizes: tracks of each batch.
+      plan: the shards of its tracks.
 
     Returns:
       A collection of one element: the number of matches, after they are written.
     """
+    files, sizes = [shard.file for shard in plan.shards], [len(shard.tracks) for shard in plan.shards]
+    firsts = dict(zip(files, itertools.accumulate(sizes, initial=0), strict=False))
     partitions = fingerprint.num_partitions(sum(sizes))
-    plan_uri = storage.join(config.output, PLAN_FILE)
+    analyzed = make_shards(pipeline, config.output, AnalyzeTracks(config, partitions, firsts))
     return (
-        pipeline
-        | "ReadPlan" >> read_plan(plan_uri)  # str, a batch as JSON
-        | "Spread" >> beam.Reshuffle()  # str, on any worker
-        | "Analyze" >> beam.ParDo(AnalyzeTracks(config, partitions))  # (partition, hashes of some tracks)
+        analyzed[RESULTS]  # (partition, hashes of some tracks)
         | "GroupByHash" >> beam.GroupByKey()  # (partition, its hashes in blocks)
         | "Share" >> beam.FlatMap(_share, partitions)  # (partition, pairs of tracks that share hashes)
         | "GroupByPair" >> beam.GroupByKey()  # (partition, its pairs in blocks)
-        | "Compare" >> _compare(WordReader(config.output, sizes))  # Match
+        | "Compare" >> _compare(WordReader(config.output, files, sizes))  # Match
         | "WriteMatches" >> _write_matches(config.output)  # int
     )
 

@@ -10,8 +10,8 @@ from beam_preprocess import storage
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.audit.findings import Pair
 from beam_preprocess.inputs.tracks import Track
+from beam_preprocess.shards import read_track
 from beam_preprocess.summary import by_label
-from beam_preprocess.write_shard import read_track
 from tfrecords.common.terminal import SHOWN, align_columns
 
 # Below the output.

@@ -19,8 +19,8 @@ from apache_beam.utils import proto_utils
 from beam_preprocess import engine, pipeline
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig, SplitConfig
-from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.plan import make_plan
+from beam_preprocess.write_manifest import DatasetSpec
 
 IMAGE = "us-docker.pkg.dev/my-project/music/beam_preprocess:1"
 ROOT = Path(__file__).parents[2]

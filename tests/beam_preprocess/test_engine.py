@@ -16,8 +16,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from beam_preprocess import engine, job, pipeline, storage
+from beam_preprocess.shards import Rejected
 from beam_preprocess.storage import OutputError
-from beam_preprocess.write_shard import Rejected
 from tfrecords.common.command_line import UserError
 from tfrecords.shard import RecordWriter
 
@@ -151,7 +151,7 @@ def test_workers_are_given_the_whole_path(runner, clips, job_config, tmp_path, m
         pipeline, "build", lambda job, config, *others: outputs.append(config.output) or build(job, config, *others)
     )
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^out: the job ended without a manifest"):
+    with pytest.raises(UserError, match=r"^out: the job ended without manifest.json"):
         job.run(job_config(clips, "out"), beam_args=ENGINE)
     assert runner.waited
     assert outputs == [f"{tmp_path}/out"]

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from beam_preprocess import finish
-from beam_preprocess.finish import DatasetSpec, WriteManifest, check_rejects
+from beam_preprocess.finish import check_rejects
 from beam_preprocess.label_sound import LabelSound
-from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import Rejected, ShardResult, attempt_file
+from beam_preprocess.plan import make_plan, versions
+from beam_preprocess.shards import Rejected, attempt_file
+from beam_preprocess.write_manifest import DatasetSpec, WriteManifest
+from beam_preprocess.write_shard import ShardResult
 from tfrecords.common.command_line import UserError
 from tfrecords.manifest import BandStatistics, Manifest, Shard
 
@@ -196,7 +198,7 @@ def test_too_many_rejects(job_config, reasons, total, allowed, message):
 
 
 def test_versions_are_those_installed():
-    found = finish.versions()
+    found = versions()
     assert found["numpy"] == np.__version__
     assert found["librosa"] == metadata.version("librosa")
     assert found["libsndfile"].count(".") >= 1

@@ -13,11 +13,12 @@ import pytest
 import soundfile
 import tensorflow_datasets
 
-from beam_preprocess import engine, job, write_shard
+from beam_preprocess import job, launch, write_shard
 from beam_preprocess.audio import front_end
 from beam_preprocess.audio.front_end import FrontEnd, FrontEndConfig
 from beam_preprocess.config import SplitConfig
-from beam_preprocess.job import claim_output, lock_output
+from beam_preprocess.job import claim_output
+from beam_preprocess.launch import lock_output
 from beam_preprocess.plan import ShardPlan, make_plan
 from tfrecords import storage as room
 from tfrecords.common.command_line import UserError
@@ -247,8 +248,8 @@ def test_the_output_is_claimed_until_all_is_written(clips, job_config, tmp_path,
             pass
         real(*arguments)
 
-    real = engine.execute
-    monkeypatch.setattr(engine, "execute", execute)
+    real = launch.Launch._execute
+    monkeypatch.setattr(launch.Launch, "_execute", execute)
     job.run(job_config(clips, tmp_path / "out"), beam_args=ONE_WORKER)
     with lock_directory(tmp_path / "out", "writing"):
         pass
@@ -315,13 +316,13 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, make_clips, job_config, con
     # The real job, whose second shard takes for ever, so that the kill comes when the first is finished.
     program = (
         "import pathlib, pickle, sys, time\n"
-        "from beam_preprocess import job, write_shard\n"
-        "stream = write_shard.stream\n"
+        "from beam_preprocess import job, shards\n"
+        "stream = shards.stream\n"
         "def one_shard(file, **limits):\n"
         f"    while list(pathlib.Path({str(tmp_path / 'out' / '.partial')!r}).glob('*.tfrecord-*-of-*.json')):\n"
         "        time.sleep(1)\n"
         "    return stream(file, **limits)\n"
-        "write_shard.stream = one_shard\n"
+        "shards.stream = one_shard\n"
         "job.run(pickle.load(sys.stdin.buffer), beam_args=['--direct_num_workers=1'])"
     )
     with subprocess.Popen(
@@ -415,7 +416,8 @@ def test_a_line_for_each_shard(plan_of, tmp_path):
     lines = (tmp_path / "out" / ".partial" / "plan.jsonl").read_bytes().splitlines()
     assert tuple(map(ShardPlan.from_json, lines)) == plan.shards
     job = json.loads((tmp_path / "out" / ".partial" / "job.json").read_text())
-    assert job == {"configuration": plan.configuration, "files": [shard.file for shard in plan.shards]}
+    files = [shard.file for shard in plan.shards]
+    assert job == {"configuration": plan.configuration, "files": files, "kind": "dataset"}
 
 
 def test_shards_of_an_earlier_plan_go_and_no_other_file(plan_of, tmp_path):
@@ -453,7 +455,7 @@ def test_overwriting_that_was_interrupted_leaves_no_shard_behind(
     shards = {path.name for path in write_dataset(output).shards("train", "valid", "test")}
     plan = plan_of(output, 4)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "_delete_files", interrupted)
+        patch.setattr(launch, "_delete_files", interrupted)
         claim_output(str(output), plan, overwrite=True)
     assert names(output) == shards
     claim_output(str(output), plan, overwrite=overwrite)
@@ -472,7 +474,7 @@ def test_a_manifest_that_is_no_text_is_damaged_and_can_be_overwritten(plan_of, t
 
 def test_a_fault_of_ours_stays_a_traceback(plan_of, tmp_path, monkeypatch):
     plan = plan_of(tmp_path / "out", 4)
-    monkeypatch.setattr(job, "_delete_files", lambda *arguments: {}["name"])
+    monkeypatch.setattr(launch, "_delete_files", lambda *arguments: {}["name"])
     with pytest.raises(KeyError):
         claim_output(str(tmp_path / "out"), plan, overwrite=False)
 
@@ -492,9 +494,9 @@ def test_the_files_of_a_store_are_listed_once_and_not_asked_for(plan_of, memory,
     for shard in before.shards:
         memory.write(f"memory://bucket/out/{shard.file}", b"x")
     asked, listed = [], []
-    size, list_files = room.size, job.storage.list_files
+    size, list_files = room.size, launch.storage.list_files
     monkeypatch.setattr(room, "size", lambda uri: asked.append(uri) or size(uri))
-    monkeypatch.setattr(job.storage, "list_files", lambda uri: listed.append(uri) or list_files(uri))
+    monkeypatch.setattr(launch.storage, "list_files", lambda uri: listed.append(uri) or list_files(uri))
     claim_output("memory://bucket/out", after, overwrite=False)
     assert [name for name in memory.names("memory://bucket/out/") if "tfrecord" in name] == []
     assert not [path for path in asked if "tfrecord" in path]

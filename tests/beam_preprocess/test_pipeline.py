@@ -10,10 +10,10 @@ import tfrecords
 from beam_preprocess import job
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import SplitConfig
-from beam_preprocess.finish import DatasetSpec
 from beam_preprocess.job import claim_output
 from beam_preprocess.pipeline import _plan_lines, build
 from beam_preprocess.plan import plan_job
+from beam_preprocess.write_manifest import DatasetSpec
 from tfrecords.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]

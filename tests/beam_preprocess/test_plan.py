@@ -115,7 +115,16 @@ DECIDES_BYTES = {
 }
 DECIDES_NO_BYTES = {"source": "moved", "output": "elsewhere", "max_reject_fraction": 0.9, "max_archive_bytes": 1000}
 # Their effect is in the tracks, the parts and the shards that a fingerprint is made of.
-DECIDES_TRACKS = {"split", "label_folder", "merge_labels", "label_column", "group_column", "groups", "num_shards"}
+DECIDES_TRACKS = {
+    "needs_labels",
+    "split",
+    "label_folder",
+    "merge_labels",
+    "label_column",
+    "group_column",
+    "groups",
+    "num_shards",
+}
 
 
 def test_of_every_field_it_is_known_what_it_decides():

@@ -9,7 +9,8 @@ from beam_preprocess import progress
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import make_plan
 from beam_preprocess.progress import Progress
-from beam_preprocess.write_shard import Rejected, ShardResult, sidecar
+from beam_preprocess.shards import Rejected, sidecar
+from beam_preprocess.write_shard import ShardResult
 from tfrecords.manifest import BandStatistics, Shard
 
 
@@ -58,7 +59,7 @@ def wait_for(condition):
 
 def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path, plan):
     terminal = Terminal()
-    with Progress(tmp_path, plan, terminal):
+    with Progress(tmp_path, plan, terminal, result_type=ShardResult):
         wait_for(lambda: "0/10" in terminal.getvalue())
         finish(tmp_path, plan, 0, rejects=1)
         wait_for(lambda: "5/10" in terminal.getvalue() and "1 rejected" in terminal.getvalue())
@@ -72,7 +73,7 @@ def test_a_terminal_shows_a_bar_that_is_gone_at_the_end(tmp_path, plan):
 def test_a_log_gets_whole_lines_now_and_then(tmp_path, plan, monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(progress, "_LOG_EVERY_S", 0.1)
-    with Progress(tmp_path, plan, log):
+    with Progress(tmp_path, plan, log, result_type=ShardResult):
         finish(tmp_path, plan, 0)
         wait_for(lambda: log.getvalue().count("\n") >= 2)
     lines = log.getvalue().splitlines()
@@ -83,7 +84,7 @@ def test_a_log_gets_whole_lines_now_and_then(tmp_path, plan, monkeypatch):
 
 def test_a_short_job_writes_nothing_to_a_log(tmp_path, plan):
     log = io.StringIO()
-    with Progress(tmp_path, plan, log):
+    with Progress(tmp_path, plan, log, result_type=ShardResult):
         finish(tmp_path, plan, 0)
         time.sleep(0.1)
     assert log.getvalue() == ""
@@ -91,7 +92,7 @@ def test_a_short_job_writes_nothing_to_a_log(tmp_path, plan):
 
 def test_kept_shards_count_as_done_but_not_as_speed(tmp_path, plan):
     finish(tmp_path, plan, 0)
-    with Progress(tmp_path, plan, io.StringIO()) as shown:
+    with Progress(tmp_path, plan, io.StringIO(), result_type=ShardResult) as shown:
         assert shown.line() == "5 of 10 tracks, 0 rejected, 0 times real time"
 
 
@@ -102,18 +103,18 @@ def test_a_result_that_cannot_be_read_is_waited_for(tmp_path, plan):
     for broken in (whole[:20], "[]", json.dumps({"part": "train"})):
         path.write_text(broken)
         terminal = Terminal()
-        with Progress(tmp_path, plan, terminal):
+        with Progress(tmp_path, plan, terminal, result_type=ShardResult):
             wait_for(lambda terminal=terminal: "0/10" in terminal.getvalue())
             path.write_text(whole)
             wait_for(lambda terminal=terminal: "5/10" in terminal.getvalue())
 
 
 def test_it_ends_when_the_job_fails(tmp_path, plan):
-    with pytest.raises(KeyError), Progress(tmp_path, plan, Terminal()) as shown:
+    with pytest.raises(KeyError), Progress(tmp_path, plan, Terminal(), result_type=ShardResult) as shown:
         raise KeyError
     assert not shown._thread.is_alive()
 
 
 def test_an_output_elsewhere_is_not_watched(plan):
-    with Progress.of("gs://bucket/out", plan, Terminal()) as shown:
+    with Progress.of("gs://bucket/out", plan, Terminal(), result_type=ShardResult) as shown:
         assert shown is None

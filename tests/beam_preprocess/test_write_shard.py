@@ -17,27 +17,18 @@ import pytest
 import soundfile
 import threadpoolctl
 
-from beam_preprocess import storage, write_shard
-from beam_preprocess import write_shard as module
+from beam_preprocess import shards, storage, write_shard
+from beam_preprocess import shards as module
 from beam_preprocess.audio import decode
 from beam_preprocess.audio import front_end as front_end_module
 from beam_preprocess.audio.front_end import FrontEnd
 from beam_preprocess.config import JobConfig
-from beam_preprocess.finish import DatasetSpec, WriteManifest
 from beam_preprocess.inputs.tracks import list_tracks
 from beam_preprocess.label_sound import LabelSound
 from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import (
-    CONTENTS,
-    REJECTS,
-    Rejected,
-    ShardResult,
-    Stopwatch,
-    WriteShard,
-    finished_result,
-    place_shard,
-    sidecar,
-)
+from beam_preprocess.shards import REJECTS, Rejected, Stopwatch, finished_result, place_shard, sidecar
+from beam_preprocess.write_manifest import DatasetSpec, WriteManifest
+from beam_preprocess.write_shard import CONTENTS, ShardResult, WriteShard
 from tfrecords import schema
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics, Shard
@@ -196,7 +187,7 @@ def test_long_recordings_are_split_into_segments(planned, front_end, monkeypatch
 
 def test_a_finished_shard_is_kept(planned, front_end):
     config, plan, labels = planned
-    assert finished_result(config.output, plan) is None
+    assert finished_result(config.output, plan, ShardResult) is None
     first = write(config, plan, labels, front_end)
     path = Path(config.output, plan.file)
     before = path.stat().st_mtime_ns
@@ -221,7 +212,7 @@ def test_a_shard_that_is_not_whole_is_written_again(planned, front_end):
 
     for damage in (torn, lost, torn_sidecar):
         damage()
-        assert finished_result(config.output, plan) is None
+        assert finished_result(config.output, plan, ShardResult) is None
         assert write(config, plan, labels, front_end).shard == first.shard
         assert path.stat().st_size == first.shard.bytes
 
@@ -229,7 +220,7 @@ def test_a_shard_that_is_not_whole_is_written_again(planned, front_end):
 def test_a_shard_of_another_plan_is_written_again(planned, front_end):
     config, plan, labels = planned
     write(config, plan, labels, front_end)
-    assert finished_result(config.output, dataclasses.replace(plan, fingerprint="another")) is None
+    assert finished_result(config.output, dataclasses.replace(plan, fingerprint="another"), ShardResult) is None
 
 
 def test_a_shard_that_lacks_unreadable_files_is_written_again(tmp_path, make_clips, job_config, front_end):
@@ -268,7 +259,7 @@ def test_two_attempts_at_once_leave_the_file_of_the_one_that_is_chosen(planned, 
         return list(worker.process(plan.to_json()))
 
     with pytest.MonkeyPatch.context() as patch, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        patch.setattr(write_shard.storage, "replacing", together)
+        patch.setattr(shards.storage, "replacing", together)
         attempts = list(pool.map(attempt, plans))
     *tagged, result = attempts[chosen]
     rejects = [item.value for item in tagged if item.tag == REJECTS]
@@ -424,7 +415,7 @@ def faults_of_blocks():
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc")
 def test_memory_of_one_block_serves_the_next():
-    write_shard.prepare_worker()
+    shards.prepare_worker()
     with ThreadPoolExecutor(1) as pool:
         # Three blocks are 3,000 pages; each time anew they would be 60,000.
         assert pool.submit(faults_of_blocks).result() < 10_000
@@ -432,6 +423,6 @@ def test_memory_of_one_block_serves_the_next():
 
 def test_blas_takes_no_more_than_one_core():
     with threadpoolctl.threadpool_limits(None):
-        _limits = write_shard.prepare_worker()
+        _limits = shards.prepare_worker()
         blas = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
         assert {library["num_threads"] for library in blas} == {1}

@@ -204,6 +204,13 @@ def test_counts_of_two_shards_that_make_up_for_each_other(own):
     ]
 
 
+def test_lengths_of_the_records_of_a_shard(own):
+    shard = own.manifest.parts["fold_1"].shards[0]
+    assert problems(own, parts=with_shard(own, "fold_1", 0, lengths="")) == []
+    (line,) = problems(own, parts=with_shard(own, "fold_1", 0, lengths=f"{shard.frames}"))
+    assert line == f"{own.shards('fold_1')[0]}: its records have not the lengths that the manifest says"
+
+
 def test_tracks_per_label_and_record_lengths(own):
     (line,) = problems(own, parts=with_part(own, "fold_1", tracks={"blues": 2, "jazz": 3, "rock": 1}))
     assert line.startswith("fold_1: tracks per label: found {'blues': 2, 'jazz': 2, 'rock': 2}, the manifest says")

@@ -9,6 +9,7 @@ from tfrecords.__main__ import FLAGS, main
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import FILE_NAME, Manifest
+from tfrecords.shard_cache import ShardCache
 
 URL = "memory://bucket/below/data"
 
@@ -54,12 +55,12 @@ def test_commands(data, tmp_path, capsys):
     assert (tmp_path / "grid.png").stat().st_size > 1000
 
 
-def test_what_is_wrong_is_named(data):
+def test_what_is_wrong_is_named(data, tmp_path):
     shard = f"{URL}/{next(iter(data.manifest.parts.values())).shards[0].file}"
     whole = storage.read(shard)
     storage.write(shard, whole[:-9] + b"x" + whole[-8:])
-    with pytest.raises(UserError, match=f"{shard}: corrupt at byte"):
-        list(Dataset(URL).records(next(iter(data.manifest.parts))))
+    with pytest.raises(UserError, match=f"{shard}: its SHA-256 is not the manifest's"):
+        list(Dataset(URL, cache=ShardCache(tmp_path / "cache", 0)).records(next(iter(data.manifest.parts))))
     storage.write(shard, whole[:-1])
     assert [line.partition(";")[0] for line in Dataset(URL).verify()] == [
         f"{shard}: {len(whole) - 1} bytes, the manifest says {len(whole)}"

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from tfrecords.common.command_line import UserError
 from tfrecords.common.json_data import build, parse
-from tfrecords.manifest import FILE_NAME, PARTIAL_DIR, BandStatistics, Manifest
+from tfrecords.manifest import FILE_NAME, PARTIAL_DIR, BandStatistics, Manifest, Shard, lengths_text
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +284,17 @@ def test_json_keeps_every_bit(values):
 def test_statistics_that_cannot_be_are_refused(damage):
     with pytest.raises(ValueError, match="must be"):
         build(BandStatistics, {"count": 1, "mean": [1.0, 2.0], "m2": [0.0, 0.0]} | damage)
+
+
+def test_lengths_of_records_are_kept_in_order():
+    for lengths in ([3], [80, 80, 80, 22, 80], [1, 2, 3]):
+        shard = Shard("a", len(lengths), sum(lengths), 9, "0" * 64, lengths_text(lengths))
+        assert shard.record_frames().tolist() == lengths
+    assert Shard("a", 0, 0, 9, "0" * 64).record_frames().tolist() == []
+    assert Shard("a", 2, 9, 9, "0" * 64).record_frames() is None
+
+
+@pytest.mark.parametrize("lengths", ["80", "80x2", "80x3 21", "0x4", "80x3,22", "80x3  22", "x", "-80", "9" * 30])
+def test_lengths_that_are_not_those_of_the_shard_are_refused(lengths):
+    with pytest.raises(ValueError, match="the lengths of 'a' are not those of 4 records of 262 frames"):
+        Shard("a", 4, 262, 9, "0" * 64, lengths).record_frames()

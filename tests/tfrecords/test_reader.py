@@ -434,8 +434,17 @@ def test_it_is_found_while_batches_are_read_and_reading_says_where(copy, byte, t
         load(path.parent, patch_frames=2, in_memory=True)
 
 
-def test_counting_before_reading_says_where_too(uneven, tmp_path):
+def test_a_dataset_of_an_earlier_version_reads_as_before(uneven, without_lengths, tmp_path):
     shutil.copytree(uneven.path, tmp_path / "copy")
+    without_lengths(tmp_path / "copy")
+    options = {"patch_frames": 4, "batch_size": 16, "training": True}
+    expected = fingerprints(*collect(load(uneven.path, **options)))
+    assert fingerprints(*collect(load(tmp_path / "copy", **options))) == expected
+
+
+def test_counting_before_reading_says_where_too(uneven, without_lengths, tmp_path):
+    shutil.copytree(uneven.path, tmp_path / "copy")
+    without_lengths(tmp_path / "copy")
     path = tmp_path / "copy" / uneven.shards("b")[0].name
     flip(path, path.read_bytes(), 8 * _HEADER_BYTES // 2)
     with pytest.raises(UserError, match=f"^{re.escape(str(path))}: corrupt at byte 0"):

@@ -85,8 +85,28 @@ def test_the_order_is_a_function_of_seed_and_epoch_and_stays_as_it_is():
         for epoch in (0, 1, 1 << 33)
     }
     assert len(set(map(tuple, orders.values()))) == len(orders)
-    # Those of version 2 of the order: another one would go on differently in the middle of an epoch.
+    # Those of version 3 of the order: another one would go on differently in the middle of an epoch.
     assert orders[3, 1][:8] == [106, 173, 118, 107, 169, 154, 170, 149]
+
+
+def test_a_long_stream_reads_each_shard_in_one_stretch():
+    # 12 shards of 60 blocks, so groups of 3 shards: the first has 128 blocks or more with its third.
+    table = PatchTable.of([120] * 12, np.full(1440, 2))
+    stream = Stream(table, 0, 1, block_records=2, seed=1)
+    orders = []
+    for epoch in (0, 1):
+        windows = []
+        while blocks := stream.blocks(epoch, len(windows)):
+            windows.append([block.shard for block in blocks])
+        shards = [shard for window in windows for shard in window]
+        groups = [set(shards[begin : begin + 180]) for begin in range(0, 720, 180)]
+        assert [len(group) for group in groups] == [3, 3, 3, 3]
+        assert set().union(*groups) == set(range(12))
+        # Within a group, blocks of all its shards are mixed.
+        assert len(set(shards[:20])) == 3
+        assert sorted(order_of(stream, epoch)) == list(range(table.patches))
+        orders.append(groups)
+    assert orders[0] != orders[1]
 
 
 def test_without_a_seed_the_order_is_the_tables():

@@ -43,7 +43,7 @@ def test_only_an_exported_model_is_replaced(tmp_path, trained, backend, monkeypa
         with pytest.raises(UserError, match="no exported model; choose another"):
             run(f"--job_dir={trained}", f"--export_dir={path}", "--overwrite")
     (model / "export.json").write_text("{}")
-    with pytest.raises(UserError, match="--overwrite replaces it"):
+    with pytest.raises(UserError, match="`overwrite` replaces it"):
         run(*flags)
     run(*flags, "--overwrite")
     assert exports == [model] * 3

@@ -47,7 +47,7 @@ def test_a_path_of_this_machine_is_itself(tmp_path):
     with job_store.opened(str(tmp_path), locks=True) as path:
         assert path == tmp_path
         assert job_store.shown(path / "a") == str(tmp_path / "a")
-        assert not job_store.is_copy(path)
+        assert not job_store.is_published(path)
         job_store.publish(path)
     assert list(tmp_path.iterdir()) == []
 
@@ -136,3 +136,35 @@ def test_a_command_that_cannot_work_in_a_store_says_so():
     flag_values(["cross_validate", "--data_dir=data", f"--job_dir={URL}"])
     with pytest.raises(UserError, match=f"^{URL}: has to be on this machine here"):
         cross_validate.main(flag_values, [])
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_logs_are_copied_to_another_directory(tmp_path, remote):
+    target = "memory://bucket/logs" if remote else str(tmp_path / "other")
+    with job_store.opened(f"{URL}/", locks=True) as path, job_store.logs_copied(path, f"{target}/"):
+        assert job_store.is_published(path)
+        events = path / "logs" / "train" / "events"
+        events.parent.mkdir(parents=True)
+        events.write_text("one")
+        (path / "state.npz").write_text("state")
+        job_store.publish(path / "state.npz")
+        assert storage.read_text(f"{target}/train/events") == "one"
+        events.write_text("one and two")
+    assert storage.read_text(f"{target}/train/events") == "one and two"
+    assert storage.read_text(f"{URL}/logs/train/events") == "one and two"
+    assert [location.removeprefix(f"{target}/") for location, _ in storage.walk(target)] == ["train/events"]
+
+
+def test_no_logs_are_copied_unless_asked_for(tmp_path):
+    with job_store.logs_copied(tmp_path, ""):
+        assert not job_store.is_published(tmp_path)
+
+
+def test_a_list_that_is_older_than_the_store_loses_no_state(monkeypatch):
+    for name in ("config.json", "state.npz", "old"):
+        storage.write(f"{URL}/{name}", name.encode())
+    listed = list(storage.walk(URL))
+    storage.delete([f"{URL}/old"])
+    monkeypatch.setattr(storage, "walk", lambda directory: iter([each for each in listed if "state" not in each[0]]))
+    with job_store.opened(URL) as path:
+        assert sorted(each.name for each in path.iterdir()) == ["config.json", "state.npz"]

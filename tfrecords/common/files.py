@@ -15,6 +15,8 @@ from pathlib import Path
 from tfrecords.common import shutdown
 from tfrecords.common.command_line import UserError
 
+# Of this project's directory among those of other programs.
+CACHE_NAME = "music_genre_tfrecords"
 # The longest file name that common file systems allow.
 MAX_NAME_BYTES = 255
 _TOKEN_BYTES = 4
@@ -39,6 +41,11 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def user_cache_dir() -> Path:
+    """Return where what can be made anew is kept between commands: below $XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / CACHE_NAME
 
 
 def read_text(path: str | Path) -> str:

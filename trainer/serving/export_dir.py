@@ -57,6 +57,19 @@ def export_model(recognizer: Recognizer, export_dir: Path) -> None:
         files.write_text(temporary / FACTS_FILE, json.dumps(_facts(recognizer), indent=1) + "\n")
 
 
+def check_replaceable(export_dir: Path, *, overwrite: bool) -> None:
+    """Raise UserError if an export would replace something other than an exported model that may be overwritten."""
+    try:
+        if not export_dir.exists() or (export_dir.is_dir() and not any(export_dir.iterdir())):
+            return
+        if not (export_dir / FACTS_FILE).is_file():
+            raise UserError(f"`export_dir={export_dir}` exists and is no exported model; choose another")
+    except OSError as error:
+        raise UserError(f"`export_dir={export_dir}` cannot be read: {error.strerror}") from None
+    if not overwrite:
+        raise UserError(f"`export_dir={export_dir}` holds an exported model; `overwrite` replaces it")
+
+
 def _facts(recognizer: Recognizer) -> dict:
     """Return what someone who serves the model needs to know, for export.json."""
     job = recognizer.job

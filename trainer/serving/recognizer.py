@@ -240,7 +240,7 @@ class Recognizer:
         log_mel = np.concatenate(list(self.front_end.stream(count(blocks))))
         if not self._spans(len(log_mel)):
             raise Reject("too_short", f"no piece of it holds a patch of {self.patch_frames} frames")
-        return DecodedTrack(log_mel, samples / rate, _note(measure.sound()))
+        return DecodedTrack(log_mel, samples / rate, note_of(measure.sound()))
 
     def classify(self, tracks: Sequence[DecodedTrack]) -> list[Recognition]:
         """Name the genre of decoded tracks; patches of several short ones share a step of the model."""
@@ -256,10 +256,7 @@ class Recognizer:
 
     def _spans(self, frames: int) -> list[tuple[int, int]]:
         """Return (first frame, number of frames) of each patch of a spectrogram."""
-        if self.job.patch_mode != RESIZE:
-            return [(int(start), self.patch_frames) for start in patch_starts(frames, self.patch_frames)]
-        lengths = segment_lengths(frames)
-        return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
+        return patch_spans(frames, self.patch_frames, resizes=self.job.patch_mode == RESIZE)
 
     def _outputs(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities and units of patches, each given as a spectrogram and a span of `_spans`."""
@@ -358,6 +355,24 @@ def patch_starts(frames: int, patch_frames: int) -> np.ndarray:
     return np.array(starts, np.int64)
 
 
+def patch_spans(frames: int, patch_frames: int, *, resizes: bool) -> list[tuple[int, int]]:
+    """Return (first frame, number of frames) of each patch of a spectrogram of so many frames.
+
+    Args:
+      frames: number of frames in the whole spectrogram.
+      patch_frames: number of frames in a patch.
+      resizes: whether a patch is a whole piece of the recording, to be resized, instead of a window.
+
+    Example:
+      >>> patch_spans(250, 80, resizes=False), patch_spans(250, 80, resizes=True)
+      ([(0, 80), (80, 80), (160, 80)], [(0, 250)])
+    """
+    if not resizes:
+        return [(int(start), patch_frames) for start in patch_starts(frames, patch_frames)]
+    lengths = segment_lengths(frames)
+    return [(sum(lengths[:number]), length) for number, length in enumerate(lengths)]
+
+
 def resize(log_mel: np.ndarray, length: int) -> np.ndarray:
     """Return a spectrogram stretched or squeezed to `length` frames, by tf.image.resize's bilinear rule.
 
@@ -392,7 +407,8 @@ def front_end_config(job: TrainingJob) -> FrontEndConfig:
         ) from None
 
 
-def _note(sound: TrackSound) -> str | None:
+def note_of(sound: TrackSound) -> str | None:
+    """Return SILENT or CANCELLED for a track of which the model hears nothing, or next to nothing; else None."""
     if sound.silent:
         return SILENT
     return CANCELLED if sound.cancels else None

@@ -163,7 +163,7 @@ def run_epochs(
         if chief:
             seen = monitoring_callbacks(job, job_dir, options, progress, wait, steps=steps, patches=patches)
             watchers = stack.enter_context(seen)
-        published = [PublishCopy(job_dir)] if chief and job_store.is_copy(job_dir) else []
+        published = [PublishCopy(job_dir)] if chief and job_store.is_published(job_dir) else []
         callbacks = [*_callbacks(job, progress, watchers), *([log] if log else []), *published, stop]
         for epoch, step, end in epoch_ranges(job, start):
             with raise_shard_errors():

@@ -11,7 +11,6 @@ tracks that is as accurate as fitting patches, and needs no step size, epochs or
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ import scipy.optimize
 import scipy.special
 import threadpoolctl
 
+from tfrecords.common import files
 from tfrecords.common.command_line import UserError
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import count_patches
@@ -193,7 +193,7 @@ def _all_units(network: keras.Model, job: TrainingJob, parts: Sequence[str]) -> 
 
 
 def _units(network: keras.Model, job: TrainingJob, dataset: Dataset, part: str) -> Units:
-    path = cache_dir() / f"units-{_key(network, job, part)}.npz"
+    path = files.user_cache_dir() / f"units-{_key(network, job, part)}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Units(*(arrays[name] for name in Units._fields))
@@ -207,11 +207,6 @@ def _units(network: keras.Model, job: TrainingJob, dataset: Dataset, part: str) 
     except (OSError, UserError) as error:
         print(f"{network.name}: its units are not kept for the next training: {error}", flush=True)
     return units
-
-
-def cache_dir() -> Path:
-    """Where units are kept between trainings: below $XDG_CACHE_HOME, by default ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "music_genre_tfrecords"
 
 
 def _key(network: keras.Model, job: TrainingJob, part: str) -> str:

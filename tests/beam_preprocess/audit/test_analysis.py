@@ -4,12 +4,12 @@ import soundfile
 
 from beam_preprocess.audio import Block
 from beam_preprocess.audit import analysis, fingerprint
-from beam_preprocess.audit.analysis import AnalyzedTrack, AnalyzeTracks, Batch, TrackAnalyzer, WordReader
+from beam_preprocess.audit.analysis import AnalyzedShard, AnalyzedTrack, AnalyzeTracks, TrackAnalyzer, WordReader
 from beam_preprocess.config import JobConfig
 from beam_preprocess.inputs.tracks import Track
-from beam_preprocess.plan import ShardPlan, make_plan
+from beam_preprocess.plan import ShardPlan
+from beam_preprocess.shards import Rejected, ShardFile, read_result
 from beam_preprocess.storage import OutputError, message_in
-from beam_preprocess.write_shard import Rejected
 
 RATE_HZ = 8000
 WORDS = np.arange(5, dtype=np.uint32)
@@ -68,35 +68,52 @@ def test_content_is_of_the_samples_whatever_the_channels_and_blocks(noise):
     assert analyzed(noise, rate=2 * RATE_HZ).content != content
 
 
-def test_tracks_are_numbered_over_all_batches(make_tracks):
-    tracks = make_tracks([(f"{index}.wav", "rock") for index in range(10)])
-    plan = make_plan(JobConfig("in", "out", "music", num_shards=4), tracks, ["a", "b"] * 5, {})
-    made = [Batch.from_json(item.to_json()) for item in analysis.batches(plan)]
-    numbered = [(item.first + place, track) for item in made for place, track in enumerate(item.shard.tracks)]
-    assert numbered == list(enumerate(track for track, _ in analysis.tracks_of(plan)))
-    assert [item.number for item in made] == [0, 1, 2, 3]
-
-
-def test_each_fingerprint_is_read_back(tmp_path):
-    rng = np.random.default_rng(0)
-    words = [rng.integers(0, 1 << 32, length, np.uint32) for length in (5, 0, 7, 3, 2)]
+@pytest.fixture
+def analyze(tmp_path):
+    """Analyzes files as a shard each; returns the blocks of each, the results and a reader of fingerprints."""
     (tmp_path / ".partial").mkdir()
-    analysis.write_words(str(tmp_path), 0, iter(words[:3]))
-    analysis.write_words(str(tmp_path), 1, iter(words[3:]))
-    read = WordReader(str(tmp_path), [3, 2])
-    for track in (4, 0, 2, 1, 3):
-        np.testing.assert_array_equal(read(track), words[track])
+
+    def run(*shards, first=0, **changes):
+        config = JobConfig("in", str(tmp_path), "music", **changes)
+        plans = [
+            ShardPlan(
+                part="a",
+                file=f"shard {at}",
+                tracks=tuple(Track(name, str(tmp_path / name), "rock", name, None) for name in names),
+                fingerprint=str(names),
+            )
+            for at, names in enumerate(shards)
+        ]
+        sizes = [len(names) for names in shards]
+        firsts = {plan.file: first + sum(sizes[:at]) for at, plan in enumerate(plans)}
+        worker = AnalyzeTracks(config, 4, firsts)
+        worker.setup()
+        blocks = [list(worker.process(plan.to_json())) for plan in plans]
+        results = [read_result(str(tmp_path), plan, AnalyzedShard) for plan in plans]
+        return blocks, results, WordReader(str(tmp_path), [plan.file for plan in plans], sizes)
+
+    return run
 
 
-def test_fingerprints_that_cannot_be_read_are_told_as_such(tmp_path):
-    (tmp_path / ".partial" / "words-00000.bin").mkdir(parents=True)
+def test_each_fingerprint_is_read_back(analyze, tmp_path, music):
+    for index in range(3):
+        soundfile.write(tmp_path / f"{index}.wav", music("rock", index), 22050)
+    _, (first, second), read = analyze(["0.wav", "gone.wav", "1.wav"], ["2.wav"])
+    assert (first.num_tracks, len(first.rejects), second.num_tracks) == (2, 1, 1)
+    alone = {index: analyze([f"{index}.wav"])[2](0) for index in range(3)}
+    _, _, read = analyze(["0.wav", "gone.wav", "1.wav"], ["2.wav"])
+    for number, words in ((3, alone[2]), (0, alone[0]), (1, np.zeros(0)), (2, alone[1])):
+        np.testing.assert_array_equal(read(number), words)
+
+
+def test_fingerprints_that_cannot_be_read_are_told_as_such(analyze, tmp_path):
     with pytest.raises(OutputError) as info:
-        WordReader(str(tmp_path), [1])(0)
-    assert message_in(str(info.value)) == f"{tmp_path}/.partial/words-00000.bin cannot be read: Is a directory"
+        WordReader(str(tmp_path), ["a shard"], [1])(0)
+    expected = f"{tmp_path}/.partial/a shard.json cannot be read: No such file or directory"
+    assert message_in(str(info.value)) == expected
 
 
-def test_an_analysis_is_read_back(tmp_path):
-    (tmp_path / ".partial").mkdir()
+def test_a_result_is_read_back():
     usable = AnalyzedTrack(
         *(8000, 4000, False, True, False),
         duration_s=1.5,
@@ -106,39 +123,29 @@ def test_an_analysis_is_read_back(tmp_path):
         same_channels=True,
         content="ab",
     )
-    analyses = [usable, Rejected("a\udce9.wav", "/in/a", "empty", "no samples")]
-    analysis.write_analysis(str(tmp_path), 7, analyses)
-    assert analysis.read_analysis(str(tmp_path), 7) == analyses
-    assert analysis.read_analysis(str(tmp_path), 8) == []
+    reject = Rejected("a\udce9.wav", "/in/a", "empty", "no samples")
+    result = AnalyzedShard("f", ShardFile("shard", 2, 9, "0" * 64), (usable, reject))
+    assert AnalyzedShard.from_json(result.to_json()) == result
+    assert (result.num_tracks, result.rejects, result.audio_s) == (1, (reject,), 1.5)
 
 
-@pytest.fixture
-def analyze(tmp_path):
-    """Analyzes files; returns the blocks, the analyses and a reader of fingerprints."""
-    (tmp_path / ".partial").mkdir()
-
-    def run(*names, first=0, **changes):
-        config = JobConfig("in", str(tmp_path), "music", **changes)
-        tracks = tuple(Track(name, str(tmp_path / name), "rock", name, None) for name in names)
-        worker = AnalyzeTracks(config, 4)
-        worker.setup()
-        blocks = list(worker.process(Batch(0, first, ShardPlan("a", "file", tracks, "")).to_json()))
-        return blocks, analysis.read_analysis(str(tmp_path), 0), WordReader(str(tmp_path), [len(names)])
-
-    return run
+@pytest.mark.parametrize("text", ["", "null", "[]", '["f", {}, []]', '["f", 3, 4]', "torn"])
+def test_another_text(text):
+    with pytest.raises(ValueError, match=r"."):
+        AnalyzedShard.from_json(text)
 
 
 def test_hashes_carry_the_number_of_their_track(analyze, tmp_path, music, monkeypatch):
-    # Entries do not wait for the end of a batch.
+    # Entries do not wait for the end of a shard.
     monkeypatch.setattr(analysis, "_MAX_WAITING", 10)
     for index in range(2):
         soundfile.write(tmp_path / f"{index}.wav", music("rock", index), 22050)
-    blocks, analyses, read = analyze("0.wav", "1.wav", first=40)
+    (blocks,), (result,), read = analyze(["0.wav", "1.wav"], first=40)
     entries = np.concatenate([np.frombuffer(block, fingerprint.ENTRY) for _, block in blocks])
     for number in range(2):
         own = entries["hash"][entries["track"] == 40 + number]
         np.testing.assert_array_equal(np.sort(own), np.sort(fingerprint.entries(0, read(number))["hash"]))
-        assert analyses[number].duration_s == 12
+        assert result.analyses[number].duration_s == 12
     assert {partition for partition, _ in blocks} == {0, 1, 2, 3}
 
 
@@ -154,7 +161,8 @@ def test_hashes_carry_the_number_of_their_track(analyze, tmp_path, music, monkey
 def test_files_that_are_no_audio(analyze, tmp_path, name, content, reason):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    blocks, (reject,), read = analyze(name)
+    (blocks,), (result,), read = analyze([name])
+    (reject,) = result.analyses
     assert (reject.track_id, reject.reason) == (name, reason)
     assert blocks == [(0, b"")]
     assert len(read(0)) == 0
@@ -164,6 +172,7 @@ def test_the_shortest_clip_is_that_of_the_preprocessing_job(analyze, tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, 79 * 512 + 200)
     soundfile.write(tmp_path / "long.wav", noise, 22050)
     soundfile.write(tmp_path / "short.wav", noise[: 79 * 512 - 200], 22050)
-    _, (good, reject), _ = analyze("long.wav", "short.wav")
+    _, (result,), _ = analyze(["long.wav", "short.wav"])
+    good, reject = result.analyses
     assert good.channels == 1
     assert reject.reason == "too_short"

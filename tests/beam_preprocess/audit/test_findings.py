@@ -7,7 +7,7 @@ from beam_preprocess.audit.fingerprint import Alignment
 from beam_preprocess.audit.report import describe
 from beam_preprocess.config import JobConfig
 from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import Rejected
+from beam_preprocess.shards import Rejected
 
 NEAR = Alignment(1.0, 20.0, 0.1)
 

@@ -3,12 +3,13 @@ import json
 
 import pytest
 
-from beam_preprocess.audit import analysis, job
-from beam_preprocess.audit.analysis import AnalyzedTrack
-from beam_preprocess.audit.job import AuditProgress
+from beam_preprocess import shards
+from beam_preprocess.audit import job
+from beam_preprocess.audit.analysis import AnalyzedShard, AnalyzedTrack
 from beam_preprocess.config import JobConfig, SplitConfig
 from beam_preprocess.plan import make_plan
-from beam_preprocess.write_shard import Rejected
+from beam_preprocess.progress import Progress
+from beam_preprocess.shards import Rejected, ShardFile
 from tfrecords.common.command_line import UserError
 from tfrecords.common.files import lock_directory
 
@@ -89,14 +90,42 @@ def test_a_failed_audit_leaves_no_audit(clips, tmp_path, monkeypatch):
     assert not (tmp_path / "audit.json").exists()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", ".partial/job.json"])
-def test_a_dataset_is_left_alone(clips, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "text", "held"),
+    [
+        ("manifest.json", "{}", "a dataset"),
+        ("predictions.json", "{}", "a collection's predictions"),
+        (".partial/job.json", '{"configuration": "", "files": []}', "an unfinished dataset"),
+    ],
+)
+def test_what_another_job_made_is_left_alone(clips, tmp_path, name, text, held):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text("{}")
-    with pytest.raises(UserError, match="holds a dataset, or one that is not finished; choose another `output`"):
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"holds {held}; choose another `output`"):
         audit(clips, tmp_path)
-    assert path.read_text() == "{}"
+    assert path.read_text() == text
+
+
+def test_an_audit_that_was_interrupted_keeps_its_shards(clips, tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job, "_write_audit", interrupted)
+        audit(clips, output)
+    kept = {path: path.stat().st_mtime_ns for path in (output / ".partial").glob("*-of-*")}
+    assert len(kept) == 4
+    read = []
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "stream", lambda *args, **options: read.append(args))
+        patch.setattr(job, "_write_audit", lambda *args: {"stamps": {path: path.stat().st_mtime_ns for path in kept}})
+        assert audit(clips, output)["stamps"] == kept
+    assert read == []
+    # Of another configuration, nothing is kept.
+    again = audit(clips, output, min_frames=90)
+    assert again == audit(clips, tmp_path / "whole", min_frames=90)
 
 
 def test_one_at_a_time_writes_to_an_output(clips, tmp_path):
@@ -113,7 +142,7 @@ def test_analyzed_batches_count_as_progress(tmp_path, make_tracks):
     (tmp_path / ".partial").mkdir()
     tracks = make_tracks([(f"{index}.wav", "rock") for index in range(10)])
     plan = make_plan(JobConfig("in", "out", "music", num_shards=2), tracks, ["a"] * 10, {})
-    with AuditProgress.of(str(tmp_path), plan, io.StringIO()) as shown:
+    with Progress.of(str(tmp_path), plan, io.StringIO(), result_type=AnalyzedShard) as shown:
         usable = AnalyzedTrack(
             *(8000, 4000, False, False),
             duration_s=30.0,
@@ -124,12 +153,8 @@ def test_analyzed_batches_count_as_progress(tmp_path, make_tracks):
             content="x",
         )
         reject = Rejected("4.wav", "/in/4.wav", "empty", "no samples")
-        analysis.write_analysis(str(tmp_path), 1, [usable] * 4 + [reject])
+        file = plan.shards[1].file
+        result = AnalyzedShard("f", ShardFile(file, 5, 1, "0" * 64), (usable, usable, usable, usable, reject))
+        (tmp_path / shards.sidecar(file)).write_text(result.to_json())
         shown._look()
         assert shown.line().startswith("5 of 10 tracks, 1 rejected")
-
-
-def test_progress_of_an_output_elsewhere_is_not_shown(make_tracks):
-    plan = make_plan(JobConfig("in", "out", "music"), make_tracks([("0.wav", "rock")]), ["a"], {})
-    with AuditProgress.of("gs://bucket/out", plan, io.StringIO()) as shown:
-        assert shown is None

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from beam_preprocess.audio.front_end import PRESETS
+from tfrecords.common import files
 from tfrecords.common.command_line import UserError
 from trainer import train
 from trainer.evaluation.predictions import load_model
@@ -109,7 +110,7 @@ def test_what_is_kept_is_that_of_the_very_patches(data, train_flags, capsys):
     assert row.keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert capsys.readouterr().out.count("computes") == 2
     # A file that is damaged is written anew.
-    for path in probe.cache_dir().iterdir():
+    for path in files.user_cache_dir().iterdir():
         path.write_bytes(path.read_bytes()[:100])
     assert probe.start(model, job) == row
     assert capsys.readouterr().out.count("computes") == 2

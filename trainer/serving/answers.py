@@ -88,6 +88,11 @@ def as_json(path: str, recognition: Recognition) -> str:
     )
 
 
+def reject_as_text(path: str, reject: Reject) -> str:
+    """Return one line: path, reason, detail."""
+    return f"{printable(path)}: {reject.reason}: {reject.detail}"
+
+
 def reject_as_json(path: str, reject: Reject) -> str:
     """Return one line: path, reason, detail."""
     return json.dumps({"path": path, "reason": reject.reason, "detail": reject.detail})

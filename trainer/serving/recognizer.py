@@ -63,6 +63,7 @@ class Recognition:
       log_mel: [frames, mel_bands] float32, of the whole file.
       note: SILENT, CANCELLED or None.
       genres: those of the labels that are genres, where the labels are tags of any kind; None: all are.
+      units: [patches, units] float32, what goes into the model's last layer; None unless they were asked for.
     """
 
     labels: tuple[str, ...]
@@ -74,6 +75,7 @@ class Recognition:
     log_mel: np.ndarray
     note: str | None = None
     genres: tuple[str, ...] | None = None
+    units: np.ndarray | None = None
 
     @property
     def label(self) -> str | None:
@@ -88,6 +90,13 @@ class Recognition:
         """The probability of `label`; 0 for a silent file."""
         return 0.0 if self.label is None else float(self.probabilities[self.labels.index(self.label)])
 
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The mean of the units over the patches, [units] float32; None for a silent file, or without units."""
+        if self.units is None or not len(self.units):
+            return None
+        return self.units.mean(axis=0, dtype=np.float64).astype(np.float32)
+
 
 class Recognizer:
     """A trained job that names the genre of audio files. Threads may share one.
@@ -100,6 +109,7 @@ class Recognizer:
       genres: as in Recognition.
       patch_frames: frames in a patch. As in preprocessing, a file shorter than a patch is rejected as too_short and not
         padded with silence; a job with patch_mode "resize" stretches it instead.
+      num_units: how many units a recognition holds for each patch; 0: none.
 
     Raises:
       UserError: this version has no such front end.
@@ -112,13 +122,21 @@ class Recognizer:
       print(recognition.label, recognition.probabilities)
     """
 
-    def __init__(self, job: TrainingJob, model: "keras.Model", *, genres: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        model: "keras.Model",
+        *,
+        genres: tuple[str, ...] | None = None,
+        with_units: bool = False,
+    ) -> None:
         self.job = job
         self.genres = genres
         self.labels = job.labels
         self.front_end = FrontEnd(front_end_config(job))
         self.patch_frames = job.patch_frames
         self.model = model
+        self._network, self.num_units = _network_with_units(model) if with_units else (model, 0)
         # Keras builds a model's functions on first use, which two threads must not do at once.
         self._model_lock = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
@@ -165,6 +183,18 @@ class Recognizer:
             versions={},
         )
         return cls(job, musicnn.tagger(), genres=musicnn.GENRE_TAGS)
+
+    def with_units(self) -> "Recognizer":
+        """Return a recognizer of the same model whose recognitions hold its units as well.
+
+        The published network hears the gain of a recording, which two copies of it may not share. For units all patches
+        are brought to one loudness, and so the tags of such a recognizer are not quite those of this one.
+        """
+        if self.genres is None:
+            return Recognizer(self.job, self.model, with_units=True)
+        from trainer.models import musicnn
+
+        return Recognizer(self.job, musicnn.tagger(at_one_loudness=True), genres=self.genres, with_units=True)
 
     def recognize(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S) -> Recognition:
         """Name the genre of one audio file.
@@ -218,33 +248,41 @@ class Recognizer:
         frames = [0 if track.note == SILENT else len(track.log_mel) for track in tracks]
         spans = [self._spans(count) for count in frames]
         patches = [(track.log_mel, span) for track, rows in zip(tracks, spans, strict=True) for span in rows]
-        steps = [np.zeros((0, len(self.labels)), np.float32)]
-        steps += [self._probabilities(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
-        ends = np.cumsum([len(rows) for rows in spans])
-        timelines = np.split(np.concatenate(steps), ends[:-1]) if tracks else []
-        return [self._recognition(*one) for one in zip(tracks, spans, timelines, strict=True)]
+        none = [np.zeros((0, width), np.float32) for width in (len(self.labels), self.num_units)]
+        steps = [self._outputs(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
+        ends = np.cumsum([len(rows) for rows in spans])[:-1]
+        of_tracks = [np.split(np.concatenate(each), ends) for each in zip(none, *steps, strict=True)] if tracks else []
+        return [self._recognition(*one) for one in zip(tracks, spans, *of_tracks, strict=True)]
 
     def _spans(self, frames: int) -> list[tuple[int, int]]:
         """Return (first frame, number of frames) of each patch of a spectrogram."""
         return patch_spans(frames, self.patch_frames, resizes=self.job.patch_mode == RESIZE)
 
-    def _probabilities(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> np.ndarray:
-        """Return [patches, labels] float32 for patches given as a spectrogram and a span of `_spans`."""
+    def _outputs(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities and units of patches, each given as a spectrogram and a span of `_spans`."""
         cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
         if self.job.patch_mode == RESIZE:
             cut = [resize(piece, self.patch_frames) for piece in cut]
-        return self.predict_patches(np.stack(cut)[..., np.newaxis])
+        return self._run(np.stack(cut)[..., np.newaxis])
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
+        return self._run(patches)[0]
+
+    def _run(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return [patches, labels] and [patches, units] float32 for patches as `predict_patches` takes them."""
         import keras
 
         inputs = (patches[..., 0] - self._mean) * self._scale
         with self._model_lock:
-            probabilities = self.model.predict_on_batch(inputs[..., np.newaxis])
-        return keras.ops.convert_to_numpy(probabilities).astype(np.float32)
+            outputs = self._network.predict_on_batch(inputs[..., np.newaxis])
+        both = outputs if self.num_units else (outputs, np.zeros((len(patches), 0)))
+        probabilities, units = (keras.ops.convert_to_numpy(values).astype(np.float32) for values in both)
+        return probabilities, units
 
-    def _recognition(self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray) -> Recognition:
+    def _recognition(
+        self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray, units: np.ndarray
+    ) -> Recognition:
         rate = self.front_end.config.frames_per_s
         return Recognition(
             labels=self.labels,
@@ -256,7 +294,16 @@ class Recognizer:
             log_mel=track.log_mel,
             note=track.note,
             genres=self.genres,
+            units=units if self.num_units else None,
         )
+
+
+def _network_with_units(model: "keras.Model") -> tuple["keras.Model", int]:
+    """Return a model that gives what its last layer receives beside what that gives, and how many values that is."""
+    import keras
+
+    units = model.layers[-1].input
+    return keras.Model(model.inputs, [model.outputs[0], units]), units.shape[-1]
 
 
 def check_source(job_dir: str, model: str) -> None:

@@ -1,16 +1,17 @@
 """How fast patches are read: by ours, by TensorFlow and by other libraries; then memory, and the wait for a batch.
 
 python -m benchmarks.read [--readers=scan,float16,float32,...] [--peers_python=PATH] [--clips=2000] [--rounds=5]
-    [--output=FILE.json] [--work_dir=DIR]
+    [--streaming_python=PATH] [--output=FILE.json] [--work_dir=DIR]
 
 The data are clips of noise in the default front end's shape. Every reader (`benchmarks.readers` says how each is set
 up) gives shuffled batches of 256 patches from a warm cache of files, in a process of its own, in turn; the medians of
 the rounds count. The raw scan counts the records of the same shards and parses nothing.
 
-The other libraries need an environment of their own, since MosaicML's wants an older NumPy, and Beam imports the pandas
-that others bring. What is not installed is left out:
+The other libraries need environments of their own, since Beam imports the pandas that some bring, and MosaicML's wants
+older versions of what others need, and PyTorch. What is not installed is left out:
 
 python -m venv build/peers && build/peers/bin/pip install -r benchmarks/requirements.txt
+python -m venv build/streaming && build/streaming/bin/pip install mosaicml-streaming==0.13.0 absl-py google-crc32c
 
 Then, on ten times as many shards: the peak memory of a process that reads an epoch, against that of one that reads the
 shards ten times over, and the time until a training that goes on in the middle of an epoch has its first batch. At
@@ -61,7 +62,10 @@ _TITLES = {
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_list("readers", list(READERS), "readers to compare", flag_values=FLAGS)
-flags.DEFINE_string("peers_python", "build/peers/bin/python", "Python that has the other libraries", flag_values=FLAGS)
+flags.DEFINE_string("peers_python", "build/peers/bin/python", "Python that has other libraries", flag_values=FLAGS)
+flags.DEFINE_string(
+    "streaming_python", "build/streaming/bin/python", "Python that has MosaicML streaming", flag_values=FLAGS
+)
 flags.DEFINE_integer("clips", 2000, "clips of the dataset", lower_bound=32, flag_values=FLAGS)
 flags.DEFINE_float("seconds", 30.0, "length of a clip", lower_bound=3.0, flag_values=FLAGS)
 flags.DEFINE_integer("shards", 16, "shards of the dataset", lower_bound=1, flag_values=FLAGS)
@@ -78,7 +82,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     data_dir = _noise(flag_values.clips, flag_values)
     patches = Dataset(data_dir).manifest.num_patches([PART], patch_frames=PATCH_FRAMES, patch_hop=PATCH_FRAMES)
     print(f"{flag_values.clips} clips, {patches} patches, {flag_values.shards} shards", flush=True)
-    interpreters = dict.fromkeys(PEERS, flag_values.peers_python)
+    interpreters = dict.fromkeys(PEERS, flag_values.peers_python) | {"streaming": flag_values.streaming_python}
     speeds = measure(data_dir, flag_values.readers, flag_values.rounds, interpreters)
     print(table(speeds).text(), flush=True)
     if flag_values.output:

@@ -9,6 +9,7 @@ over; each of the other libraries by the settings that its documentation names f
 with a worker process for each core where it has any.
 """
 
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.processes import session_processes
 from benchmarks.shards import MEL_BANDS, PART
 from tfrecords.dataset import Dataset
 
@@ -38,6 +40,8 @@ _SHUFFLED = 10_000
 # Worker processes of the other libraries, where they have any: one for each core.
 _WORKERS = os.cpu_count() or 1
 _READY = "ready"
+# Of /proc/<pid>/stat after the command's name: time in user and kernel mode, also of children that have ended.
+_TIME_FIELDS = slice(11, 15)
 
 # Reads some epochs, and returns the number of patches.
 Reader = Callable[[], int]
@@ -58,11 +62,15 @@ def main() -> None:
 
 
 def _processor_s() -> float:
-    """Return the processor time of this process and of its children that still run, in seconds."""
-    import psutil
-
-    children = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return time.process_time() + sum(times.user + times.system for times in children)
+    """Return the processor time of this process and of those that it started, in seconds."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    running = 0.0
+    for folder in session_processes(os.getsid(0)):
+        # One may end between any two of these lines.
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text("utf-8", errors="replace").rpartition(")")[2].split()
+            running += sum(map(int, fields[_TIME_FIELDS])) / ticks
+    return running
 
 
 def patches_of(data_dir: Path, shard: int | None = None) -> Iterator[tuple[np.ndarray, int]]:

@@ -22,6 +22,7 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.M | re.S)
 _INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )?(?:python -m|make) [^`]+)`")
 # Parts of Beam, of pip and the like have flags of their own.
+TAKES_FILES = ("tfrecords", "trainer.predict", "trainer.similar")
 _OURS = ("tfrecords", "beam_preprocess", "trainer", "beam_predict", "tools", "benchmarks")
 
 
@@ -58,7 +59,7 @@ def check_python(words):
     if "--help" not in words:
         rest = values(words[2:], known_only=passes_on)[1:]
         # What goes on to Beam are flags; only some commands take other words.
-        assert all(word.startswith("-") for word in rest) or name in ("tfrecords", "trainer.predict"), (words, rest)
+        assert all(word.startswith("-") for word in rest) or name in TAKES_FILES, (words, rest)
 
 
 def check_make(words):

@@ -32,11 +32,11 @@ from tfrecords.common.terminal import align_columns
 from tools import encode
 
 EXACT = "exact"
+CODECS = ("MP3", "OGG", "M4A")
 # Shares of exact copies, and of the others, that have to be found.
 _WANTED = {True: 1.0, False: 0.95}
 _EXACT_EVERY = 5
-_GAIN, _START_S, _RATE_HZ = (0.3, 1.0), (0.0, 5.0), 44100
-_CODECS = ("MP3", "OGG", "M4A")
+_GAIN, _MAX_START_S, _RATE_HZ = (0.3, 1.0), 5.0, 44100
 # As libsndfile counts: 0 is the best, 1 the smallest file.
 _COMPRESSIONS = (0.0, 0.5, 0.9)
 
@@ -92,16 +92,27 @@ def plant(folder: Path, *, copies: int, seed: int) -> dict[str, tuple[str, str]]
             copy, kind = original.with_name(f"copy {original.name}"), EXACT
             shutil.copyfile(original, copy)
         else:
-            codec = _CODECS[number % len(_CODECS)]
+            codec = CODECS[number % len(CODECS)]
             copy, kind = original.with_name(f"copy {original.stem}.{codec.lower()}"), codec
-            _write_changed(original, copy, codec, rng)
+            write_changed(original, copy, codec, rng)
         planted[str(copy.relative_to(folder))] = (str(original.relative_to(folder)), kind)
     return planted
 
 
-def _write_changed(original: Path, copy: Path, codec: str, rng: np.random.Generator) -> None:
+def write_changed(
+    original: Path, copy: Path, codec: str, rng: np.random.Generator, *, max_start_s: float = _MAX_START_S
+) -> None:
+    """Writes a track at a random gain, from a random start, half of the time at another rate, and as another codec.
+
+    Args:
+      original: the track.
+      copy: the file to write.
+      codec: one of CODECS.
+      rng: of what is random.
+      max_start_s: the latest start, in seconds.
+    """
     samples, rate = soundfile.read(original, dtype="float32")
-    samples = samples[int(rng.uniform(*_START_S) * rate) :] * np.float32(rng.uniform(*_GAIN))
+    samples = samples[int(rng.uniform(0.0, max_start_s) * rate) :] * np.float32(rng.uniform(*_GAIN))
     if rng.random() < 0.5:
         samples, rate = soxr.resample(samples, rate, _RATE_HZ), _RATE_HZ
     compression = float(rng.choice(_COMPRESSIONS))

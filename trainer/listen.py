@@ -1,15 +1,17 @@
 """Serve a page on this machine: drop an audio file, hear it, and see its genres over time.
 
-python -m trainer.listen --job_dir=JOB | --model=musicnn [--port=8000] [--max_upload_mb=100] [--max_duration_s=1800]
+python -m trainer.listen --job_dir=JOB | --model=musicnn [--embeddings=FILE] [--port=8000] [--max_upload_mb=100]
+    [--max_duration_s=1800]
 
 Prints the page's address and runs until Ctrl-C or SIGTERM. Only this machine can reach the page (127.0.0.1), no file is
 kept, and the page loads nothing from the network. --model=musicnn names 50 tags without any training, see
-trainer.predict.
+trainer.predict. With --embeddings=FILE, which trainer.embed has written with the same model, the page also names the
+tracks of that collection that sound most like the file.
 """
 
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -17,11 +19,15 @@ from tfrecords.common import command_line, shutdown
 from tfrecords.common.command_line import UserError
 from trainer.serving.recognizer import MAX_DURATION_S, Recognizer, check_source, load_recognizer
 
+if TYPE_CHECKING:
+    from trainer.serving.similarity import Collection
+
 _MEGABYTE = 1_000_000
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
 flags.DEFINE_string("model", "", "musicnn: name tags with the published network, without a job", flag_values=FLAGS)
+flags.DEFINE_string("embeddings", "", "collection in which to find similar tracks, by trainer.embed", flag_values=FLAGS)
 flags.DEFINE_integer(
     "port", 8000, "port of the page; 0: any free one", lower_bound=0, upper_bound=65535, flag_values=FLAGS
 )
@@ -44,7 +50,7 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     check_source(flag_values.job_dir, flag_values.model)
     upload_limits = parse_upload_limits(flag_values)
     # Imported here so that --help need not wait for it.
-    from trainer.serving.web.app import App, Limits
+    from trainer.serving.web.app import App, Limits, Similar
     from trainer.serving.web.server import HOST, Server, take_port
 
     limits = Limits(**upload_limits)
@@ -57,11 +63,29 @@ def main(flag_values: flags.FlagValues, positional: list[str]) -> None:
     with listener:
         port = listener.getsockname()[1]
         recognizer = load_recognizer(flag_values.job_dir, flag_values.model)
-        app = App(recognizer, limits, port, facts(recognizer))
+        similar = None
+        if flag_values.embeddings:
+            embedder = recognizer.with_units()
+            similar = Similar(embedder, load_collection(flag_values.embeddings, embedder))
+        app = App(recognizer, limits, port, facts(recognizer), similar)
         # The signal does not wait for a thread that may be decoding a long file.
         with shutdown.wait_for_signal("ended"):
             print(f"open http://{HOST}:{port}/ in a browser; Ctrl-C ends it", flush=True)
             Server(app, limits).run(sockets=[listener])
+
+
+def load_collection(location: str, recognizer: Recognizer) -> "Collection":
+    """Read a file of embeddings to search.
+
+    Raises:
+      UserError: it cannot be read, is empty, or was made by another model.
+    """
+    from trainer.serving.embeddings import Embeddings, check_origin
+    from trainer.serving.similarity import Collection
+
+    embeddings = Embeddings.read(location)
+    check_origin(location, embeddings.origin, recognizer)
+    return Collection(embeddings)
 
 
 def parse_upload_limits(flag_values: flags.FlagValues) -> dict[str, Any]:

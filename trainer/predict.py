@@ -31,7 +31,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
 from tfrecords.common import command_line
@@ -40,11 +39,8 @@ from tfrecords.common.files import MAX_NAME_BYTES, atomic_write, shorten_name
 from tfrecords.common.terminal import printable
 from trainer import job_store, training_job
 from trainer.serving import answers
-from trainer.serving.files import InputFile, list_inputs, recognize_all
+from trainer.serving.files import InputFile, list_inputs, recognize_with_progress
 from trainer.serving.recognizer import MAX_DURATION_S, Recognition, Recognizer, check_source, load_recognizer
-
-# Fewer files are done before anyone needs a progress bar.
-_MIN_FILES_FOR_PROGRESS = 11
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("job_dir", "", "directory of the training job", flag_values=FLAGS)
@@ -91,27 +87,17 @@ def predict(
     Returns:
       The exit status: 1 if a file could not be used or a picture not be written, else 0.
     """
-    status, audio_s = 0, 0.0
-    # None: shown on a terminal only.
-    disable = None if len(files) >= _MIN_FILES_FOR_PROGRESS else True
-    with tqdm(total=len(files), unit="file", leave=False, dynamic_ncols=True, disable=disable) as progress:
-        for path, answer in recognize_all(recognizer, files, max_duration_s=max_duration_s):
-            with tqdm.external_write_mode():
-                if not _print(path, answer, as_json=as_json, pictures=pictures):
-                    status = 1
-            if isinstance(answer, Recognition):
-                audio_s += answer.duration_s
-            if not progress.disable:
-                speed = audio_s / max(1e-3, progress.format_dict["elapsed"])
-                progress.set_postfix_str(f"{speed:,.0f} times real time", refresh=False)
-            progress.update()
+    status = 0
+    for path, answer in recognize_with_progress(recognizer, files, max_duration_s=max_duration_s):
+        if not _print(path, answer, as_json=as_json, pictures=pictures):
+            status = 1
     return status
 
 
 def _print(path: str, answer: Recognition | Reject, *, as_json: bool, pictures: "Pictures | None") -> bool:
     """Print one file's result and draw its picture; return whether both could be done."""
     if isinstance(answer, Reject):
-        print(f"{printable(path)}: {answer.reason}: {answer.detail}", file=sys.stderr, flush=True)
+        print(answers.reject_as_text(path, answer), file=sys.stderr, flush=True)
         if as_json:
             _print_lines(answers.reject_as_json(path, answer))
         return False

@@ -200,7 +200,7 @@ def test_labels_made_one_and_parts_by_folders():
 def test_mistakes_name_flags():
     # The source is --input, and missing it is told before.
     fields = {field.name for config in (JobConfig, SplitConfig) for field in dataclasses.fields(config)}
-    assert fields - {"source", "front_end", "split"} <= set(main_module.FLAGS)
+    assert fields - {"source", "front_end", "split", "needs_labels"} <= set(main_module.FLAGS)
     with pytest.raises(UserError, match=r"^`record_dtype` must be one of float16, float32, got 'int8'$"):
         main_module.make_config(parsed("--input=in", "--output=out", "--record_dtype=int8"))
 

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 import shutil
 import signal
@@ -11,8 +12,12 @@ from importlib import resources
 
 import pytest
 
+from tests.trainer.serving.web.page_server import recognition_of
 from tfrecords.common import command_line
+from tfrecords.common.command_line import UserError
 from trainer import listen
+from trainer.serving import embeddings
+from trainer.serving.embeddings import Origin
 from trainer.training_job import CHECKPOINT_FILE
 
 
@@ -45,6 +50,7 @@ def test_help_imports_neither_server_nor_keras():
         (("--job_dir=/nonexistent",), "no config.json, so no trained model"),
         (("--job_dir=/nonexistent", "song.mp3"), "unexpected argument 'song.mp3'"),
         (("--job_dir=/nonexistent", "--port=70000"), "port"),
+        (("--job_dir=/nonexistent", "--embeddings=/nonexistent"), "no config.json, so no trained model"),
         (("--job_dir=/nonexistent", "--max_upload_mb=0"), "max_upload_mb"),
         (("--job_dir=/nonexistent", "--max_upload_mb=nan"), "--max_upload_mb must be a number"),
         (("--job_dir=/nonexistent", "--max_duration_s=nan"), "--max_duration_s must be a number"),
@@ -72,6 +78,18 @@ def test_a_job_without_a_model_is_told(capsys, trained, tmp_path):
     assert run(f"--job_dir={tmp_path / 'job'}", "--port=0") == 2
     printed = capsys.readouterr()
     assert printed.out == "" and CHECKPOINT_FILE in printed.err and printed.err.count("\n") == 1
+
+
+def test_a_collection_is_of_the_same_model(recognizer, tmp_path):
+    path = str(tmp_path / "all.parquet")
+    with embeddings.write(path, Origin.of(recognizer), num_units=2) as writer:
+        writer.add("a.wav", recognition_of())
+    assert len(listen.load_collection(path, recognizer)) == 1
+    origin = dataclasses.replace(Origin.of(recognizer), fingerprint="0" * 64)
+    with embeddings.write(path, origin, num_units=2) as writer:
+        writer.add("a.wav", recognition_of())
+    with pytest.raises(UserError, match="was made by another model"):
+        listen.load_collection(path, recognizer)
 
 
 def test_the_page_says_what_the_model_is(recognizer):

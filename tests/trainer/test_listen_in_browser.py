@@ -1,6 +1,8 @@
 """The page of trainer.listen in a real browser: a click-through of all that a person does there."""
 
+import contextlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,10 @@ import pytest
 import soundfile
 from playwright.sync_api import expect
 
+from beam_preprocess.inputs.tracks import list_tracks
 from tests.trainer.browser import chromium, needs_chromium, opened, wait_until
+from trainer import embed
+from trainer.serving.recognizer import Recognizer
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 SECONDS = 12
@@ -22,14 +27,21 @@ COLOURS = """canvas => new Set(new Uint32Array(
   canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
 
 
-@pytest.fixture(scope="module")
-def url(trained):
-    command = [sys.executable, "-m", "trainer.listen", f"--job_dir={trained}", "--port=0", "--max_upload_mb=5"]
+@contextlib.contextmanager
+def listening(trained, *flags):
+    """Yields the address of a page."""
+    command = [sys.executable, "-m", "trainer.listen", f"--job_dir={trained}", "--port=0", "--max_upload_mb=5", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield re.search("http://[^ ]*", process.stdout.readline())[0]
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="module")
+def url(trained):
+    with listening(trained) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +207,24 @@ def test_an_upload_shows_its_progress_and_a_missing_server_is_an_error(page, rec
     page.set_input_files("#file", recording("wav"))
     expect(page.locator("#error")).to_contain_text("is the server still running?")
     network()
+
+
+def test_tracks_of_a_collection_that_sound_like_it_are_named(page, browser, trained, recording, tmp_path):
+    page.set_input_files("#file", recording("wav"))
+    has_result(page)
+    expect(page.locator("#similar")).to_be_hidden()
+    (tmp_path / "music" / "jazz").mkdir(parents=True)
+    shutil.copy(recording("wav"), tmp_path / "music" / "jazz" / "the same.wav")
+    noise = 0.1 * np.random.default_rng(0).normal(size=4 * 22050)
+    soundfile.write(tmp_path / "music" / "jazz" / "noise & <b>.wav", noise, 22050)
+    recognizer, output = Recognizer.load(trained).with_units(), str(tmp_path / "all.parquet")
+    embed.embed(recognizer, list_tracks(str(tmp_path / "music")), output, job_dir=str(trained))
+    with listening(trained, f"--embeddings={output}") as address, opened(browser, address, width=1000) as similar:
+        similar.set_input_files("#file", recording("wav"))
+        has_result(similar)
+        expect(similar.locator("#similar-tracks li")).to_have_text(
+            [re.compile(r"^the same\.wavjazz1\.00$"), re.compile(r"^noise & <b>\.wavjazz-?\d\.\d\d$")]
+        )
 
 
 def test_it_is_reached_without_a_mouse(page):

@@ -6,7 +6,10 @@ import sys
 import pytest
 
 SLOW = ("tensorflow", "keras", "apache_beam", "librosa", "scipy.signal")
-COMMANDS = ("train", "evaluate", "cross_validate", "compare", "predict", "export", "listen", "label_errors", "serve")
+COMMANDS = (
+    *("train", "evaluate", "cross_validate", "compare", "predict", "export", "listen", "label_errors", "serve"),
+    *("embed", "similar"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,7 +9,7 @@ threshold, so that a label the models favour does not make suspects of all other
 
 Two changes to the source. Where the artist or another group of each track is known, the labels of its other tracks
 count as well, by Laplace's rule: of n other tracks, k with a label, its probability is taken times (k + 1) / (n +
-labels). An error of a single track of an artist is then found far more often, one of all of them a little less often.
+labels). An error of a single track of an artist is then found far more often, one of all of them less often.
 And the list is ordered by the probability of the own label, not by the margin to another, which finds fewer.
 """
 

@@ -43,14 +43,16 @@ GENRE_TAGS = tuple(tag for tag in TAGS if tag not in _OTHER_TAGS)
 FEATURES_LAYER, STANDARDIZE_LAYER, HEAD_LAYER = "features", "standardize", "labels"
 VARIANCE_FLOOR = 1e-6
 
-# Frames and bands of the first filters' kernels, by the layers' names here, and how many filters each layer has.
-_FRONT = {"timbre_38": (7, 38), "timbre_67": (7, 67), "time_128": (128, 1), "time_64": (64, 1), "time_32": (32, 1)}
+# Frames and bands of the first filters' kernels, two layers over both and three over time, and their filters.
+_KERNELS = ((7, 38), (7, 67), (128, 1), (64, 1), (32, 1))
 _FILTERS = (204, 204, 51, 51, 51)
-# Places, in frames and bands, that a layer computes at once, as more filters at larger strides: with one channel in and
-# few filters, convolutions are slow otherwise (time_128: 27 times on a CPU). Bands divide the places there are.
-_BLOCKS = {"timbre_38": (2, 1), "timbre_67": (1, 5), "time_128": (64, 1), "time_64": (64, 1), "time_32": (32, 1)}
+# Their names here.
+_TIMBRE, _TIME = ("timbre_38", "timbre_67"), ("time_128", "time_64", "time_32")
+# Neighbouring places, in bands and in frames, that a layer computes at once, as so many times its filters: with one
+# channel in and few filters, convolutions are slow otherwise.
+_BANDS_AT_ONCE, _FRAMES_AT_ONCE = 10, 32
 _MIDDLE = ("middle_1", "middle_2", "middle_3")
-_MIDDLE_FILTERS = 64
+_MIDDLE_FILTERS, _MIDDLE_FRAMES = 64, 7
 _WIDTH = sum(_FILTERS)
 _NORM_PARTS = ("gamma", "beta", "moving_mean", "moving_variance")
 _EPSILON = 1e-3
@@ -95,15 +97,20 @@ def build(*, num_classes: int, input_shape: tuple[int, int, int]) -> keras.Model
     return _loaded(keras.Model(log_mel, labels, name="musicnn"), weights)
 
 
-def tagger(*, patch_frames: int = PATCH_FRAMES) -> keras.Model:
+def tagger(*, patch_frames: int = PATCH_FRAMES, at_one_loudness: bool = False) -> keras.Model:
     """Return the published network: log-mel patches [batch, patch_frames, 96, 1] -> tags [batch, 50], from 0 to 1.
+
+    Args:
+      patch_frames: frames in a patch.
+      at_one_loudness: bring all patches to one loudness first, so that what it gives does not depend on the gain.
 
     Raises:
       UserError: the package with the weights is not installed.
     """
     weights = _live(read_weights())
     log_mel = keras.Input((patch_frames, MEL_BANDS, 1), name="log_mel")
-    units = keras.layers.BatchNormalization(epsilon=_EPSILON, name="units_norm")(_network(log_mel, weights))
+    heard = _at_one_loudness(log_mel) if at_one_loudness else log_mel
+    units = keras.layers.BatchNormalization(epsilon=_EPSILON, name="units_norm")(_network(heard, weights))
     tags = keras.layers.Dense(len(TAGS), activation="sigmoid", name="tags")(units)
     return _loaded(keras.Model(log_mel, tags, name="musicnn"), weights)
 
@@ -125,43 +132,72 @@ def _network(log_mel: Any, weights: Weights) -> Any:
     """Return the network's 200 units, [batch, 200], at least 0, of patches [batch, frames, 96, 1]."""
     layers, patch_frames = keras.layers, log_mel.shape[1]
 
-    def convolve(x: Any, name: str, **options: Any) -> Any:
-        kernel = weights[name][0]
-        kind = layers.Conv2D if kernel.ndim == 4 else layers.Conv1D
-        x = kind(kernel.shape[-1], kernel.shape[:-2], activation="relu", name=name, **options)(x)
+    def convolve(x: Any, name: str) -> Any:
+        x = layers.Conv1D(_MIDDLE_FILTERS, _MIDDLE_FRAMES, padding="same", activation="relu", name=name)(x)
         return layers.BatchNormalization(epsilon=_EPSILON, name=f"{name}_norm")(x)
 
-    def front(x: Any, name: str) -> Any:
-        """[batch, frames, bands, 1] -> [batch, frames, filters], the maximum over bands."""
-        block_frames, block_bands = _BLOCKS[name]
-        blocks = -(-patch_frames // block_frames)
-        # So many zeros that there is a place for every frame, and every place of the last block.
-        before = (_FRONT[name][0] - 1) // 2
-        after = blocks * block_frames - patch_frames + _FRONT[name][0] // 2
-        x = convolve(layers.ZeroPadding2D(((before, after), 0))(x), name, strides=_BLOCKS[name])
-        x = layers.MaxPooling2D((1, x.shape[2]))(x)
-        x = layers.Reshape((blocks * block_frames, block_bands, -1))(x)
-        x = layers.MaxPooling2D((1, block_bands))(x)
-        x = layers.Reshape((blocks * block_frames, x.shape[3]))(x)
-        return layers.Cropping1D((0, blocks * block_frames - patch_frames))(x)
-
     normalised = layers.BatchNormalization(epsilon=_EPSILON, name="log_mel_norm")(log_mel)
-    first = layers.Concatenate(name="front")([front(normalised, name) for name in _FRONT])
-    middle = [convolve(first, _MIDDLE[0], padding="same")]
+    x = layers.Reshape((patch_frames, MEL_BANDS))(normalised)
+    highest = [_highest_over_bands(x, name, kernel=weights[name][0].shape) for name in _TIMBRE]
+    highest += [_highest_over_time(x, name, kernel=weights[name][0].shape) for name in _TIME]
+    # Bias, ReLU and normalisation of a filter come after its maximum over bands, with which they commute.
+    x = layers.BatchNormalization(epsilon=_EPSILON, name="front_bias")(layers.Concatenate(name="front")(highest))
+    first = layers.BatchNormalization(epsilon=_EPSILON, name="front_norm")(layers.Activation("relu")(x))
+    middle = [convolve(first, _MIDDLE[0])]
     for name in _MIDDLE[1:]:
-        middle.append(layers.Add()([convolve(middle[-1], name, padding="same"), middle[-1]]))
+        middle.append(layers.Add()([convolve(middle[-1], name), middle[-1]]))
     frames = layers.Concatenate()([first, *middle])
     pooled = [layers.GlobalMaxPooling1D()(frames), layers.GlobalAveragePooling1D()(frames)]
     x = layers.BatchNormalization(epsilon=_EPSILON, name="pooled_norm")(layers.Concatenate(name="pooled")(pooled))
     return layers.Dense(200, activation="relu", name="units")(layers.Dropout(0.5)(x))
 
 
+def _highest_over_bands(x: Any, name: str, *, kernel: tuple[int, ...]) -> Any:
+    """Return each filter's maximum over the bands it can lie at, [batch, frames, filters], of [batch, frames, bands].
+
+    The bands of a few neighbouring places are the channels of a convolution over time, whose kernel holds each filter
+    at each place; one such convolution is applied to groups of places, which may overlap.
+    """
+    layers = keras.layers
+    frames, bands, outputs = kernel
+    convolution = layers.Conv1D(outputs, frames, use_bias=False, name=name)
+    padded = layers.ZeroPadding1D((frames - 1) // 2)(x)
+    last = MEL_BANDS - bands
+    groups = []
+    for first in [*range(0, last, _BANDS_AT_ONCE), last]:
+        cut = layers.Cropping2D((0, (first, last - first)))(layers.Reshape((*padded.shape[1:], 1))(padded))
+        groups.append(convolution(layers.Reshape((padded.shape[1], bands))(cut)))
+    x = layers.Reshape((x.shape[1], _BANDS_AT_ONCE, -1))(layers.Maximum()(groups))
+    return layers.Reshape((x.shape[1], x.shape[3]))(layers.MaxPooling2D((1, _BANDS_AT_ONCE))(x))
+
+
+def _highest_over_time(x: Any, name: str, *, kernel: tuple[int, ...]) -> Any:
+    """Return the maximum over bands of each filter over time, [batch, frames, filters], of [batch, frames, bands].
+
+    As in `_highest_over_bands`, for a few neighbouring frames at once; each band is a row of a matrix product.
+    """
+    layers = keras.layers
+    frames, (window, outputs) = x.shape[1], kernel
+    groups = -(-frames // _FRAMES_AT_ONCE)
+    length = window - _FRAMES_AT_ONCE + 1
+    # So many zeros that there is a window for every frame, and for what is left of the last group.
+    padded = layers.ZeroPadding1D(((length - 1) // 2, groups * _FRAMES_AT_ONCE - frames + length // 2))(x)
+    product = layers.Dense(outputs, use_bias=False, name=name)
+    found = []
+    for first in range(0, groups * _FRAMES_AT_ONCE, _FRAMES_AT_ONCE):
+        cut = layers.Cropping1D((first, padded.shape[1] - first - window))(padded)
+        highest = layers.GlobalMaxPooling1D()(product(layers.Permute((2, 1))(cut)))
+        found.append(layers.Reshape((_FRAMES_AT_ONCE, -1))(highest))
+    together = layers.Concatenate(axis=1)(found) if groups > 1 else found[0]
+    return layers.Cropping1D((0, groups * _FRAMES_AT_ONCE - frames))(together)
+
+
 def _loaded(model: keras.Model, weights: Weights) -> keras.Model:
-    """Give a model its published weights. Statistics, and filters that `_blocked` repeats, stay as they are."""
+    """Give a model its published weights. Statistics, and filters that are repeated, stay as they are."""
     for layer in model.layers:
         if layer.name in weights:
             layer.set_weights(weights[layer.name])
-        if layer.name in _FRONT or isinstance(layer, keras.layers.BatchNormalization):
+        if layer.name in (*_TIMBRE, *_TIME) or isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     return model
 
@@ -200,8 +236,8 @@ def _numbered(name: str, number: int) -> str:
 
 def _variable_shapes() -> dict[str, tuple[int, ...]]:
     """Return the shapes of all variables of the published network; its checkpoint also holds those of its optimizer."""
-    kernels = [(*size, 1, filters) for size, filters in zip(_FRONT.values(), _FILTERS, strict=True)]
-    kernels += [(7, width, 1, _MIDDLE_FILTERS) for width in (_WIDTH, _MIDDLE_FILTERS, _MIDDLE_FILTERS)]
+    kernels = [(*size, 1, filters) for size, filters in zip(_KERNELS, _FILTERS, strict=True)]
+    kernels += [(_MIDDLE_FRAMES, width, 1, _MIDDLE_FILTERS) for width in (_WIDTH, _MIDDLE_FILTERS, _MIDDLE_FILTERS)]
     pooled = 2 * (_WIDTH + len(_MIDDLE) * _MIDDLE_FILTERS)
     shapes: dict[str, tuple[int, ...]] = {}
     for number, kernel in enumerate(kernels):
@@ -223,22 +259,24 @@ def _live(variables: Mapping[str, np.ndarray]) -> Weights:
     norms = [[variables[f"{_numbered('batch_normalization', n)}/{part}"] for part in _NORM_PARTS] for n in range(11)]
     layers: dict[str, list[np.ndarray]] = {"log_mel_norm": norms[0]}
     live, constants = [], []
-    for number, name in enumerate(_FRONT):
+    kernels: list[np.ndarray] = []
+    for number in range(len(_KERNELS)):
         kernel, bias = (variables[f"{_numbered('conv2d', number)}/{part}"] for part in ("kernel", "bias"))
         scale, shift = _affine(norms[number + 1])
         alive = np.abs(kernel * scale).sum(axis=(0, 1, 2)) >= _CONSTANT_BELOW
-        layers[name] = [kernel[..., alive], bias[alive]]
-        layers[f"{name}_norm"] = [part[alive] for part in norms[number + 1]]
+        # Of a filter whose normalisation turns its sign, the lowest output is the highest in the end.
+        kernels.append((kernel * np.sign(scale))[:, :, 0, alive])
         live.append(alive)
         constants.append(scale * np.maximum(bias, 0) + shift)
-    _add_ones(layers, name)
-    for name, places_at_once in _BLOCKS.items():
-        kernel, bias = layers[name]
-        places = places_at_once[0] * places_at_once[1]
-        layers[name] = [_blocked(kernel, places_at_once), np.tile(bias, places)]
-        layers[f"{name}_norm"] = [np.tile(part, places) for part in layers[f"{name}_norm"]]
+    layers |= _front(variables, norms, np.concatenate(live))
+    # The filter of ones.
+    kernels[-1] = np.pad(kernels[-1], ((0, 0), (0, 0), (0, 1)))
+    for name, kernel in zip((*_TIMBRE, *_TIME), kernels, strict=True):
+        over_bands = name in _TIMBRE
+        places, kernel = (_BANDS_AT_ONCE, kernel) if over_bands else (_FRAMES_AT_ONCE, kernel[:, 0])
+        layers[name] = [_at_once(kernel, places, axis=int(over_bands))]
     alive, constant = np.concatenate(live), np.where(np.concatenate(live), 0, np.concatenate(constants))
-    for number, name in enumerate(_MIDDLE, len(_FRONT)):
+    for number, name in enumerate(_MIDDLE, len(_KERNELS)):
         kernel, bias = (variables[f"{_numbered('conv2d', number)}/{part}"] for part in ("kernel", "bias"))
         layers[name] = [kernel[:, :, 0], bias]
         layers[f"{name}_norm"] = norms[number + 1]
@@ -258,22 +296,40 @@ def _affine(norm: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return scale, beta - mean * scale
 
 
-def _blocked(kernel: np.ndarray, block: tuple[int, int]) -> np.ndarray:
-    """Return filters [frames, bands, 1, filters] as one for each place of a block, the filters last among those."""
-    frames, bands, _, filters = kernel.shape
-    wide = np.zeros((frames + block[0] - 1, bands + block[1] - 1, 1, *block, filters), kernel.dtype)
-    for frame, band in np.ndindex(block):
-        wide[frame : frame + frames, band : band + bands, :, frame, band] = kernel
-    return wide.reshape(*wide.shape[:3], -1)
+def _front(
+    variables: Mapping[str, np.ndarray], norms: Sequence[Sequence[np.ndarray]], alive: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """Return what follows the first filters' maxima: sign and bias, then the normalisation; last of the filter of ones.
+
+    Args:
+      variables: published ones.
+      norms: gamma, beta, mean and variance of all normalisations.
+      alive: [561] bool, which filters are left.
+    """
+    biases = np.concatenate([variables[f"{_numbered('conv2d', number)}/bias"] for number in range(len(_KERNELS))])
+    parts = [np.concatenate(part)[alive] for part in zip(*norms[1 : len(_KERNELS) + 1], strict=True)]
+    signs, bias = np.append(np.sign(parts[0]), 1), np.append(biases[alive], 1)
+    # Mean and variance that change nothing; of the ones, gamma and beta, too.
+    neutral = [np.zeros_like(bias), np.full_like(bias, 1 - _EPSILON)]
+    norm = [np.append(part, value) for part, value in zip(parts, (1, 0, 0, 1 - _EPSILON), strict=True)]
+    return {"front_bias": [signs, bias, *neutral], "front_norm": norm}
 
 
-def _add_ones(layers: dict[str, list[np.ndarray]], name: str) -> None:
-    """Give a convolution one filter more, whose normalised output is 1."""
-    kernel, bias = layers[name]
-    layers[name] = [np.concatenate([kernel, np.zeros_like(kernel[..., :1])], axis=-1), np.append(bias, 1)]
-    # Gamma, beta, mean and variance that change nothing.
-    parts = zip(layers[f"{name}_norm"], (1, 0, 0, 1 - _EPSILON), strict=True)
-    layers[f"{name}_norm"] = [np.append(part, neutral) for part, neutral in parts]
+def _at_once(kernel: np.ndarray, places: int, *, axis: int) -> np.ndarray:
+    """Return filters [..., filters] at each of so many neighbouring places, [..., places * filters], filters last.
+
+    Example:
+      >>> _at_once(np.array([[1], [2]]), 2, axis=0).tolist()
+      [[1, 0], [2, 1], [0, 2]]
+    """
+    shape = list(kernel.shape)
+    shape[axis] += places - 1
+    wide = np.zeros((places, *shape), kernel.dtype)
+    for place in range(places):
+        window = [slice(None)] * kernel.ndim
+        window[axis] = slice(place, place + kernel.shape[axis])
+        wide[place][tuple(window)] = kernel
+    return np.moveaxis(wide, 0, -2).reshape(*shape[:-1], -1)
 
 
 def _pooled(

@@ -145,6 +145,11 @@ def answer_to_json(recognition: Recognition) -> dict[str, Any]:
     }
 
 
+def reject_as_text(path: str, reject: Reject) -> str:
+    """Return one line: path, reason, detail."""
+    return f"{printable(path)}: {reject.reason}: {reject.detail}"
+
+
 def reject_as_json(path: str, reject: Reject) -> str:
     """Return one line: path, reason, detail."""
     return json.dumps({"path": path, "reason": reject.reason, "detail": reject.detail})

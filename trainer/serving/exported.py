@@ -98,6 +98,7 @@ class ExportedModel(Recognizer):
         if self.confidence is not None and self.confidence.farthest is not None:
             try:
                 self.familiarity = Familiarity.load(export_dir)
+                self.num_units = len(self.familiarity.axes)
             except UserError:
                 raise UserError(
                     f"{export_dir}: cannot be loaded ({FAMILIARITY_FILE} is missing or damaged); export again"
@@ -127,10 +128,10 @@ class ExportedModel(Recognizer):
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
-        return self.predict_with_units(patches)[0]
+        return self._run(patches)[0]
 
-    def predict_with_units(self, patches: np.ndarray) -> _Outputs:
-        """Return `predict_patches` and the units [patches, units] float32, none where distances are not measured."""
+    def _run(self, patches: np.ndarray) -> _Outputs:
+        """Return [patches, labels] and [patches, units] float32 for patches as `predict_patches` takes them."""
         answer: concurrent.futures.Future[_Outputs] = concurrent.futures.Future()
         self._waiting.put((patches, answer))
         return answer.result()

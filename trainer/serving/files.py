@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
 import threadpoolctl
+from tqdm import tqdm
 
 from beam_preprocess.audio import Reject
 from beam_preprocess.audio.formats import COMMON_FORMATS, Selection, walk
@@ -17,6 +18,8 @@ from trainer.serving.recognizer import DecodedTrack, Recognition, Recognizer
 
 # Files per thread that are being decoded or wait for the model.
 _AHEAD = 4
+# Fewer files are done before anyone needs a progress bar.
+_MIN_FILES_FOR_PROGRESS = 11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,25 @@ def open_audio(path: str) -> BinaryIO:
         return storage.open_file(path)
     except (OSError, ValueError) as error:
         raise Reject("unreadable", getattr(error, "strerror", None) or str(error)) from error
+
+
+def recognize_with_progress(
+    recognizer: Recognizer, files: Sequence[InputFile], *, max_duration_s: float
+) -> Iterator[tuple[str, Recognition | Reject]]:
+    """Recognize files as `recognize_all` does, with a progress bar if there are many, below what the caller prints."""
+    audio_s = 0.0
+    # None: shown on a terminal only.
+    disable = None if len(files) >= _MIN_FILES_FOR_PROGRESS else True
+    with tqdm(total=len(files), unit="file", leave=False, dynamic_ncols=True, disable=disable) as progress:
+        for path, answer in recognize_all(recognizer, files, max_duration_s=max_duration_s):
+            with tqdm.external_write_mode():
+                yield path, answer
+            if isinstance(answer, Recognition):
+                audio_s += answer.duration_s
+            if not progress.disable:
+                speed = audio_s / max(1e-3, progress.format_dict["elapsed"])
+                progress.set_postfix_str(f"{speed:,.0f} times real time", refresh=False)
+            progress.update()
 
 
 def recognize_all(

@@ -66,6 +66,7 @@ class Recognition:
       genres: those of the labels that are genres, where the labels are tags of any kind; None: all are.
       answer: what the probabilities are worth; None where the model does not tell, or there is no patch.
       distance: from the training tracks (see Familiarity); None where it is not measured.
+      units: [patches, units] float32, what goes into the model's last layer; None unless they were asked for.
     """
 
     labels: tuple[str, ...]
@@ -79,6 +80,7 @@ class Recognition:
     genres: tuple[str, ...] | None = None
     answer: Answer | None = None
     distance: float | None = None
+    units: np.ndarray | None = None
 
     @property
     def label(self) -> str | None:
@@ -106,6 +108,13 @@ class Recognition:
         order = np.argsort(-self.answer.probabilities, kind="stable")
         return tuple(self.labels[index] for index in order if self.answer.in_set[index])
 
+    @property
+    def embedding(self) -> np.ndarray | None:
+        """The mean of the units over the patches, [units] float32; None for a silent file, or without units."""
+        if self.units is None or not len(self.units):
+            return None
+        return self.units.mean(axis=0, dtype=np.float64).astype(np.float32)
+
 
 class Recognizer:
     """A trained job that names the genre of audio files. Threads may share one.
@@ -120,6 +129,7 @@ class Recognizer:
       familiarity: measures how far patches lie from those of the training tracks; None as before.
       patch_frames: frames in a patch. As in preprocessing, a file shorter than a patch is rejected as too_short and not
         padded with silence; a job with patch_mode "resize" stretches it instead.
+      num_units: how many units a recognition holds for each patch; 0: none.
 
     Raises:
       UserError: this version has no such front end.
@@ -134,6 +144,8 @@ class Recognizer:
 
     confidence: Confidence | None = None
     familiarity: Familiarity | None = None
+    num_units = 0
+    _keeps_units = False
 
     def __init__(
         self,
@@ -143,6 +155,7 @@ class Recognizer:
         genres: tuple[str, ...] | None = None,
         confidence: Confidence | None = None,
         familiarity: Familiarity | None = None,
+        with_units: bool = False,
     ) -> None:
         self.job = job
         self.genres = genres
@@ -151,15 +164,13 @@ class Recognizer:
         self.front_end = FrontEnd(front_end_config(job))
         self.patch_frames = job.patch_frames
         self.model = model
+        self._keeps_units = with_units
+        needs_units = with_units or familiarity is not None
+        self._network, self.num_units = _network_with_units(model) if needs_units else (model, 0)
         # Keras builds a model's functions on first use, which two threads must not do at once.
         self._model_lock = threading.Lock()
         self._mean = job.statistics.mean.astype(np.float32)
         self._scale = 1 / job.statistics.scale.astype(np.float32)
-        self._with_units = model
-        if familiarity is not None:
-            from trainer.evaluation.predictions import with_units
-
-            self._with_units = with_units(model)
 
     @classmethod
     def load(cls, job_dir: Path, job: TrainingJob | None = None) -> "Recognizer":
@@ -206,6 +217,18 @@ class Recognizer:
             versions={},
         )
         return cls(job, musicnn.tagger(), genres=musicnn.GENRE_TAGS)
+
+    def with_units(self) -> "Recognizer":
+        """Return a recognizer of the same model whose recognitions hold its units as well.
+
+        The published network hears the gain of a recording, which two copies of it may not share. For units all patches
+        are brought to one loudness, and so the tags of such a recognizer are not quite those of this one.
+        """
+        if self.genres is None:
+            return Recognizer(self.job, self.model, with_units=True)
+        from trainer.models import musicnn
+
+        return Recognizer(self.job, musicnn.tagger(at_one_loudness=True), genres=self.genres, with_units=True)
 
     def recognize(self, file: BinaryIO, *, max_duration_s: float = MAX_DURATION_S) -> Recognition:
         """Name the genre of one audio file.
@@ -261,43 +284,37 @@ class Recognizer:
         frames = [0 if track.note == SILENT else len(track.log_mel) for track in tracks]
         spans = [self._spans(count) for count in frames]
         patches = [(track.log_mel, span) for track, rows in zip(tracks, spans, strict=True) for span in rows]
-        width = 0 if self.familiarity is None else len(self.familiarity.axes)
-        steps = [tuple(np.zeros((0, columns), np.float32) for columns in (len(self.labels), width))]
-        steps += [self._predict(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
+        none = [np.zeros((0, width), np.float32) for width in (len(self.labels), self.num_units)]
+        steps = [self._outputs(patches[first : first + _BATCH]) for first in range(0, len(patches), _BATCH)]
         ends = np.cumsum([len(rows) for rows in spans])[:-1]
-        timelines, units = (np.split(np.concatenate(each), ends) for each in zip(*steps, strict=True))
-        return [self._recognition(*one) for one in zip(tracks, spans, timelines, units, strict=True)]
+        of_tracks = [np.split(np.concatenate(each), ends) for each in zip(none, *steps, strict=True)] if tracks else []
+        return [self._recognition(*one) for one in zip(tracks, spans, *of_tracks, strict=True)]
 
     def _spans(self, frames: int) -> list[tuple[int, int]]:
         """Return (first frame, number of frames) of each patch of a spectrogram."""
         return patch_spans(frames, self.patch_frames, resizes=self.job.patch_mode == RESIZE)
 
-    def _predict(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
-        """Return `predict_with_units` of patches given as a spectrogram and a span of `_spans`."""
+    def _outputs(self, patches: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities and units of patches, each given as a spectrogram and a span of `_spans`."""
         cut = [log_mel[start : start + length] for log_mel, (start, length) in patches]
         if self.job.patch_mode == RESIZE:
             cut = [resize(piece, self.patch_frames) for piece in cut]
-        return self.predict_with_units(np.stack(cut)[..., np.newaxis])
+        return self._run(np.stack(cut)[..., np.newaxis])
 
     def predict_patches(self, patches: np.ndarray) -> np.ndarray:
         """Return probabilities [patches, labels] float32 of [patches, frames, mel_bands, 1] log-mel, not normalised."""
-        return self._outputs(self.model, patches)[0]
+        return self._run(patches)[0]
 
-    def predict_with_units(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `predict_patches` and the units [patches, units] float32, none where distances are not measured."""
-        if self.familiarity is None:
-            return self.predict_patches(patches), np.zeros((len(patches), 0), np.float32)
-        probabilities, units = self._outputs(self._with_units, patches)
-        return probabilities, units
-
-    def _outputs(self, model: "keras.Model", patches: np.ndarray) -> list[np.ndarray]:
+    def _run(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return [patches, labels] and [patches, units] float32 for patches as `predict_patches` takes them."""
         import keras
 
         inputs = (patches[..., 0] - self._mean) * self._scale
         with self._model_lock:
-            outputs = model.predict_on_batch(inputs[..., np.newaxis])
-        outputs = outputs if isinstance(outputs, list) else [outputs]
-        return [keras.ops.convert_to_numpy(output).astype(np.float32) for output in outputs]
+            outputs = self._network.predict_on_batch(inputs[..., np.newaxis])
+        both = outputs if self.num_units else (outputs, np.zeros((len(patches), 0)))
+        probabilities, units = (keras.ops.convert_to_numpy(values).astype(np.float32) for values in both)
+        return probabilities, units
 
     def _recognition(
         self, track: DecodedTrack, spans: list[tuple[int, int]], timeline: np.ndarray, units: np.ndarray
@@ -322,7 +339,16 @@ class Recognizer:
             log_mel=track.log_mel,
             note=track.note,
             genres=self.genres,
+            units=units if self._keeps_units else None,
         )
+
+
+def _network_with_units(model: "keras.Model") -> tuple["keras.Model", int]:
+    """Return a model that gives what its last layer receives beside what that gives, and how many values that is."""
+    import keras
+
+    units = model.layers[-1].input
+    return keras.Model(model.inputs, [model.outputs[0], units]), units.shape[-1]
 
 
 def check_source(job_dir: str, model: str) -> None:

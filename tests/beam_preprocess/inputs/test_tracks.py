@@ -188,6 +188,22 @@ def test_a_csv_as_spreadsheets_write_it(music, encoding, newline):
     assert (track.track_id, track.label, track.group) == ("Sigur Rós Á.wav", "été", "Sigur Rós Á.wav")
 
 
+def test_labels_that_are_not_needed(music):
+    path = music / "tracks.csv"
+
+    def labels(text, **options):
+        path.write_text(text)
+        return [track.label for track in list_tracks(str(path), needs_labels=False, **options)]
+
+    assert labels("path\nx.wav\n") == [""]
+    assert labels("path,genre\nx.wav,rock\ny.wav,\n") == ["rock", ""]
+    assert labels("path,style\nx.wav,rock\n", label_column="style") == ["rock"]
+    with pytest.raises(UserError, match="no column 'genre'"):
+        labels("path\nx.wav\n", label_column="genre")
+    with pytest.raises(UserError, match="line 2: path is empty"):
+        labels("path,genre\n,rock\n")
+
+
 def test_a_listed_file_that_is_missing_has_no_size(music):
     source = write_csv(music, "path,genre\nrock/b.wav,rock\nrock/gone.wav,rock\n")
     assert [track.size for track in list_tracks(source)] == [25, None]

@@ -58,6 +58,14 @@ def test_tags_are_those_of_the_network_with_all_of_its_filters(fake_musicnn, fra
     assert "musicnn" not in sys.modules
 
 
+def test_tags_at_one_loudness_do_not_depend_on_the_gain(fake_musicnn):
+    tagger = musicnn.tagger(at_one_loudness=True)
+    louder = np.log10(1 + 10 * (10 ** patches().astype(np.float64) - 1))
+    found = tagger.predict_on_batch(patches())
+    np.testing.assert_allclose(tagger.predict_on_batch(louder.astype(np.float32)), found, atol=1e-4)
+    assert np.abs(musicnn.tagger().predict_on_batch(patches()) - found).max() > 1e-3
+
+
 def test_probabilities_do_not_depend_on_the_gain(fake_musicnn, tmp_path):
     model = models.create("musicnn", num_classes=4, input_shape=SHAPE)
     found = model.predict_on_batch(patches())

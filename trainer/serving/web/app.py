@@ -14,7 +14,7 @@ import string
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -27,11 +27,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from beam_preprocess.audio import EXTENSIONS, Reject
 from trainer.reports.page import CSS
+from trainer.serving.recognizer import DecodedTrack
 from trainer.serving.web import uploads
 from trainer.serving.web.uploads import Refusal, busy, recognition_to_json
 
 if TYPE_CHECKING:
     from trainer.serving.recognizer import Recognizer
+    from trainer.serving.similarity import Collection
 
 _FOLDER = Path(__file__).parent / "page"
 # In this order: page.js uses the others.
@@ -74,6 +76,8 @@ HEADERS = [
 ]
 _HOSTS = ("127.0.0.1", "localhost")
 _BLOCK_BYTES = 1 << 18
+# Tracks that sound like the file.
+_NEIGHBOURS = 5
 # A refused client must send at least so fast to keep its connection; a browser sends to its own machine much faster.
 _LINGER_BYTES_PER_S = 1_000_000
 
@@ -111,6 +115,18 @@ class Limits:
                 raise ValueError(f"{name} must be above 0, got {value}")
 
 
+class Similar(NamedTuple):
+    """What finds the tracks that sound like a recording.
+
+    Attributes:
+      embedder: gives embeddings; of the same front end as the page's recognizer.
+      collection: of embeddings by the same model.
+    """
+
+    embedder: "Recognizer"
+    collection: "Collection"
+
+
 class App:
     """GET / is the page; POST /recognition and POST /wav take a file as their body, with its Content-Length.
 
@@ -121,10 +137,19 @@ class App:
       limits: of each client and of all together.
       port: that the server listens on.
       facts: what the page shows about the model.
+      similar: finds tracks that sound alike, if any.
     """
 
-    def __init__(self, recognizer: "Recognizer", limits: Limits, port: int, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        recognizer: "Recognizer",
+        limits: Limits,
+        port: int,
+        facts: Mapping[str, Any],
+        similar: "Similar | None" = None,
+    ) -> None:
         self._recognizer = recognizer
+        self._similar = similar
         self._limits = limits
         self._port = port
         self._html, self._policy = page({**facts, "upload_bytes": limits.upload_bytes, "duration_s": limits.duration_s})
@@ -170,10 +195,18 @@ class App:
 
     async def _recognition(self, request: Request) -> Response:
         async with self._upload(request) as file, self._turn:
-            recognition = await run_in_threadpool(
-                self._recognizer.recognize, file, max_duration_s=self._limits.duration_s
-            )
-        return JSONResponse(recognition_to_json(recognition))
+            answer = await run_in_threadpool(self._recognize, file)
+        return JSONResponse(answer)
+
+    def _recognize(self, file: BinaryIO) -> dict[str, Any]:
+        recognition = self._recognizer.recognize(file, max_duration_s=self._limits.duration_s)
+        answer = recognition_to_json(recognition)
+        if self._similar is None:
+            return answer
+        track = DecodedTrack(recognition.log_mel, recognition.duration_s, recognition.note)
+        embedding = self._similar.embedder.classify([track])[0].embedding
+        found = [] if embedding is None else self._similar.collection.nearest(embedding, _NEIGHBOURS)
+        return answer | {"sounds_like": [neighbour.to_json() for neighbour in found]}
 
     async def _wav(self, request: Request) -> Response:
         with contextlib.ExitStack() as stack:

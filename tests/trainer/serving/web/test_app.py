@@ -14,7 +14,9 @@ import pytest
 import soundfile
 from starlette.datastructures import Headers
 
-from tests.trainer.serving.web.page_server import RealDecoding, ask, recognize, running, wait_until
+from tests.trainer.serving.test_similarity import embeddings_of
+from tests.trainer.serving.web.page_server import CountingRecognizer, RealDecoding, ask, recognize, running, wait_until
+from trainer.serving.similarity import Collection
 from trainer.serving.web import app, uploads
 from trainer.serving.web.app import Limits, check_origin, linger_limit_s
 
@@ -102,6 +104,18 @@ def test_a_recognition_is_what_the_page_draws(server):
     status, _, result = ask(server, "POST", "/recognition", b"music")
     assert status == 200 and result["labels"] == ["jazz", "rock"] and result["label"] in result["labels"]
     assert len(result["timeline"]) == len(result["starts_s"]) == 3
+
+
+def test_tracks_that_sound_alike_are_named_where_there_is_a_collection(server):
+    assert "sounds_like" not in ask(server, "POST", "/recognition", b"music")[2]
+    vectors = np.random.default_rng(0).normal(size=(9, 2))
+    similar = app.Similar(CountingRecognizer(), Collection(embeddings_of(vectors, ["jazz", None] * 4 + ["rock"])))
+    with running(similar=similar) as with_collection:
+        status, _, result = ask(with_collection, "POST", "/recognition", b"music")
+    assert status == 200 and len(result["sounds_like"]) == 5
+    assert set(result["sounds_like"][0]) == {"path", "label", "similarity"}
+    similarities = [track["similarity"] for track in result["sounds_like"]]
+    assert similarities == sorted(similarities, reverse=True)
 
 
 def test_what_is_no_audio_has_its_reason_in_words(server):

@@ -1,4 +1,4 @@
-// The genre of the whole recording, and a bar for each genre.
+// The genre of the whole recording, a bar for each genre, and the tracks that sound like it.
 
 // Makes an element with attributes and text or children.
 function element(name, attributes = {}, ...children) {
@@ -15,8 +15,25 @@ function formatChance(share) {
   return `${(100 * share).toFixed(1)} %`;
 }
 
+// tracks: [{ path, label, similarity }], the nearest first; none where there is no collection.
+function showSimilar(part, tracks = []) {
+  part("similar").hidden = !tracks.length;
+  part("similar-tracks").replaceChildren(
+    ...tracks.map(({ path, label, similarity }) =>
+      element(
+        "li",
+        { title: path },
+        element("b", {}, path.split("/").at(-1)),
+        ...(label === null ? [] : [element("span", {}, label)]),
+        element("span", {}, similarity.toFixed(2)),
+      ),
+    ),
+  );
+}
+
 // A recording without a genre has only a note that says why.
 function showResult(part, name, result) {
+  showSimilar(part, result.sounds_like);
   part("file-name").textContent = name;
   part("genre").textContent = result.headline ?? "No genre";
   part("caution").textContent = result.note_in_words ?? "";

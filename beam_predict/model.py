@@ -16,6 +16,7 @@ from tfrecords.common import command_line, files, json_data
 from tfrecords.common.command_line import UserError
 from trainer import job_store
 from trainer.config import RESIZE
+from trainer.evaluation.confidence import CONFIDENCE_FILE, FAMILIARITY_FILE, Confidence, Familiarity
 from trainer.serving.export_dir import FACTS_FILE, MODEL_FILE
 from trainer.serving.exported import ExportFacts
 from trainer.serving.recognizer import front_end_config
@@ -46,6 +47,7 @@ class ModelFacts:
       mean: per band, of the log-mel that the model was trained on.
       std: the same; patches are normalised by both.
       fingerprint: SHA-256 of the files that the model is read from.
+      confidence: what its answers are worth; None where that was not fitted.
     """
 
     location: str
@@ -59,6 +61,7 @@ class ModelFacts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    confidence: Confidence | None = None
 
     @property
     def min_frames(self) -> int:
@@ -66,9 +69,17 @@ class ModelFacts:
         return 1 if self.resizes else self.patch_frames
 
     @property
+    def measures_distance(self) -> bool:
+        """Whether it is known how far a track lies from the training tracks."""
+        return self.confidence is not None and self.confidence.farthest is not None
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of the files that the model is read from."""
-        return _EXPORT_FILES if self.is_export else _JOB_FILES
+        own: tuple[str, ...] = _EXPORT_FILES if self.is_export else _JOB_FILES
+        if self.confidence is not None and not self.is_export:
+            own += (CONFIDENCE_FILE,)
+        return (*own, FAMILIARITY_FILE) if self.measures_distance else own
 
     @classmethod
     def read(cls, location: str) -> "ModelFacts":
@@ -79,12 +90,15 @@ class ModelFacts:
         """
         with job_store.opened(location) as directory:
             if (directory / FACTS_FILE).is_file():
-                return _facts_of_export(location, directory)
-            if (directory / CONFIG_FILE).is_file():
-                return _facts_of_job(location, directory)
-        raise UserError(
-            f"`model_dir={location}` holds neither a trained job ({CONFIG_FILE}) nor an exported model ({FACTS_FILE})"
-        )
+                facts = _facts_of_export(location, directory)
+            elif (directory / CONFIG_FILE).is_file():
+                facts = _facts_of_job(location, directory)
+            else:
+                raise UserError(
+                    f"`model_dir={location}` holds neither a trained job ({CONFIG_FILE}) nor an exported model "
+                    f"({FACTS_FILE})"
+                )
+            return dataclasses.replace(facts, fingerprint=_fingerprint(directory, facts.files))
 
 
 def _facts_of_job(location: str, directory: Path) -> ModelFacts:
@@ -101,7 +115,8 @@ def _facts_of_job(location: str, directory: Path) -> ModelFacts:
         patch_frames=job.patch_frames,
         mean=tuple(job.statistics.mean.tolist()),
         std=tuple(job.statistics.scale.tolist()),
-        fingerprint=_fingerprint(directory, *_JOB_FILES),
+        fingerprint="",
+        confidence=Confidence.load(directory),
     )
 
 
@@ -138,11 +153,12 @@ def _facts_of_export(location: str, directory: Path) -> ModelFacts:
         patch_frames=facts.patch_frames,
         mean=normalised.mean,
         std=normalised.std,
-        fingerprint=_fingerprint(directory, *_EXPORT_FILES),
+        fingerprint="",
+        confidence=facts.confidence,
     )
 
 
-def _fingerprint(directory: Path, *names: str) -> str:
+def _fingerprint(directory: Path, names: Sequence[str]) -> str:
     """Return SHA-256 of the files' digests.
 
     Raises:
@@ -165,20 +181,24 @@ class Network:
       model: normalised patches [BATCH, frames, mel_bands, 1] -> probabilities [BATCH, labels].
       facts: of the model.
       embedding: whether to compute the units, too.
+      familiarity: measures how far a track lies from the training tracks, by the units; None where that is not known.
     """
 
-    def __init__(self, model: "keras.Model", facts: ModelFacts, *, embedding: bool) -> None:
+    def __init__(
+        self, model: "keras.Model", facts: ModelFacts, *, embedding: bool, familiarity: Familiarity | None = None
+    ) -> None:
         import keras
 
+        self._familiarity = familiarity
         self._mean = np.array(facts.mean, np.float32)
         self._scale = 1 / np.array(facts.std, np.float32)
-        outputs = [model.outputs[0], *([model.layers[-1].input] if embedding else [])]
+        outputs = [model.outputs[0], *([model.layers[-1].input] if embedding or familiarity else [])]
         self._model = keras.Model(model.inputs, outputs)
         # Keras builds a model's function on first use, which two threads must not do at once.
         self(np.zeros((1, facts.patch_frames, len(facts.mean)), np.float32))
 
     def __call__(self, patches: np.ndarray) -> list[np.ndarray]:
-        """Return probabilities [n, labels] and, if asked for, units [n, units], float32.
+        """Return probabilities [n, labels] and, where they are needed, units [n, units], float32.
 
         Args:
           patches: [n, frames, mel_bands] log-mel, not normalised; at most BATCH.
@@ -192,6 +212,12 @@ class Network:
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return [keras.ops.convert_to_numpy(values)[: len(patches)].astype(np.float32) for values in outputs]
 
+    def distance(self, mean: np.ndarray, patches: int) -> float | None:
+        """Return how far a track lies from the training tracks, by the mean [units] over its patches."""
+        if self._familiarity is None:
+            return None
+        return float(self._familiarity.distances(mean[np.newaxis], np.array([patches]))[0])
+
 
 def load_network(facts: ModelFacts, *, embedding: bool) -> Network:
     """Load a model into this process.
@@ -201,9 +227,10 @@ def load_network(facts: ModelFacts, *, embedding: bool) -> Network:
     """
     command_line.import_tensorflow()
     with job_store.opened(facts.location) as directory:
-        if _fingerprint(directory, *facts.files) != facts.fingerprint:
+        if _fingerprint(directory, facts.files) != facts.fingerprint:
             raise UserError(f"{facts.location}: the model has changed since the job began; run the command again")
-        return Network(_load_model(directory, facts), facts, embedding=embedding)
+        familiarity = Familiarity.load(directory) if facts.measures_distance else None
+        return Network(_load_model(directory, facts), facts, embedding=embedding, familiarity=familiarity)
 
 
 def _load_model(directory: Path, facts: ModelFacts) -> Any:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from beam_predict.model import ModelFacts
 from beam_preprocess.audio import Reject
+from trainer.evaluation.confidence import Answer
 
 
 @dataclasses.dataclass
@@ -22,8 +23,9 @@ class TrackPrediction:
       reject: why it cannot be named; None if it can.
       duration_s: length in seconds.
       note: "silent", "channels cancel" or None.
-      outputs: sums over its patches of probabilities and, if asked for, of units, float64.
+      outputs: sums over its patches of probabilities and, where they are needed, of units, float64.
       patches: how many there are.
+      answer: what the probabilities are worth, where the model tells.
     """
 
     track_id: str
@@ -32,6 +34,7 @@ class TrackPrediction:
     note: str | None = None
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     patches: int = 0
+    answer: Answer | None = None
 
     def add(self, outputs: list[np.ndarray]) -> None:
         """Add the network's outputs for some of the patches, [patches, ...] each."""
@@ -41,7 +44,7 @@ class TrackPrediction:
 
     @property
     def means(self) -> list[np.ndarray]:
-        """Probabilities [labels] and, if asked for, the embedding [units], float32; nothing without patches."""
+        """Probabilities [labels] and, where they are needed, units [units], float32; nothing without patches."""
         return [(total / self.patches).astype(np.float32) for total in self.outputs]
 
 
@@ -68,10 +71,7 @@ def as_parquet(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: boo
 
 
 def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: bool) -> Iterator[tuple[pa.Field, list]]:
-    """Yield the columns of the output and their values, in order; what cannot be known is null.
-
-    What a later version knows of a prediction (how sure it is, which genres it may be) gets its columns here.
-    """
+    """Yield the columns of the output and their values, in order; what cannot be known is null."""
     named = [name_track(row, facts) for row in rows]
     means = [row.means if name else None for row, name in zip(rows, named, strict=True)]
     yield pa.field("track", pa.string(), nullable=False), [readable(row.track_id) for row in rows]
@@ -83,6 +83,11 @@ def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: boo
     # Of tags, which do not exclude each other, there is no entropy.
     entropies = [entropy_bits(own[0]) if own and facts.genres is None else None for own in means]
     yield pa.field("entropy", pa.float32()), entropies
+    answers = [row.answer if name else None for row, name in zip(rows, named, strict=True)]
+    yield pa.field("confidence", pa.float32()), [float(own.probabilities.max()) if own else None for own in answers]
+    yield pa.field("set", pa.list_(pa.string())), [_labels_in(own, facts) if own else None for own in answers]
+    yield pa.field("sure", pa.bool_()), [bool(own.sure) if own else None for own in answers]
+    yield pa.field("familiar", pa.bool_()), [bool(own.familiar) if own else None for own in answers]
     yield pa.field("duration_s", pa.float64()), [_rounded(row.duration_s) for row in rows]
     yield pa.field("note", pa.string()), [row.note for row in rows]
     yield pa.field("reject_reason", pa.string()), [row.reject.reason if row.reject else None for row in rows]
@@ -90,6 +95,12 @@ def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: boo
     yield pa.field("reject_detail", pa.string()), details
     if embedding:
         yield pa.field("embedding", pa.list_(pa.float32())), [own[1] if own else None for own in means]
+
+
+def _labels_in(answer: Answer, facts: ModelFacts) -> list[str]:
+    """Return the labels of a prediction set, the likeliest first."""
+    order = np.argsort(-answer.probabilities, kind="stable").tolist()
+    return [readable(facts.labels[index]) for index in order if answer.in_set[index]]
 
 
 def entropy_bits(probabilities: np.ndarray) -> float:

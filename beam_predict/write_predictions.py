@@ -98,8 +98,8 @@ class WritePredictions(MakeShard):
         for row, outputs in stopwatch.iterate("model", self._classify(patches)):
             row.add(outputs)
         for row in rows.values():
-            if row.outputs and not np.isfinite(row.outputs[0]).all():
-                row.reject = Reject("not_finite", "the model's answer is no number")
+            if row.outputs:
+                self._judge(row)
         data = as_parquet(list(rows.values()), self._facts, embedding=self._embedding)
         file.write(data)
         rejects = [Rejected.of(track, found) for track in plan.tracks if (found := rows[track.track_id].reject)]
@@ -172,6 +172,16 @@ class WritePredictions(MakeShard):
             of_rows = zip(*(np.split(values, ends) for values in outputs), strict=True)
             for (row, _), own in zip(batch, of_rows, strict=True):
                 yield row, list(own)
+
+    def _judge(self, row: TrackPrediction) -> None:
+        """Reject a track whose probabilities are no numbers; find out what those of another one are worth."""
+        if not np.isfinite(row.outputs[0]).all():
+            row.reject = Reject("not_finite", "the model's answer is no number")
+        elif self._facts.confidence is not None:
+            distance = None
+            if self._facts.measures_distance:
+                distance = self._network().distance(row.outputs[1] / row.patches, row.patches)
+            row.answer = self._facts.confidence.apply(row.means[0], distance)
 
     def _network(self) -> Network:
         def load() -> Network:

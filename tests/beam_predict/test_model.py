@@ -20,6 +20,8 @@ def test_a_job_and_its_export_say_the_same(trained, exported):
     for name in ("name", "labels", "genres", "front_end", "resizes", "patch_frames", "mean"):
         assert job[name] == export[name], name
     np.testing.assert_allclose(job["std"], export["std"])
+    assert job["confidence"] is not None
+    assert job["confidence"] == export["confidence"]
     assert (job["is_export"], export["is_export"]) == (False, True)
 
 
@@ -28,6 +30,9 @@ def test_facts_depend_on_the_files_alone(trained, copy_of):
     copy = copy_of(trained)
     (copy / "history.csv").unlink()
     assert ModelFacts.read(str(copy)).fingerprint == facts.fingerprint
+    (copy / "confidence.json").unlink()
+    assert ModelFacts.read(str(copy)).fingerprint != facts.fingerprint
+    facts = ModelFacts.read(str(copy))
     with (copy / "best.keras").open("ab") as file:
         file.write(b"x")
     assert ModelFacts.read(str(copy)).fingerprint != facts.fingerprint

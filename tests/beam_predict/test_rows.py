@@ -9,6 +9,8 @@ from beam_predict.model import ModelFacts
 from beam_predict.rows import TrackPrediction, as_parquet, entropy_bits, name_track, readable
 from beam_preprocess.audio import Reject
 from beam_preprocess.audio.front_end import FrontEndConfig
+from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.confidence import Confidence
 
 FACTS = ModelFacts(
     location="JOB",
@@ -70,6 +72,18 @@ def test_of_tags_the_most_probable_genre_and_no_entropy():
     tags = dataclasses.replace(FACTS, genres=("hip hop",))
     assert name_track(ROWS[0], tags) == ("hip hop", pytest.approx(0.2))
     assert read(as_parquet(ROWS[:1], tags, embedding=False)).column("entropy").to_pylist() == [None]
+
+
+def test_what_an_answer_is_worth():
+    calibration = Calibration(temperature=1.0, least_probability=0.15, coverage=0.9, tracks=50, groups=20)
+    confidence = Confidence(calibration, error=0.25, sure_from=0.75, farthest=2.0)
+    answers = [confidence.apply(own.means[0], distance) for own, distance in zip(ROWS[:2], (3.0, 1.0), strict=True)]
+    rows = [dataclasses.replace(own, answer=answer) for own, answer in zip(ROWS, answers, strict=False)]
+    found = read(as_parquet([*rows, ROWS[2]], FACTS, embedding=False))
+    assert found.column("set").to_pylist() == [["jazz", "hip hop"], ["caf\\xe9", "hip hop", "jazz"], None]
+    assert found.column("sure").to_pylist() == [True, False, None]
+    assert found.column("familiar").to_pylist() == [False, True, None]
+    assert found.column("confidence").to_pylist() == [pytest.approx(0.8), pytest.approx(0.6), None]
 
 
 def test_entropy():

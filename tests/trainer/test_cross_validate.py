@@ -257,7 +257,7 @@ def config_of(values):
 def test_training_flags_are_those_of_a_single_training(data, monkeypatch):
     own = {"data_dir", "job_dir", "model", "seed", "test_fold", "valid_fold", "overwrite"}
     not_here = {"seed", "test_fold", "valid_fold", "init_from", "log_batches", "profile_steps"}
-    not_here |= {"distribution", "tpu", "jit_compile"}
+    not_here |= {"distribution", "tpu", "jit_compile", "export_dir", "logs_dir"}
     assert set(train.FLAGS) - set(cross_validate.FLAGS) == not_here
     for name in set(train.FLAGS) - own - not_here:
         assert cross_validate.FLAGS[name].help == train.FLAGS[name].help

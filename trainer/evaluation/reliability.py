@@ -81,7 +81,7 @@ def corrected_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
     Example:
       >>> right = np.arange(1000) % 10 < 7
-      >>> round(corrected_error(np.full(1000, 0.7), right), 2), round(corrected_error(np.full(1000, 0.9), right), 2)
+      >>> corrected_error(np.full(1000, 0.7), right), round(corrected_error(np.full(1000, 0.9), right), 1)
       (0.0, 0.2)
     """
     total = 0.0

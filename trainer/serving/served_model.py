@@ -170,8 +170,8 @@ class ServedModel(tf.Module):
             name: tf.reduce_mean(tf.reshape(values, [*shape, values.shape[1]]), axis=1)
             for name, values in self._outputs(flat).items()
         }
-        if (units := means.pop("units", None)) is not None:
-            means["distance"] = self._distances(units, tf.cast(shape[1], tf.float32))
+        if "units" in means:
+            means["distance"] = self._distances(means.pop("units"), tf.cast(shape[1], tf.float32))
         return means
 
     def _windows(self, log_mel: tf.Tensor) -> tf.Tensor:

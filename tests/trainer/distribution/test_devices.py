@@ -117,7 +117,9 @@ def same_as_single(train_here, tmp_path):
         np.testing.assert_allclose(list(history.values()), list(other.values()), atol=1e-5)
         assert sorted(path.name for path in job_dir.iterdir()) == [
             "best.keras",
+            "confidence.json",
             "config.json",
+            "familiarity.npz",
             "history.csv",
             "logs",
             "run.json",

@@ -86,11 +86,11 @@ def test_it_trains_predicts_its_fold_and_need_not_train_again(make, data, capfd,
 def test_what_a_training_took_holds_no_predictions(make, monkeypatch):
     in_earnest = predictions.predict
 
-    def slowly(*arguments):
+    def slowly(*arguments, **options):
         end = time.process_time() + 0.5
         while time.process_time() < end:
             pass
-        return in_earnest(*arguments)
+        return in_earnest(*arguments, **options)
 
     monkeypatch.setattr(predictions, "predict", slowly)
     own = make()

@@ -62,7 +62,8 @@ def test_a_page_shows_foreign_text_as_it_is():
     spread = {"mean": 0.5, "std": 0.1}
     spreads = {"patch_accuracy": spread, "track_accuracy": spread, "track_accuracy_vote": spread}
     results["models"]["<b>"] = model | spreads
-    values = {"reach": 1.0, "pairs": [], "paper": {}, "few_genres": True, "confusions": [], "spectrograms": None}
+    values = {"reach": 1.0, "pairs": [], "paper": {}, "few_genres": True, "confusions": [], "reliabilities": []}
+    values |= {"spectrograms": None}
     figure = page.Figure("<g>", page.Picture("data:,", "data:,", 1, 1, 1, '"<k>"'), "<q>")
     text = page.render(
         "cross_validation.html",

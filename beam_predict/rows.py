@@ -83,9 +83,10 @@ def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: boo
     # Of tags, which do not exclude each other, there is no entropy.
     entropies = [entropy_bits(own[0]) if own and facts.genres is None else None for own in means]
     yield pa.field("entropy", pa.float32()), entropies
+    labels = [readable(label) for label in facts.labels]
     answers = [row.answer if name else None for row, name in zip(rows, named, strict=True)]
     yield pa.field("confidence", pa.float32()), [float(own.probabilities.max()) if own else None for own in answers]
-    yield pa.field("set", pa.list_(pa.string())), [_labels_in(own, facts) if own else None for own in answers]
+    yield pa.field("set", pa.list_(pa.string())), [list(own.label_set(labels)) if own else None for own in answers]
     yield pa.field("sure", pa.bool_()), [bool(own.sure) if own else None for own in answers]
     yield pa.field("familiar", pa.bool_()), [bool(own.familiar) if own else None for own in answers]
     yield pa.field("duration_s", pa.float64()), [_rounded(row.duration_s) for row in rows]
@@ -95,12 +96,6 @@ def columns_of(rows: list[TrackPrediction], facts: ModelFacts, *, embedding: boo
     yield pa.field("reject_detail", pa.string()), details
     if embedding:
         yield pa.field("embedding", pa.list_(pa.float32())), [own[1] if own else None for own in means]
-
-
-def _labels_in(answer: Answer, facts: ModelFacts) -> list[str]:
-    """Return the labels of a prediction set, the likeliest first."""
-    order = np.argsort(-answer.probabilities, kind="stable").tolist()
-    return [readable(facts.labels[index]) for index in order if answer.in_set[index]]
 
 
 def entropy_bits(probabilities: np.ndarray) -> float:

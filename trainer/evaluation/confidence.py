@@ -43,6 +43,15 @@ class Answer(NamedTuple):
     sure: np.ndarray
     familiar: np.ndarray
 
+    def label_set(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels of one track's prediction set, the likeliest first.
+
+        Args:
+          labels: [labels], the model's.
+        """
+        order = np.argsort(-self.probabilities, kind="stable").tolist()
+        return tuple(labels[index] for index in order if self.in_set[index])
+
 
 @dataclasses.dataclass(frozen=True)
 class Confidence:

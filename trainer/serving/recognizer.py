@@ -105,8 +105,7 @@ class Recognition:
         """The labels of the prediction set, the likeliest first; without one, `label` alone."""
         if self.answer is None:
             return () if self.label is None else (self.label,)
-        order = np.argsort(-self.answer.probabilities, kind="stable")
-        return tuple(self.labels[index] for index in order if self.answer.in_set[index])
+        return self.answer.label_set(self.labels)
 
     @property
     def embedding(self) -> np.ndarray | None:

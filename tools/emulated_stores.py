@@ -245,9 +245,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
+            # Counted first: a client that has the whole answer finds it in the count.
+            self.server.sent(len(data[:sent]))
             self.wfile.write(data[:sent])
             self.wfile.flush()
-            self.server.sent(len(data[:sent]))
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - as in http.server
         """Log nothing."""

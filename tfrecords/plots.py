@@ -14,12 +14,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine, LayoutEngine
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from tfrecords.common.terminal import shorten
 
 PIXELS_PER_INCH = 192  # Twice the 96 of CSS: a picture shown at half size is sharp on any screen.
 _PANEL_HEIGHT_IN = 1.25
 _MOST_COLUMNS = 5
+_COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
 _COLOUR_MAP = "magma"  # Perceptually uniform, also to colour-blind eyes.
 _TITLE: dict[str, Any] = {"fontsize": 9, "loc": "left", "parse_math": False}
 
@@ -145,7 +147,15 @@ def style_axes(axes: Axes, style: Style) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file of PIXELS_PER_INCH, cropped to what is drawn."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH, bbox_inches="tight", pad_inches=0.08)
-    return buffer.getvalue()
+    """Return a figure as a PNG file of PIXELS_PER_INCH, cropped to what is drawn.
+
+    It has a palette: it looks the same, and takes a third of the bytes.
+    """
+    full, reduced = io.BytesIO(), io.BytesIO()
+    # Hardly compressed, as it is read again at once.
+    fast = {"compress_level": 1}
+    figure.savefig(full, format="png", dpi=PIXELS_PER_INCH, bbox_inches="tight", pad_inches=0.08, pil_kwargs=fast)
+    with Image.open(full) as image:
+        palette = image.convert("RGB").quantize(_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        palette.save(reduced, "PNG", optimize=True, dpi=image.info["dpi"])
+    return reduced.getvalue()

@@ -2,7 +2,7 @@
 
 import ast
 import contextlib
-import importlib
+import importlib.abc
 import io
 import logging
 import os
@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -104,13 +104,40 @@ def _describe(error: OSError) -> str:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without the lines that its C++ side logs before its logging can be configured."""
+    """Import TensorFlow without the lines that its C++ side logs before its logging can be configured.
+
+    Keras runs on it unless KERAS_BACKEND says otherwise, whatever Keras's own file of settings holds.
+    """
     # By default TensorFlow uses oneDNN's convolutions only on CPUs with AVX512_VNNI or AMX; with AVX2 alone they halve
     # the time as well.
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _importing, contextlib.nullcontext() if "tensorflow" in sys.modules else hide_startup_lines():
-        importlib.import_module("tensorflow")
+    # Keras imports these for what no command uses, and TensorFlow imports JAX: a third of the time.
+    unused = {"matplotlib", "matplotlib.pyplot", "sklearn"}
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        unused.add("jax")
+    with _importing:
+        if "tensorflow" not in sys.modules:
+            with hide_startup_lines(), _not_installed(unused):
+                importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def _not_installed(names: Collection[str]) -> Iterator[None]:
+    """Fail the imports of these modules by this thread, unless they are imported already; not those by others."""
+    own = threading.get_ident()
+
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+            if fullname in names and threading.get_ident() == own:
+                raise ModuleNotFoundError(f"{fullname} is not needed", name=fullname)
+
+    finder = Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def commands_of(directory: Path) -> dict[str, str]:

@@ -5,7 +5,6 @@ A page is one file for light and dark screens, without a script or a request: it
 
 import base64
 import functools
-import io
 import json
 import os
 import struct
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import jinja2
 import markupsafe
-from PIL import Image
 
 from tfrecords import storage
 from tfrecords.common.command_line import UserError
@@ -24,7 +22,6 @@ from tfrecords.plots import DARK, LIGHT, PIXELS_PER_INCH, Style
 from trainer.reports import formatting
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_COLOURS = 128  # Of a picture; enough for the shades of a spectrogram.
 
 # The style sheet, which the page of trainer.listen has too.
 CSS = (_TEMPLATES / "page.css").read_text("utf-8")
@@ -68,7 +65,7 @@ def picture(draw: Callable[[Style], bytes], text: str, least_px: int) -> Picture
       text: what it shows, in words.
       least_px: the width below which it scrolls instead of shrinking, where it is wider.
     """
-    light, dark = (_fewer_colours(draw(style)) for style in (LIGHT, DARK))
+    light, dark = (draw(style) for style in (LIGHT, DARK))
     width, height = (round(pixels * 96 / PIXELS_PER_INCH) for pixels in struct.unpack(">II", light[16:24]))
     return Picture(_data_uri(light), _data_uri(dark), width, height, min(width, least_px), text)
 
@@ -105,15 +102,6 @@ def environment() -> jinja2.Environment:
 def _finalize(value: object) -> object:
     # Names of files need not be Unicode. Markup is a str too, but holds no foreign text that was not seen here.
     return printable(value) if type(value) is str else value
-
-
-def _fewer_colours(png: bytes) -> bytes:
-    """The picture with a palette: it looks the same and takes a third to a half of the bytes."""
-    reduced = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as full:
-        palette = full.convert("RGB").quantize(_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        palette.save(reduced, "PNG", optimize=True)
-    return reduced.getvalue()
 
 
 def _data_uri(png: bytes) -> str:

@@ -243,6 +243,7 @@ def process_of(*configs, before=""):
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_where_it_was(tmp_path, clips, trained, contents):
     config = PredictConfig(str(clips), str(tmp_path / "out"), str(trained), num_shards=6)
     partial = tmp_path / "out" / ".partial"

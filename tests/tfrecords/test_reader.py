@@ -240,7 +240,7 @@ def test_the_global_batch_is_the_same_for_every_number_of_hosts(long, training, 
     sizes = [len(batch[1]) for batch in expected]
     assert sizes[:-1] == [24] * (len(sizes) - 1)
     assert 0 < sizes[-1] <= 24
-    for num_hosts in (3, 4, 6, 8, 12, 24):
+    for num_hosts in (3, 8, 24):
         assert global_batches(num_hosts) == expected, num_hosts
     if training:
         assert global_batches(1) == expected

@@ -99,6 +99,7 @@ def test_equal_manifests_give_equal_texts(own, tiny):
 
 def test_no_command_imports_tensorflow_datasets():
     modules = "tfrecords.__main__, tfrecords.reader, tfrecords.tfds, beam_preprocess.job, trainer.train"
-    code = f"import sys, {modules}; print('tensorflow_datasets' in sys.modules)"
+    first = "from tfrecords.common.command_line import import_tensorflow; import_tensorflow()"
+    code = f"{first}; import sys, {modules}; print('tensorflow_datasets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

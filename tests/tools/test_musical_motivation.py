@@ -27,7 +27,7 @@ def frames():
     front_end = FrontEnd(FrontEndConfig())
 
     def make(genre, seconds=120 * 0.075):
-        tracks = [play(genre, seconds, np.random.default_rng(seed)).astype(np.float32) for seed in range(12)]
+        tracks = [play(genre, seconds, np.random.default_rng(seed)).astype(np.float32) for seed in range(6)]
         assert all(0.05 < np.abs(track).max() < 1 for track in tracks)
         return np.concatenate([front_end(track) for track in tracks])
 

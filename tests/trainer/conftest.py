@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import dataclasses
 import html.parser
 import itertools
 import json
@@ -16,6 +17,7 @@ from trainer.evaluation import metrics
 from trainer.reports import page
 from trainer.serving.recognizer import Recognizer
 from trainer.train import make_job
+from trainer.training import tensorboard
 from trainer.training.training_state import TrainingState
 
 
@@ -30,6 +32,37 @@ def job_of(data_dir, *arguments):
     """A job as the command line makes it: the small model, two epochs, unless told otherwise."""
     small = ["--model=time", "--epochs=2", "--batch_size=4", "--learning_rate=0.01"]
     return make_job(train_flags(f"--data_dir={data_dir}", *small, *arguments))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def pictures_drawn_once():
+    """Draws each kind of picture once: pictures are most of a small report's time and half of a small training's."""
+    draw, drawn = page.picture, {}
+
+    def picture(function, text, least_px):
+        kind = (function.__qualname__, least_px)
+        drawn[kind] = drawn.get(kind) or draw(function, text, least_px)
+        return dataclasses.replace(drawn[kind], text=text)
+
+    of_training, confusions = tensorboard._confusion_picture, {}
+
+    def confusion_picture(confusion, labels):
+        if labels not in confusions:
+            confusions[labels] = of_training(confusion, labels)
+        return confusions[labels]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "picture", picture)
+        patch.setattr(tensorboard, "_confusion_picture", confusion_picture)
+        yield draw
+
+
+@pytest.fixture(scope="module")
+def every_picture(pictures_drawn_once):
+    """Draws all pictures of the pages, for tests that look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "picture", pictures_drawn_once)
+        yield
 
 
 @pytest.fixture(scope="session", name="train_flags")

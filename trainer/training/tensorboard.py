@@ -6,7 +6,7 @@ An epoch's numbers are written once its state is saved, so that a training that 
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -150,13 +150,19 @@ class ConfusionPicture(keras.callbacks.Callback):
     def _draw(self, epoch: int) -> None:
         from trainer.evaluation.metrics import summarize
         from trainer.evaluation.predictions import load_model, predict
-        from trainer.reports.plots import confusion_matrix
 
         # As it was saved: the one that is trained may be spread over the devices of several hosts.
         model = load_model(self._job_dir)
         scores = summarize(predict(self._job, model, self._job.data_dir, self._job.parts.valid))
-        picture = tf.io.decode_png(confusion_matrix(scores.confusion_matrix, self._job.labels), channels=3)
+        picture = _confusion_picture(scores.confusion_matrix, self._job.labels)
         with writing(self._job_dir / LOGS_DIR), self._writer.as_default(epoch):
             tf.summary.image(_CONFUSION, picture[tf.newaxis])
             self._writer.flush()
         self._drawn = epoch + 1
+
+
+def _confusion_picture(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> tf.Tensor:
+    """Return [height, width, 3] uint8."""
+    from trainer.reports.plots import confusion_matrix
+
+    return tf.io.decode_png(confusion_matrix(confusion, labels), channels=3)

@@ -133,6 +133,7 @@ def same_as_single(train_here, tmp_path):
     return same
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_host_then_one(tiny, train_here, same_as_single, tmp_path):
     losses, job_dir = tmp_path / "losses", tmp_path / "job"
     process = start_process(losses, tiny, job_dir, "--distribution=mirrored", cpus=2, kill_after=4)

@@ -88,8 +88,7 @@ def strategy():
     return tf.distribute.MirroredStrategy(["CPU:0"])
 
 
-@pytest.mark.parametrize(("soft", "macro"), [(False, False), (True, False), (True, True)])
-@pytest.mark.parametrize("stop_after", [None, 2])
+@pytest.mark.parametrize(("soft", "macro", "stop_after"), [(False, False, None), (True, False, 2), (True, True, None)])
 def test_callbacks_metrics_and_variables_are_those_of_fit(strategy, soft, macro, stop_after):
     labels = np.eye(3, dtype=np.float32)[LABELS] if soft else LABELS
     if macro:

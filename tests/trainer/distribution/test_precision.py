@@ -38,7 +38,7 @@ def test_a_job_knows_its_precision_and_another_one_is_another_job(tiny, job_of, 
         job_of(tiny.path, "--precision=half")
 
 
-@pytest.mark.parametrize("numbers", ["float16", "bfloat16"])
+@pytest.mark.parametrize("numbers", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_training_in_it_goes_on_as_if_it_had_not_stopped(tiny, job_of, states_kept, tmp_path, numbers):
     job = job_of(tiny.path, f"--precision={numbers}", "--model_options=filters=4")
     whole, killed = tmp_path / "whole", tmp_path / "killed" / "3"

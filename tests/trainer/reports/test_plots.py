@@ -20,7 +20,7 @@ def history(epochs=20, names=("loss", "val_loss", "accuracy", "val_accuracy")):
 
 @pytest.mark.parametrize(
     ("size", "name"),
-    [(1, "a"), (2, "an exceedingly long name of a genre nobody knows"), (30, "a & b")],
+    [(1, "a"), (2, "an exceedingly long name of a genre nobody knows"), (20, "a & b")],
 )
 @pytest.mark.filterwarnings("error")
 def test_confusion_matrix_of_any_size(size, name):

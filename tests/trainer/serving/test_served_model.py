@@ -207,6 +207,7 @@ def test_labels_need_not_be_unicode(recognizer, trained):
     assert labels.numpy().tolist() == [b"blues", b"jazz", b"r\xf6ck"]
 
 
+@pytest.mark.slow
 def test_the_published_tags_are_those_of_predict(fake_musicnn, tmp_path):
     recognizer = Recognizer.published()
     export_model(recognizer, tmp_path / "export")

@@ -225,6 +225,7 @@ def test_without_parents_it_trains_them_first(alone, folds, job_of, child):
     assert sorted(path.name for path in job_dir.iterdir()) == files
 
 
+@pytest.mark.slow
 def test_kills_while_parents_and_child_train_cost_no_finished_epoch(alone, child, tmp_path, monkeypatch):
     job, whole, _ = alone
     # After the first epoch of the first parent, after that of the second, and once the filters are copied.

@@ -171,6 +171,7 @@ def test_where_nothing_can_be_kept_the_training_says_so(data, train_flags, monke
     assert "are not kept for the next training: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_recipes_begin_with_the_probe(data, train_flags, tmp_path, monkeypatch):
     flags = ("--recipe=augmented", "--epochs=1", "--learning_rate=1e-9", "--augment=", "--patch_mode=windows")
     job = job_of(train_flags, data, *flags)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrecords import storage
 from tfrecords.batches import Batch, BatchReader, PatchSource
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import encodable
 from tfrecords.dataset import Dataset
 from tfrecords.manifest import BandStatistics
 from tfrecords.mapped_shards import MappedShards
@@ -63,7 +64,7 @@ def raise_shard_errors() -> Iterator[None]:
 def _for_tensorflow(error: ShardError) -> ShardError:
     """Return the error to raise inside of a tf.data.Dataset, and keep its text for `raise_shard_errors`."""
     # TensorFlow passes on UTF-8 only.
-    text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = encodable(str(error))
     _texts[text] = _with_advice(error)
     return ShardError(text)
 

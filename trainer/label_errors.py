@@ -24,7 +24,7 @@ from absl import flags
 
 from tfrecords.common import command_line, files
 from tfrecords.common.command_line import UserError
-from tfrecords.common.terminal import printable
+from tfrecords.common.terminal import encodable, printable
 from trainer import job_store, training_job
 from trainer.evaluation.cross_validation import POOLED_FILE, load_results
 from trainer.evaluation.label_errors import LabelErrors, find_label_errors
@@ -32,7 +32,7 @@ from trainer.evaluation.pooling import PooledPredictions
 from trainer.reports import page
 from trainer.reports.formatting import count
 from trainer.reports.page import AudioLinks
-from trainer.reports.tables import Table, encodable
+from trainer.reports.tables import Table
 
 PAGE_FILE, TRACKS_FILE = "label_errors.html", "tracks.csv"
 _SHOWN = 20

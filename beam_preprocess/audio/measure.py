@@ -49,11 +49,12 @@ class TrackMeasure:
 
     def __init__(self) -> None:
         self._rate = self._until_next = 0
-        self._spectrum = np.zeros(_WINDOW // 2 + 1, np.float32)
+        # Of each bin of the mean's spectrum, the largest.
+        self._power = np.zeros(_WINDOW // 2 + 1, np.float32)
         self._mean_power = self._channel_power = self._peak = 0.0
         self._ranges: list[tuple[float, float]] = []
         self._silent = True
-        # Each [1 + channels, _WINDOW] float32, the mean first.
+        # Each [channels, _WINDOW] float32.
         self._windows: list[np.ndarray] = []
 
     def __call__(self, block: Block, mean: np.ndarray) -> None:
@@ -62,22 +63,23 @@ class TrackMeasure:
         # The only check of every sample; music ends it after the first few blocks.
         if self._silent:
             self._silent = self._is_still(block)
-        if self._windows and len(self._windows[0]) != 1 + len(block.channels):
+        if self._windows and len(self._windows[0]) != len(block.channels):
             self._measure_windows()
         starts = range(self._until_next, len(mean) - _WINDOW + 1, _EVERY)
         self._until_next = max(0, (starts[-1] + _EVERY if starts else self._until_next) - len(mean))
         for start in starts:
-            self._windows.append(np.array([each[start : start + _WINDOW] for each in (mean, *block.channels)]))
+            self._windows.append(np.array([channel[start : start + _WINDOW] for channel in block.channels]))
         if len(self._windows) >= _AT_ONCE:
             self._measure_windows()
 
     def _measure_windows(self) -> None:
-        windows = np.stack(self._windows)
+        channels = np.stack(self._windows)
         self._windows.clear()
-        mean, channels = windows[:, 0], windows[:, 1:]
-        np.maximum(self._spectrum, np.abs(scipy.fft.rfft(mean * _HANN)).max(axis=0), out=self._spectrum)
-        self._mean_power += float(np.square(mean).sum()) * channels.shape[1]
-        self._channel_power += float(np.square(channels).sum())
+        mean = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
+        spectrum = scipy.fft.rfft(mean * _HANN)
+        np.maximum(self._power, (spectrum.real**2 + spectrum.imag**2).max(axis=0), out=self._power)
+        self._mean_power += float(np.vdot(mean, mean)) * channels.shape[1]
+        self._channel_power += float(np.vdot(channels, channels))
         self._peak = max(self._peak, float(channels.max()), float(-channels.min()))
 
     def _is_still(self, block: Block) -> bool:
@@ -98,8 +100,8 @@ class TrackMeasure:
         """Return what was measured, after the last block."""
         if self._windows:
             self._measure_windows()
-        power = self._spectrum.astype(np.float64) ** 2
-        bins = np.flatnonzero(power > _SOUND_POWER * power.max()) if power.max() else np.zeros(1)
+        loudest = self._power.max()
+        bins = np.flatnonzero(self._power > _SOUND_POWER * loudest) if loudest else np.zeros(1)
         return TrackSound(
             sample_rate=self._rate,
             bandwidth_hz=float(bins[-1]) * self._rate / _WINDOW,

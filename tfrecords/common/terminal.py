@@ -136,6 +136,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def encodable(text: str) -> str:
+    r"""Return a text that UTF-8 can hold: names of files need not be Unicode, and their odd bytes become escapes.
+
+    Example:
+      >>> encodable("caf\udce9")
+      'caf\\udce9'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def shorten(text: str, characters: int) -> str:
     """Return a printable text of at most so many characters; a longer one keeps both ends, as both tell paths apart.
 

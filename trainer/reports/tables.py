@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfrecords.common.terminal import printable
+from tfrecords.common.terminal import encodable, printable
 from trainer.distribution.precision import FLOAT32
 from trainer.evaluation.summary import Summary
 from trainer.reports.formatting import percent, percent_interval, spread
@@ -316,8 +316,3 @@ def _describe_trainings(compared: Mapping[str, Any]) -> dict[str, str]:
 
 def _describe_groups(data: Mapping[str, Any]) -> str:
     return f"{data['groups']} artists or other groups" if data["grouped"] else "artists not given"
-
-
-def encodable(text: str) -> str:
-    """Text that any file takes: names of files need not be Unicode."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

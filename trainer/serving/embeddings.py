@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from tfrecords import storage
 from tfrecords.common.command_line import UserError
+from tfrecords.common.terminal import encodable
 from trainer.serving.recognizer import Recognition, Recognizer, load_recognizer
 
 # Rows that are written, and read, at once; fewer rows where they hold so many patches.
@@ -164,7 +165,7 @@ class Writer:
         if not self._rows:
             return
         *texts, recognitions = zip(*self._rows, strict=True)
-        columns = [pa.array([_encodable(text) or None for text in column], pa.string()) for column in texts]
+        columns = [pa.array([encodable(text) or None for text in column], pa.string()) for column in texts]
         columns.append(pa.array([one.duration_s for one in recognitions], pa.float64()))
         columns.append(self._vectors([one.embedding for one in recognitions]))
         if self._with_patches:
@@ -178,11 +179,6 @@ class Writer:
     def _vectors(self, vectors: list[np.ndarray]) -> pa.FixedSizeListArray:
         values = np.concatenate([vector.ravel() for vector in vectors])
         return pa.FixedSizeListArray.from_arrays(pa.array(values), self._num_units)
-
-
-def _encodable(text: str) -> str:
-    """Return a text that can be stored: a name that is no valid text has escapes in the place of its odd bytes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

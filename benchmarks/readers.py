@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.processes import session_processes
 from benchmarks.shards import MEL_BANDS, PART
+from tfrecords.common import command_line
 from tfrecords.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def main() -> None:
     """Answer each line of standard input."""
     # Libraries print: what they say goes to standard error, so that answers are alone.
     answers, sys.stdout = sys.stdout, sys.stderr
+    if sys.argv[1] not in PEERS:
+        command_line.import_tensorflow()
     read = READERS[sys.argv[1]](Path(sys.argv[2]))
     read()
     print(_READY, file=answers, flush=True)

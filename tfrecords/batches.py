@@ -3,10 +3,10 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice, repeat
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,15 +18,11 @@ from tfrecords.streams import Block, PatchTable, Stream
 
 # TensorFlow copies an array that does not begin at a multiple of so many bytes.
 _ALIGNMENT = 64
-# Patches of a window whose places are looked up together.
-_LOOKED_UP = 256
 # Batches that are filled at the same time: NumPy lets another thread run while it converts.
 _THREADS = 2
 
 # Patches [rows, frames, mel_bands, 1], labels [rows] int32 and, where wanted, track ids [rows] object.
 Batch = tuple[np.ndarray, ...]
-# The bytes of a patch's frames, or of a whole clip that is to be resized; its label; its track id where it is wanted.
-_Patch = tuple[memoryview, int, bytes]
 
 
 class PatchSource:
@@ -111,20 +107,20 @@ class PatchSource:
             )
         return records
 
-    def fill(self, rows: Sequence[memoryview], out: np.ndarray) -> None:
+    def fill(self, rows: Iterable[memoryview], out: np.ndarray) -> None:
         """Make patches of their bytes, those of their frames, in `out`, [rows, frames, mel_bands] of `dtype`."""
         if not self.converts:
             self._gather(rows, out)
             return
         # Few rows at a time, so that they are still in the processor's cache when they are converted.
         step = self._normalizer.rows
-        gathered = np.empty((step, *self.shape), self._stored)
-        for begin in range(0, len(rows), step):
-            piece = gathered[: len(rows) - begin]
-            self._gather(rows[begin : begin + step], piece)
+        gathered, remaining = np.empty((step, *self.shape), self._stored), iter(rows)
+        for begin in range(0, len(out), step):
+            piece = gathered[: len(out) - begin]
+            self._gather(islice(remaining, len(piece)), piece)
             self._convert(piece, out[begin : begin + step])
 
-    def _gather(self, rows: Sequence[memoryview], out: np.ndarray) -> None:
+    def _gather(self, rows: Iterable[memoryview], out: np.ndarray) -> None:
         """Copy patches to `out`, [rows, frames, mel_bands] of the records' dtype or, resized, float32."""
         if self.extractor.mode == RESIZE:
             for row, clip in zip(out, rows, strict=True):
@@ -143,66 +139,109 @@ class PatchSource:
             np.copyto(out, gathered, casting="same_kind")
 
 
-class _Window:
-    """The patches of a window in their order, none of them copied yet."""
+class _Patches(NamedTuple):
+    """Some patches of a window, none of them copied yet.
 
-    def __init__(self, source: PatchSource, stream: Stream, epoch: int, number: int) -> None:
-        blocks = stream.blocks(epoch, number)
-        read = [source.records(block) for block in blocks]
-        owners, position, of_block = [], [], []
-        for place, block in enumerate(blocks):
-            patches = np.arange(block.first_patch, block.last_patch)
-            records_of = source.table.records_of(patches)
-            position.append(source.table.positions(patches, records_of, epoch))
-            owners.append(records_of - source.table.first_record[block.shard] - block.begin)
-            of_block.append(np.full(len(patches), place))
-        order = stream.shuffle(np.arange(sum(map(len, position))), epoch, number)
-        # Where a record lies among those of all blocks.
-        offsets = np.cumsum([0, *(len(records.frames) for records in read)])[:-1]
-        self._block = np.concatenate(of_block)[order]
-        self._record = np.concatenate(owners)[order] + offsets[self._block]
-        begin, frames, labels, self._track_ids = map(np.concatenate, list(zip(*read, strict=True))[1:])
-        self._views = [records.data for records in read]
-        self._labels = labels
-        self._begin, self._size = begin[self._record], np.int64(source.extractor.frames)
-        extractor = source.extractor
-        if extractor.mode == RESIZE:
-            self._size = frames[self._record]
-        elif extractor.mode == RANDOM:
-            starts = frames[self._record] - extractor.frames + 1
-            self._begin += (stream.uniform(len(order), epoch, number) * starts).astype(np.int64) * source.frame_bytes
-        else:
-            self._begin += np.concatenate(position)[order] * (extractor.hop * source.frame_bytes)
-        self._end = self._begin + self._size * source.frame_bytes
+    Attributes:
+      data: the bytes of each of the window's blocks.
+      block: [rows] int64, the block of each patch.
+      begin: [rows] int64, where in the block's bytes its frames begin: those of the whole clip, if it is to be resized.
+      end: [rows] int64, where they end.
+      labels: [rows] int32.
+      track_ids: [rows] object; empty where they are not wanted.
+    """
+
+    data: Sequence[memoryview]
+    block: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    labels: np.ndarray
+    track_ids: np.ndarray
 
     def __len__(self) -> int:
-        return len(self._record)
+        return len(self.block)
 
-    def patches(self, begin: int) -> Iterator[_Patch]:
-        """Yield the patches from one on."""
-        for start in range(begin, len(self), _LOOKED_UP):
-            chosen = slice(start, start + _LOOKED_UP)
-            records = self._record[chosen]
-            places = (values[chosen].tolist() for values in (self._block, self._begin, self._end))
-            rows = [self._views[block][first:last] for block, first, last in zip(*places, strict=True)]
-            track_ids = self._track_ids[records].tolist() if len(self._track_ids) else repeat(b"")
-            yield from zip(rows, self._labels[records].tolist(), track_ids, strict=False)
+    def part(self, begin: int, end: int) -> "_Patches":
+        """Return those from one to before another."""
+        return _Patches(self.data, *(values[begin:end] for values in self[1:]))
+
+    def rows(self) -> Iterator[memoryview]:
+        """Yield the bytes of each patch's frames.
+
+        One at a time: many at once, Python's collector would search for cycles among all objects of the process.
+        """
+        for block, begin, end in zip(self.block.tolist(), self.begin.tolist(), self.end.tolist(), strict=True):
+            yield self.data[block][begin:end]
 
 
-def _patches(
+def _window(source: PatchSource, stream: Stream, epoch: int, number: int) -> _Patches:
+    """Return the patches of a window in their order."""
+    blocks = stream.blocks(epoch, number)
+    read = [source.records(block) for block in blocks]
+    owners, position, of_block = [], [], []
+    for place, block in enumerate(blocks):
+        patches = np.arange(block.first_patch, block.last_patch)
+        records_of = source.table.records_of(patches)
+        position.append(source.table.positions(patches, records_of, epoch))
+        owners.append(records_of - source.table.first_record[block.shard] - block.begin)
+        of_block.append(np.full(len(patches), place))
+    order = stream.shuffle(np.arange(sum(map(len, position))), epoch, number)
+    # Where a record lies among those of all blocks.
+    offsets = np.cumsum([0, *(len(records.frames) for records in read)])[:-1]
+    block_of = np.concatenate(of_block)[order]
+    record = np.concatenate(owners)[order] + offsets[block_of]
+    record_begin, frames, labels, track_ids = map(np.concatenate, list(zip(*read, strict=True))[1:])
+    begin, size, extractor = record_begin[record], np.int64(source.extractor.frames), source.extractor
+    if extractor.mode == RESIZE:
+        size = frames[record]
+    elif extractor.mode == RANDOM:
+        starts = frames[record] - extractor.frames + 1
+        begin += (stream.uniform(len(order), epoch, number) * starts).astype(np.int64) * source.frame_bytes
+    else:
+        begin += np.concatenate(position)[order] * (extractor.hop * source.frame_bytes)
+    return _Patches(
+        [records.data for records in read],
+        block_of,
+        begin,
+        begin + size * source.frame_bytes,
+        labels[record].astype(np.int32),
+        track_ids[record] if len(track_ids) else track_ids,
+    )
+
+
+def _windows(
     source: PatchSource, stream: Stream, epoch: int, position: int, reach: Callable[[Any], None]
-) -> Iterator[_Patch]:
+) -> Iterator[_Patches]:
     """Yield the patches of a stream from a position in an epoch on; `reach` is called as each window begins."""
     if position >= stream.patches:
         return
     number, begin = stream.window_at(epoch, position)
     while begin < stream.patches:
         reach((epoch, number))
-        window = _Window(source, stream, epoch, number)
-        yield from window.patches(max(0, position - begin))
+        window = _window(source, stream, epoch, number)
         begin, number = begin + len(window), number + 1
+        yield window.part(max(0, position - begin + len(window)), len(window))
         # Not kept beside the next one.
         del window
+
+
+def _in_pieces(windows: Iterator[_Patches], rows: int) -> Iterator[list[_Patches]]:
+    """Yield patches so many rows at a time, in one piece or several; at last those that are left."""
+    pieces: list[_Patches] = []
+    missing = rows
+    for window in windows:
+        begin, end = 0, len(window)
+        while end - begin >= missing:
+            yield [*pieces, window.part(begin, begin + missing)]
+            begin += missing
+            pieces, missing = [], rows
+        if begin < end:
+            pieces.append(window.part(begin, end))
+            missing -= end - begin
+        # Not kept beside the next one.
+        del window
+    if pieces:
+        yield pieces
 
 
 class BatchReader:
@@ -234,7 +273,7 @@ class BatchReader:
         with self._source.fetching_ahead(self._rounds(epoch, end, step)) as reach:
             yield from self._filled(pool, self._chosen(epoch, end, step, reach))
 
-    def _filled(self, pool: "_Pool", chosen: Iterator[list[_Patch]]) -> Iterator[Batch]:
+    def _filled(self, pool: "_Pool", chosen: Iterator[list[_Patches]]) -> Iterator[Batch]:
         """Yield the batches of chosen patches; those that are to be converted, by several threads."""
         if not self._source.converts:
             yield from (self._batch(pool, patches) for patches in chosen)
@@ -248,13 +287,16 @@ class BatchReader:
             while filled:
                 yield filled.popleft().result()
 
-    def _chosen(self, epoch: int, end: int, step: int, reach: Callable[[Any], None]) -> Iterator[list[_Patch]]:
-        """Yield the patches of each batch."""
+    def _chosen(self, epoch: int, end: int, step: int, reach: Callable[[Any], None]) -> Iterator[list[_Patches]]:
+        """Yield the patches of each batch, in pieces."""
         for number in range(epoch, end):
             begin = step if number == epoch else 0
-            streams = [_patches(self._source, stream, number, begin * self._rows, reach) for stream in self._streams]
+            streams = [
+                _in_pieces(_windows(self._source, stream, number, begin * self._rows, reach), self._rows)
+                for stream in self._streams
+            ]
             for _ in range(begin, self._steps):
-                yield [patch for patches in streams for patch in islice(patches, self._rows)]
+                yield [piece for pieces in streams for piece in next(pieces, ())]
 
     def _rounds(self, epoch: int, end: int, step: int) -> Iterator[tuple[tuple[int, int], set[int]]]:
         """Yield (epoch, window) and the shards that this window of any stream needs, from a step of an epoch on."""
@@ -265,13 +307,14 @@ class BatchReader:
                 yield (number, window), shards
                 window += 1
 
-    def _batch(self, pool: "_Pool", patches: Sequence[_Patch]) -> Batch:
-        out = pool.take()[: len(patches)]
-        self._source.fill([row for row, _, _ in patches], out[..., 0])
-        labels = np.array([label for _, label, _ in patches], np.int32)
+    def _batch(self, pool: "_Pool", pieces: Sequence[_Patches]) -> Batch:
+        out = pool.take()[: sum(map(len, pieces))]
+        self._source.fill((row for piece in pieces for row in piece.rows()), out[..., 0])
+        # A host may have no row of an epoch's last batch.
+        labels = np.concatenate([np.zeros(0, np.int32), *(piece.labels for piece in pieces)])
         if not self._source.with_track_ids:
             return out, labels
-        return out, labels, np.array([track_id for _, _, track_id in patches], object)
+        return out, labels, np.concatenate([np.zeros(0, object), *(piece.track_ids for piece in pieces)])
 
 
 class _Pool:

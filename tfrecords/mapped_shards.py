@@ -138,14 +138,15 @@ class MappedShards:
         start = offsets[0]
         data = self._data(shard, start, offsets[-1], populate=not self._stays_mapped)
         framed, track_ids = np.frombuffer(data, np.uint8), []
-        for number, (offset, next_offset) in enumerate(pairwise(offsets), begin):
-            first, last = offset - start, next_offset - start
-            is_checked = self._stays_mapped and index.checked[number]
-            if not is_checked:
-                check_record(framed[first:last], self.files[shard], offset)
+        is_checked = index.checked[begin:end] & self._stays_mapped
+        # Most often there is nothing left to do.
+        for place in np.flatnonzero(~is_checked | self._with_track_ids).tolist():
+            number, first, last = begin + place, offsets[place] - start, offsets[place + 1] - start
+            if not is_checked[place]:
+                check_record(framed[first:last], self.files[shard], offsets[place])
             if self._with_track_ids or not index.frames[number]:
                 track_ids.append(self._locate(shard, number, data[first + HEADER_BYTES : last - CRC_BYTES]))
-            if not is_checked:
+            if not is_checked[place]:
                 self._check_values(shard, number, data[first + HEADER_BYTES : last])
                 index.checked[number] = True
         chosen = slice(begin, end)

@@ -262,6 +262,8 @@ def _as_dataset(reader: BatchReader, source: PatchSource, *, first: int, end: in
         signature.append(tf.TensorSpec([None], tf.string))
     batches = tf.data.Dataset.from_generator(generate, output_signature=tuple(signature))
     options = tf.data.Options()
+    # There is nothing to tune, and the end of an iterator may wait for the tuner's next look: seconds, on two cores.
+    options.autotune.enabled = False
     options.deterministic = True
     # Hosts are given their streams; left on, this would silently drop data.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -184,10 +184,11 @@ def test_tensorflow_is_imported_without_its_chatter():
         "from tfrecords.common.command_line import import_tensorflow; import sys, os; import_tensorflow(); "
         "os.write(2, b'heard\\n'); print('tensorflow' in sys.modules); "
         # What nobody needs takes no time, and can be imported by those who do.
-        "print({'jax', 'matplotlib', 'sklearn'} & sys.modules.keys()); import matplotlib.pyplot, sklearn"
+        "print({'jax', 'matplotlib', 'sklearn'} & sys.modules.keys()); import matplotlib.pyplot, sklearn, gc; "
+        "print(gc.isenabled(), gc.get_freeze_count() > len(gc.get_objects()))"
     )
     done = run_program(code, env=quiet())
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nset()\n", "heard\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nset()\nTrue True\n", "heard\n")
 
 
 IMPORT = """

@@ -219,8 +219,8 @@ def _windows(
     while begin < stream.patches:
         reach((epoch, number))
         window = _window(source, stream, epoch, number)
+        yield window.part(max(0, position - begin), len(window))
         begin, number = begin + len(window), number + 1
-        yield window.part(max(0, position - begin + len(window)), len(window))
         # Not kept beside the next one.
         del window
 

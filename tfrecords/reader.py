@@ -4,8 +4,12 @@ Everything random is a function of (seed, epoch), so any epoch, and any step of 
 it.
 """
 
+import atexit
 import contextlib
+import math
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -38,6 +42,26 @@ _PREFETCHED_BATCHES = 8
 # The text that TensorFlow was given of each error -> the error's own, with advice. Shards are read ahead, so errors are
 # met in other threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
 _texts: dict[str, str] = {}
+# For each iterator of a dataset that is open: when it gave its last batch, infinite while it makes one.
+_last_given: dict[object, float] = {}
+_process_ends = threading.Event()
+# An iterator that is asked for more batches is asked sooner than that.
+_IDLE_S = 0.1
+
+
+@atexit.register
+def _stop_reading() -> None:
+    """Wait until no thread of TensorFlow makes a batch: the process would never end.
+
+    Python stops every thread that enters it from now on for good, and TensorFlow waits for its own.
+    """
+    if not _last_given:
+        return
+    _process_ends.set()
+    while any(time.monotonic() - given < _IDLE_S for given in list(_last_given.values())):
+        time.sleep(_IDLE_S)
+    # Until TensorFlow's threads have left Python, after the last batch or the end.
+    time.sleep(_IDLE_S)
 
 
 @contextlib.contextmanager
@@ -252,10 +276,19 @@ def _as_dataset(reader: BatchReader, source: PatchSource, *, first: int, end: in
     """Return a reader's batches from a step of an epoch on; a bad shard ends them with a ShardError's text."""
 
     def generate() -> Iterator[Batch]:
+        iterator = object()
+        _last_given[iterator] = math.inf
         try:
-            yield from reader.iterate(first, end, step)
+            for batch in reader.iterate(first, end, step):
+                _last_given[iterator] = time.monotonic()
+                yield batch
+                if _process_ends.is_set():
+                    return
+                _last_given[iterator] = math.inf
         except ShardError as error:
             raise _for_tensorflow(error) from None
+        finally:
+            del _last_given[iterator]
 
     signature = [tf.TensorSpec([None, *source.shape, 1], source.dtype), tf.TensorSpec([None], tf.int32)]
     if source.with_track_ids:

@@ -2,6 +2,8 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -552,3 +554,30 @@ def test_balanced_batches_are_the_same_from_any_step_on_and_on_any_number_of_hos
 def test_what_cannot_be_balanced_is_refused(tiny, options):
     with pytest.raises(UserError, match="`balanced` is for training"):
         load(tiny.path, balanced=True, **options)
+
+
+# TensorFlow fills a batch while the program ends.
+ENDS_WHILE_READING = """
+import sys, threading, time
+from tfrecords.common.command_line import import_tensorflow
+import_tensorflow()
+from tfrecords import batches, load
+fill, is_filling = batches.PatchSource.fill, threading.Event()
+def slowly(*arguments):
+    is_filling.set()
+    time.sleep(0.2)
+    fill(*arguments)
+batches.PatchSource.fill = slowly
+iterator = iter(load(sys.argv[1], training=True, epochs=None, batch_size=4, patch_frames=2, dtype=sys.argv[2]))
+next(iterator)
+is_filling.clear()
+is_filling.wait()
+print("end")
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_program_ends_while_an_iterator_is_open(tiny, dtype):
+    command = [sys.executable, "-c", ENDS_WHILE_READING, str(tiny.path), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr

@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import math
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -42,26 +41,39 @@ _PREFETCHED_BATCHES = 8
 # The text that TensorFlow was given of each error -> the error's own, with advice. Shards are read ahead, so errors are
 # met in other threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
 _texts: dict[str, str] = {}
-# For each iterator of a dataset that is open: when it gave its last batch, infinite while it makes one.
-_last_given: dict[object, float] = {}
-_process_ends = threading.Event()
 # An iterator that is asked for more batches is asked sooner than that.
 _IDLE_S = 0.1
 
 
-@atexit.register
-def _stop_reading() -> None:
-    """Wait until no thread of TensorFlow makes a batch: the process would never end.
+class _Making:
+    """Which iterators of datasets make a batch, so that the process ends only when none does.
 
-    Python stops every thread that enters it from now on for good, and TensorFlow waits for its own.
+    Python stops every thread that enters it after that for good, and TensorFlow waits for its own.
     """
-    if not _last_given:
-        return
-    _process_ends.set()
-    while any(time.monotonic() - given < _IDLE_S for given in list(_last_given.values())):
-        time.sleep(_IDLE_S)
-    # Until TensorFlow's threads have left Python, after the last batch or the end.
-    time.sleep(_IDLE_S)
+
+    def __init__(self) -> None:
+        self.process_ends = False
+        self._iterators: set[object] = set()
+        self._last_left = -math.inf
+
+    def enter(self, iterator: object) -> None:
+        """Say that an iterator makes a batch."""
+        self._iterators.add(iterator)
+
+    def leave(self, iterator: object) -> None:
+        """Say that it has made it, or has ended."""
+        self._iterators.discard(iterator)
+        self._last_left = time.monotonic()
+
+    def end(self) -> None:
+        """Have all iterators end that are asked from now on, and wait for those that make a batch."""
+        self.process_ends = True
+        while self._iterators or time.monotonic() - self._last_left < _IDLE_S:
+            time.sleep(_IDLE_S / 10)
+
+
+_making = _Making()
+atexit.register(_making.end)
 
 
 @contextlib.contextmanager
@@ -277,18 +289,18 @@ def _as_dataset(reader: BatchReader, source: PatchSource, *, first: int, end: in
 
     def generate() -> Iterator[Batch]:
         iterator = object()
-        _last_given[iterator] = math.inf
+        _making.enter(iterator)
         try:
             for batch in reader.iterate(first, end, step):
-                _last_given[iterator] = time.monotonic()
+                _making.leave(iterator)
                 yield batch
-                if _process_ends.is_set():
+                if _making.process_ends:
                     return
-                _last_given[iterator] = math.inf
+                _making.enter(iterator)
         except ShardError as error:
             raise _for_tensorflow(error) from None
         finally:
-            del _last_given[iterator]
+            _making.leave(iterator)
 
     signature = [tf.TensorSpec([None, *source.shape, 1], source.dtype), tf.TensorSpec([None], tf.int32)]
     if source.with_track_ids:

@@ -565,7 +565,9 @@ from tfrecords import batches, load
 fill, is_filling = batches.PatchSource.fill, threading.Event()
 def slowly(*arguments):
     is_filling.set()
-    time.sleep(0.2)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        pass
     fill(*arguments)
 batches.PatchSource.fill = slowly
 iterator = iter(load(sys.argv[1], training=True, epochs=None, batch_size=4, patch_frames=2, dtype=sys.argv[2]))
@@ -581,3 +583,12 @@ def test_a_program_ends_while_an_iterator_is_open(tiny, dtype):
     command = [sys.executable, "-c", ENDS_WHILE_READING, str(tiny.path), dtype]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
+
+
+def test_an_endless_iterator_ends_with_the_process(tiny, monkeypatch):
+    monkeypatch.setattr(reader, "_making", reader._Making())
+    iterator = iter(load(tiny.path, training=True, epochs=None, batch_size=4, patch_frames=2))
+    next(iterator)
+    reader._making.end()
+    # What was made before.
+    assert sum(1 for _ in iterator) <= reader._PREFETCHED_BATCHES + 1

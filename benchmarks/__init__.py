@@ -1,1 +1,1 @@
-"""Each claim of speed as a command that prints a ratio measured in one run."""
+"""Each claim of speed or accuracy as a command, and what these share."""

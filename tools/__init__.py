@@ -1,1 +1,1 @@
-"""Commands that try to break the preprocessing job, and say whether they did."""
+"""Checks at full size, experiments, and what builds the documentation."""

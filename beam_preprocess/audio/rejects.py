@@ -1,4 +1,4 @@
-"""A block of decoded audio, and the errors of decoding."""
+"""Why a file is rejected, and a block of decoded audio."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The models of several cross-validations of one dataset, each with a name of its own, and how fast they predict."""
+"""Rows of trainer.compare: each model with a name of its own, and how fast it predicts."""
 
 import dataclasses
 import itertools

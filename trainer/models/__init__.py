@@ -1,7 +1,7 @@
 """The models, one file each, by the names that --model takes.
 
 A model's file has `build(*, num_classes, input_shape, ...)`, whose further arguments are its options, and which returns
-a Keras model that ends in a softmax; its name is listed in MODELS.
+a Keras model that ends in a softmax; its name is listed in FROM_SCRATCH.
 """
 
 import importlib

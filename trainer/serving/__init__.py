@@ -1,1 +1,1 @@
-"""Use a trained model: recognize files, export it as a SavedModel, serve the page of trainer.listen."""
+"""Use a trained model: recognize files, export it, serve it as a page or over REST, embed, and find similar tracks."""

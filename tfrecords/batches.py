@@ -168,7 +168,7 @@ class _Patches(NamedTuple):
     def rows(self) -> Iterator[memoryview]:
         """Yield the bytes of each patch's frames.
 
-        One at a time: many at once, Python's collector would search for cycles among all objects of the process.
+        One at a time: many views alive at once would trigger full garbage collections.
         """
         for block, begin, end in zip(self.block.tolist(), self.begin.tolist(), self.end.tolist(), strict=True):
             yield self.data[block][begin:end]

@@ -41,14 +41,15 @@ _PREFETCHED_BATCHES = 8
 # The text that TensorFlow was given of each error -> the error's own, with advice. Shards are read ahead, so errors are
 # met in other threads, and perhaps before the `raise_shard_errors` block in which TensorFlow raises them.
 _texts: dict[str, str] = {}
-# An iterator that is asked for more batches is asked sooner than that.
+# TensorFlow asks for the next batch sooner than that, unless it has enough.
 _IDLE_S = 0.1
 
 
-class _Making:
-    """Which iterators of datasets make a batch, so that the process ends only when none does.
+class _InFlight:
+    """The iterators that are making a batch, so that the process can wait for them before it ends.
 
-    Python stops every thread that enters it after that for good, and TensorFlow waits for its own.
+    Python blocks every thread of TensorFlow's that calls it while the interpreter shuts down, and TensorFlow waits for
+    that thread: the process would never end.
     """
 
     def __init__(self) -> None:
@@ -57,23 +58,23 @@ class _Making:
         self._last_left = -math.inf
 
     def enter(self, iterator: object) -> None:
-        """Say that an iterator makes a batch."""
+        """Note that an iterator begins to make a batch."""
         self._iterators.add(iterator)
 
     def leave(self, iterator: object) -> None:
-        """Say that it has made it, or has ended."""
+        """Note that it has made the batch, or has ended."""
         self._iterators.discard(iterator)
         self._last_left = time.monotonic()
 
     def end(self) -> None:
-        """Have all iterators end that are asked from now on, and wait for those that make a batch."""
+        """Let iterators end instead of making another batch, and wait for the batches in flight."""
         self.process_ends = True
         while self._iterators or time.monotonic() - self._last_left < _IDLE_S:
             time.sleep(_IDLE_S / 10)
 
 
-_making = _Making()
-atexit.register(_making.end)
+_in_flight = _InFlight()
+atexit.register(_in_flight.end)
 
 
 @contextlib.contextmanager
@@ -289,18 +290,19 @@ def _as_dataset(reader: BatchReader, source: PatchSource, *, first: int, end: in
 
     def generate() -> Iterator[Batch]:
         iterator = object()
-        _making.enter(iterator)
+        _in_flight.enter(iterator)
         try:
             for batch in reader.iterate(first, end, step):
-                _making.leave(iterator)
+                _in_flight.leave(iterator)
                 yield batch
-                if _making.process_ends:
+                # Before the question: whoever waits for the process's end sees this one, or this one sees the end.
+                _in_flight.enter(iterator)
+                if _in_flight.process_ends:
                     return
-                _making.enter(iterator)
         except ShardError as error:
             raise _for_tensorflow(error) from None
         finally:
-            _making.leave(iterator)
+            _in_flight.leave(iterator)
 
     signature = [tf.TensorSpec([None, *source.shape, 1], source.dtype), tf.TensorSpec([None], tf.int32)]
     if source.with_track_ids:

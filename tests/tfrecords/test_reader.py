@@ -586,9 +586,9 @@ def test_a_program_ends_while_an_iterator_is_open(tiny, dtype):
 
 
 def test_an_endless_iterator_ends_with_the_process(tiny, monkeypatch):
-    monkeypatch.setattr(reader, "_making", reader._Making())
+    monkeypatch.setattr(reader, "_in_flight", reader._InFlight())
     iterator = iter(load(tiny.path, training=True, epochs=None, batch_size=4, patch_frames=2))
     next(iterator)
-    reader._making.end()
+    reader._in_flight.end()
     # What was made before.
     assert sum(1 for _ in iterator) <= reader._PREFETCHED_BATCHES + 1
